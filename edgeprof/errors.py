@@ -1,0 +1,101 @@
+"""Every exception that edgeprof raises on purpose.
+
+    EdgeprofError               one or two sentences: expected, came, do this
+    ├── UsageError              an argument or option that makes no sense
+    ├── MissingExtra            an optional package is needed and not installed
+    ├── ModelError              the model file cannot be read, or says something impossible
+    │   ├── ModelNotFound
+    │   └── UnsafeModel         it points outside its folder, or claims absurd sizes
+    ├── InputError              input tensors do not fit the model
+    ├── TraceError              a recorded trace cannot be read
+    ├── BundleError             a .edgeprof file cannot be read or written
+    │   ├── BundleDamaged       names the damaged member; the rest can be loaded
+    │   └── BundleTooNew
+    ├── OutputError             a result cannot be written (disk full, read-only folder)
+    └── BoardError              something went wrong where the model runs
+        ├── BoardLost           the agent or the link died; ``trace`` holds what had arrived
+        ├── RuntimeRefused      the runtime does not take this model or these options
+        └── RunFailed           the model was loaded but a run failed
+
+They are raised where the cause is known and caught at the top only: ``commands/__init__.py``
+and the notebook panel.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from edgeprof.records.trace import Trace
+
+
+class EdgeprofError(Exception):
+    """Base of all errors that are meant to be read by a person."""
+
+
+class UsageError(EdgeprofError):
+    """An argument or option makes no sense."""
+
+
+class MissingExtra(EdgeprofError):
+    """An optional package is needed for this and is not installed."""
+
+
+class ModelError(EdgeprofError):
+    """The model file cannot be read, or says something impossible."""
+
+
+class ModelNotFound(ModelError):
+    """There is no model at this path."""
+
+
+class UnsafeModel(ModelError):
+    """The model points outside its folder or claims absurd sizes."""
+
+
+class InputError(EdgeprofError):
+    """Input tensors do not fit the model."""
+
+
+class TraceError(EdgeprofError):
+    """A recorded trace cannot be read."""
+
+
+class BundleError(EdgeprofError):
+    """A ``.edgeprof`` file cannot be read or written."""
+
+
+class BundleDamaged(BundleError):
+    """A member of a bundle is damaged; ``members`` names each."""
+
+    def __init__(self, message: str, members: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.members = members
+
+
+class BundleTooNew(BundleError):
+    """The bundle was written by a newer edgeprof."""
+
+
+class OutputError(EdgeprofError):
+    """A result cannot be written."""
+
+
+class BoardError(EdgeprofError):
+    """Something went wrong where the model runs; ``trace`` is what had arrived by then."""
+
+    def __init__(self, message: str, trace: Trace | None = None) -> None:
+        super().__init__(message)
+        self.trace = trace
+
+
+class BoardLost(BoardError):
+    """The agent or the link to it died in the middle of a job."""
+
+
+class RuntimeRefused(BoardError):
+    """The runtime does not take this model or these options."""
+
+
+class RunFailed(BoardError):
+    """The model was loaded but a run of it failed."""
