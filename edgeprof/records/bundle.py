@@ -5,7 +5,7 @@
 
 Rules:
 
-1. A bundle is written under another name in the same folder, flushed to the disk and renamed: the old file or the new, never half a one.
+1. A bundle is written under another name in the same folder, flushed to the disk and renamed: never half a one.
 2. The same Profile gives the same bytes.
 3. A bundle may come from anyone. Only the members above are read, never unpacked to disk; sizes are limited before memory
    is taken; types and checksums are checked; nothing in it is ever run.
@@ -45,18 +45,7 @@ FILE_LIMIT = 1 << 30
 MEMBER_LIMIT = 512 << 20
 """Bytes of one member, unpacked."""
 
-_ZIP_ERRORS = (
-    zipfile.BadZipFile,
-    zlib.error,
-    EOFError,
-    OSError,
-    ValueError,
-    RuntimeError,
-    struct.error,
-    KeyError,
-    IndexError,
-    OverflowError,
-)
+_ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, ValueError, RuntimeError, LookupError, OverflowError)
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
@@ -93,7 +82,8 @@ def save(profile: Profile, path: str | Path) -> None:
 def load(path: str | Path, *, partial: bool = False) -> Profile:
     """The Profile in ``path``.
 
-    BundleError when it is no bundle, BundleTooNew when it was written by a newer edgeprof, BundleDamaged when members are missing or damaged.
+    BundleError when it is no bundle, BundleTooNew when it was written by a newer edgeprof, BundleDamaged when members are
+    missing or damaged.
     ``partial`` loads the rest of a damaged one, with empty tables or no graph in place of what is damaged, and a Finding that says
     so; without ``profile.json`` nothing can be loaded.
     """
@@ -245,7 +235,8 @@ def _check_version(header: Mapping[str, Any], path: Path) -> None:
         raise BundleDamaged(f"{path.name} is not a bundle or is damaged: {HEADER} names no schema version.", (HEADER,))
     if version > SCHEMA_VERSION:
         raise BundleTooNew(
-            f"{path.name} was written by a newer edgeprof (schema {version}; this one reads up to {SCHEMA_VERSION}). Update edgeprof to open it."
+            f"{path.name} was written by a newer edgeprof (schema {version}; this one reads up to {SCHEMA_VERSION}). "
+            "Update edgeprof to open it."
         )
 
 
