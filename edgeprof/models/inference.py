@@ -1,0 +1,168 @@
+"""Types and shapes of the tensors between layers, by ONNX's own shape inference and some help.
+
+ONNX's inference knows every standard operator but computes few shapes: after ``Where`` or ``Div`` on a shape, as PyTorch
+exports them, all that follows is unknown. So it runs in rounds; between rounds `fold` computes small tensors from constants
+and known shapes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from edgeprof.models import fold
+from edgeprof.models.graph import TensorInfo
+from edgeprof.models.layers import domain_of
+from edgeprof.models.shapes import info_of, set_shape
+
+_MOST_ROUNDS = 200
+
+
+@dataclass
+class Inferred:
+    """What is known of the model's tensors."""
+
+    tensors: dict[str, TensorInfo] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+def infer(model: Any, declared: Mapping[str, Any], symbols: Mapping[str, int]) -> Inferred:
+    """Types and shapes of all tensors of an expanded ModelProto whose inputs have concrete shapes; ``model`` is changed.
+
+    1. What the file itself says of inner tensors (``declared``) is left out at first: it may belong to other input sizes. Only
+    the outputs of operators that ONNX does not know keep it. 2. In rounds, small tensors that follow from constants and known
+    shapes are computed. 3. When that ends, what is still open gets what the file says, and 2 is tried again.
+    """
+    result = Inferred()
+    _forget_inner_shapes(model, declared, symbols)
+    helped = False
+    values = fold.Values(model)
+    used = _used(model.graph)
+    for _ in range(_MOST_ROUNDS):
+        inferred = _run(model, result)
+        if inferred is None:
+            break
+        result.tensors = dict(_collect(inferred.graph))
+        open_tensors = [name for name in used if not is_known(result.tensors.get(name))]
+        if not open_tensors or values.fold(result.tensors):
+            if not open_tensors:
+                break
+            continue
+        if helped or not _declare(model, {name: declared[name] for name in open_tensors if name in declared}, symbols):
+            result.notes += _contradictions(model)
+            break
+        helped = True
+    for name, type_proto in declared.items():
+        if not is_known(result.tensors.get(name)):
+            result.tensors[name] = _better(result.tensors.get(name), info_of(name, type_proto, symbols))
+    return result
+
+
+def is_known(info: TensorInfo | None) -> bool:
+    """True when type and every axis are known."""
+    return info is not None and bool(info.dtype) and info.shape is not None and all(isinstance(dim, int) for dim in info.shape)
+
+
+def all_graphs(graph: Any) -> Iterator[Any]:
+    """The graph and every subgraph in it, outer before inner."""
+    yield graph
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                yield from all_graphs(attribute.g)
+            for inner in attribute.graphs:
+                yield from all_graphs(inner)
+
+
+def _run(model: Any, result: Inferred) -> Any | None:
+    import onnx.shape_inference
+
+    try:
+        return onnx.shape_inference.infer_shapes(model, check_type=False, strict_mode=False, data_prop=True)
+    except Exception as error:  # onnx raises many kinds; a model without shapes is still a model
+        result.notes.append(f"Shape inference failed, so sizes are as the file says them: {_one_line(error)}")
+        return None
+
+
+def _contradictions(model: Any) -> list[str]:
+    """What the inference finds wrong, as a note: mostly a default size that the model cannot take."""
+    import onnx.shape_inference
+
+    try:
+        onnx.shape_inference.infer_shapes(model, check_type=False, strict_mode=True, data_prop=True)
+    except Exception as error:
+        text = _one_line(error)
+        return [] if "No Op registered" in text or "No opset import" in text else [f"Shape inference stopped: {text}"]
+    return []
+
+
+def _one_line(error: Exception, limit: int = 300) -> str:
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def _forget_inner_shapes(model: Any, declared: Mapping[str, Any], symbols: Mapping[str, int]) -> None:
+    import onnx.defs
+
+    for graph in all_graphs(model.graph):
+        del graph.value_info[:]
+        names = {output.name for output in graph.output}
+        for output in graph.output:
+            if output.type.WhichOneof("value") == "tensor_type":
+                output.type.tensor_type.ClearField("shape")
+        for node in graph.node:
+            if not onnx.defs.has(node.op_type, domain=domain_of(node)):
+                _add(graph, {name: declared[name] for name in node.output if name in declared}, names, symbols)
+
+
+def _declare(model: Any, types: Mapping[str, Any], symbols: Mapping[str, int]) -> bool:
+    """Put what the file says of some tensors into the graphs that make them; False when it says nothing useful."""
+    useful = {name: type_proto for name, type_proto in types.items() if info_of(name, type_proto).shape is not None}
+    if not useful:
+        return False
+    graph = model.graph
+    _add(graph, useful, {output.name for output in graph.output}, symbols)
+    return True
+
+
+def _add(graph: Any, types: Mapping[str, Any], output_names: set[str], symbols: Mapping[str, int]) -> None:
+    for name, type_proto in types.items():
+        if name in output_names:
+            value = next(output for output in graph.output if output.name == name)
+        else:
+            value = graph.value_info.add()
+            value.name = name
+        value.type.CopyFrom(type_proto)
+        info = info_of(name, type_proto, symbols)
+        if info.shape is not None:
+            set_shape(value, info)
+
+
+def _used(graph: Any) -> list[str]:
+    """Tensors that nodes of the main graph make and anything reads."""
+    read = {name for each in all_graphs(graph) for node in each.node for name in node.input}
+    read |= {output.name for each in all_graphs(graph) for output in each.output}
+    return [name for node in graph.node for name in node.output if name in read and name]
+
+
+def _collect(graph: Any) -> Iterator[tuple[str, TensorInfo]]:
+    for each in all_graphs(graph):
+        for value in [*each.input, *each.value_info, *each.output]:
+            info = info_of(value.name, value.type)
+            yield value.name, _without_made_up_names(info)
+
+
+def _without_made_up_names(info: TensorInfo) -> TensorInfo:
+    """``unk__0`` is a name that the inference invents for an axis it does not know."""
+    if info.shape is None or all(isinstance(dim, int) for dim in info.shape):
+        return info
+    shape = tuple(None if isinstance(dim, str) and dim.startswith("unk__") else dim for dim in info.shape)
+    return TensorInfo(info.name, info.dtype, shape)
+
+
+def _better(known: TensorInfo | None, declared: TensorInfo) -> TensorInfo:
+    if known is None:
+        return declared
+    shape = declared.shape if known.shape is None or (declared.shape is not None and is_known(declared)) else known.shape
+    return TensorInfo(known.name, known.dtype or declared.dtype, shape)
