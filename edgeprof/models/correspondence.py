@@ -1,0 +1,297 @@
+"""Which original tensor has the value of each executed tensor, and which original node each executed layer surely holds.
+
+The evidence, strongest first: the tensor's own name; inserted layers that only move data (aliases); the layer's name, as
+far as op types agree; what a reader that is already known reads at that place; the only node that fits the neighbours.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+
+from edgeprof.models.graph import Layer
+from edgeprof.models.scope import Scope
+
+LAYOUT = frozenset({"ReorderInput", "ReorderOutput", "MemcpyToHost", "MemcpyFromHost"})
+RESHAPES = frozenset({"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose"})
+MOVEMENT = RESHAPES | LAYOUT | {"Cast", "Identity", "Expand", "Dropout"}
+INSERTABLE = RESHAPES | LAYOUT | {"Cast", "Identity", "QuantizeLinear", "DequantizeLinear"}
+
+_PREFIXES = ("InsertedPrecisionFreeCast_", "InsertedCast_", "FusedBack_", "FusedFront_")
+_LAYER_SUFFIX = re.compile(r"(?:_token_\d+|/+\w*Fusion/?|_nhwc|_fused)$")
+_BLOCKED_NAME = re.compile(r"^(?P<tensor>.+?)_nchwc(?:_token_\d+|_\d+)?$")
+_BLOCKED_KINDS = ("", "_bn", "_mul", "_add")
+_WRAPPED_OP = re.compile(r"^(?:Nhwc)?(?:Fused|QLinear|DynamicQuantize|Q(?=[A-Z]))?(?P<op>.+?)(?:ToFloat)?$")
+_OTHER_CORES: Mapping[str, frozenset[str]] = {
+    "Gemm": frozenset({"MatMul"}),
+    "MatMul": frozenset({"MatMulInteger"}),
+    "Conv": frozenset({"ConvInteger"}),
+    "Upsample": frozenset({"Resize"}),
+    "Resize": frozenset({"Upsample"}),
+}
+_QUANTIZED_SLOTS: Mapping[int, int] = {0: 0, 3: 1}
+_NEAR = 16
+
+
+def core_types(layer: Layer) -> frozenset[str]:
+    """Original op types that a layer of this type is built around: ``QLinearConv`` and ``FusedConv`` are Convs."""
+    match = _WRAPPED_OP.match(layer.op_type)
+    base = match["op"] if match else layer.op_type
+    return frozenset({layer.op_type, base}) | _OTHER_CORES.get(base, frozenset())
+
+
+def is_plain(layer: Layer) -> bool:
+    """True for ONNX's own operators, which do what their type says and no more."""
+    return layer.domain in ("", "ai.onnx")
+
+
+def is_kin(executed: Layer, original: Layer) -> bool:
+    """True when the executed layer's type can be built around the original's."""
+    if executed.op_type in RESHAPES and original.op_type in RESHAPES:
+        return True
+    return original.op_type in core_types(executed)
+
+
+class Correspondence:
+    """Values of executed tensors and anchors of executed layers, for one pair of scopes.
+
+    ``value(tensor)`` is an original tensor or None. ``anchor``: executed layer to an original node it surely carries out.
+    ``inserted``: executed layers that only move data for the runtime's sake.
+    """
+
+    def __init__(self, original: Scope, executed: Scope, outer: Callable[[str], str | None]) -> None:
+        self.original, self.executed, self.outer = original, executed, outer
+        self.anchor: dict[int, int] = {}
+        self.inserted: set[int] = set()
+        self._taken: set[int] = set()
+        self._alias: dict[str, str] = {}
+        self._value: dict[str, str] = {}
+        self._by_name = _unique_names(original)
+        self._read_names()
+        self._see_through()
+        self._anchor_layers()
+        self.live = {original.same(v) for v in self._value.values()}
+        self._fill_values()
+        self.live = {original.same(v) for v in self._value.values()}
+
+    def value(self, tensor: str) -> str | None:
+        """The original tensor that this executed tensor holds, in whatever layout or precision."""
+        return self._value.get(self._root(tensor))
+
+    def _root(self, tensor: str) -> str:
+        alias = self._alias
+        while tensor in alias:
+            tensor = alias[tensor]
+        return tensor
+
+    def named(self, tensor: str) -> str | None:
+        """The original tensor that this executed tensor's name tells."""
+        names = self.original.tensors
+        while tensor not in names:
+            if (value := self.outer(tensor)) is not None:
+                return value
+            prefix = next((p for p in _PREFIXES if tensor.startswith(p)), None)
+            if prefix is None:
+                return None
+            tensor = tensor.removeprefix(prefix)
+        return tensor
+
+    def _read_names(self) -> None:
+        for tensor in self.executed.tensors:
+            name = self.named(tensor)
+            if name is not None:
+                self._value[tensor] = name
+
+    def _see_through(self) -> None:
+        """Case 2: copies, casts and layout changes that the original does not have at that place become aliases."""
+        for index in self.executed.order:
+            layer = self.executed.layers[index]
+            if layer.op_type in INSERTABLE and layer.inputs and not self._is_original_movement(layer):
+                source, target = self._root(layer.inputs[0]), self._root(layer.outputs[0])
+                if self._join(source, target):
+                    self.inserted.add(index)
+
+    def _is_original_movement(self, layer: Layer) -> bool:
+        if layer.op_type in LAYOUT:
+            return False
+        name = self.named(layer.outputs[0])
+        if name is None:
+            node = self._named_node(layer)
+        elif layer.outputs[0] not in self.original.tensors:
+            return False
+        else:
+            node = self.original.producer.get(name)
+        return node is not None and is_kin(layer, self.original.layers[node])
+
+    def _join(self, source: str, target: str) -> bool:
+        """Makes two executed tensors one; False when they are known to differ."""
+        if source == target:
+            return True
+        known = self._value.get(source), self._value.get(target)
+        if known[0] is not None and known[1] is not None and self.original.same(known[0]) != self.original.same(known[1]):
+            return False
+        value = known[0] if known[0] is not None else known[1]
+        self._alias[target] = source
+        if value is not None:
+            self._value[source] = value
+        return True
+
+    def _anchor_layers(self) -> None:
+        for index, layer in enumerate(self.executed.layers):
+            if index in self.inserted:
+                continue
+            made = (self.value(t) for t in layer.outputs if t)
+            node = next((self.original.producer[v] for v in made if v is not None and v in self.original.producer), None)
+            if node is None:
+                node = self._named_node(layer)
+            if node is not None:
+                self._claim(index, node)
+
+    def _claim(self, index: int, node: int) -> None:
+        self.anchor[index] = node
+        self._taken.add(node)
+
+    def _named_node(self, layer: Layer) -> int | None:
+        """Case 3: the node that the layer's name tells, when the types agree or the layer is a runtime's own fusion."""
+        blocked = _BLOCKED_NAME.match(layer.given_name)
+        if blocked and not is_plain(layer):
+            for kind in _BLOCKED_KINDS:
+                tensor = self.named(blocked["tensor"].removesuffix(kind))
+                if tensor in self.original.producer:
+                    return self.original.producer[tensor]
+        for name in _stems(layer.given_name):
+            node = self._by_name.get(name)
+            if node is not None and (is_kin(layer, self.original.layers[node]) or not is_plain(layer)):
+                return node
+        return None
+
+    def _fill_values(self) -> None:
+        """Cases 3 and 4: outputs without a name, in the order of execution."""
+        for index in self.executed.order:
+            layer = self.executed.layers[index]
+            if index in self.inserted or not layer.outputs or self.value(layer.outputs[0]) is not None:
+                continue
+            if index not in self.anchor:
+                node = self._only_fit(layer)
+                if node is None:
+                    continue
+                self._claim(index, node)
+            self._set_outputs(layer, self.original.layers[self.anchor[index]])
+
+    def _set_outputs(self, layer: Layer, node: Layer) -> None:
+        for position, (tensor, made) in enumerate(zip(layer.outputs, node.outputs, strict=False)):
+            if tensor and made and self.value(tensor) is None:
+                self._value[self._root(tensor)] = self._expected(tensor, made) if position == 0 else made
+
+    def _expected(self, tensor: str, made: str) -> str:
+        """``made``, or what the known readers of ``tensor`` read, if that lies a few fused nodes further down."""
+        wanted = {self.original.same(w): w for w in self._wanted(tensor)}
+        found = {self.original.same(w): w for w in (self._trim(w, made) for w in wanted.values()) if w is not None}
+        return next(iter(found.values())) if len(found) == 1 else made
+
+    def readers(self, tensor: str) -> Iterator[tuple[int, int]]:
+        """Executed layers (and slots) that read a tensor or a copy of it."""
+        queue = [tensor]
+        while queue:
+            for reader, slot in self.executed.readers.get(queue.pop(), ()):
+                if reader in self.inserted:
+                    queue.append(self.executed.layers[reader].outputs[0])
+                else:
+                    yield reader, slot
+
+    def _wanted(self, tensor: str) -> Iterator[str]:
+        """What readers expect: a reader built around node N reads at slot i what N reads there."""
+        for reader, slot in self.readers(tensor):
+            layer = self.executed.layers[reader]
+            core = self.core(reader)
+            if core is None:
+                continue
+            quantized = layer.op_type.startswith(("QLinear", "QGemm"))
+            place = _QUANTIZED_SLOTS.get(slot) if quantized else slot
+            if layer.domain.endswith("nchwc") and slot > 2:
+                place = None
+            if place is not None and place < len(core.inputs) and core.inputs[place]:
+                yield core.inputs[place]
+
+    def core(self, index: int) -> Layer | None:
+        """The original node that an executed layer is built around, looked for from its anchor a few nodes upwards."""
+        if index not in self.anchor:
+            return None
+        types = core_types(self.executed.layers[index])
+        queue = [self.anchor[index]]
+        found: set[int] = set()
+        seen: set[int] = set()
+        while queue and len(seen) < _NEAR:
+            node = queue.pop(0)
+            if node in seen:
+                continue
+            seen.add(node)
+            layer = self.original.layers[node]
+            if layer.op_type in types:
+                found.add(node)
+                continue
+            queue.extend(self.original.producer[t] for t in layer.inputs if self._is_fused(t))
+        return self.original.layers[found.pop()] if len(found) == 1 else None
+
+    def _is_fused(self, tensor: str) -> bool:
+        """True for tensors that no executed layer is known to make or to be given."""
+        original = self.original
+        return tensor in original.producer and tensor not in original.constant and original.same(tensor) not in self.live
+
+    def _trim(self, wanted: str, made: str) -> str | None:
+        """``wanted`` without the data movement at its end, if it lies downstream of ``made``; else None."""
+        target = self.original.same(made)
+        maker = self.original.maker(wanted)
+        while maker is not None and maker.op_type in MOVEMENT | {"DequantizeLinear"} and self.original.same(wanted) != target:
+            wanted = maker.inputs[0]
+            maker = self.original.maker(wanted)
+        return wanted if self._is_downstream(wanted, target) else None
+
+    def _is_downstream(self, tensor: str, target: str) -> bool:
+        queue = [tensor]
+        seen: set[str] = set()
+        while queue and len(seen) < _NEAR:
+            name = self.original.same(queue.pop(0))
+            if name == target:
+                return True
+            maker = self.original.maker(name)
+            if name not in seen and maker is not None:
+                queue.extend(t for t in maker.inputs if t and t not in self.original.constant)
+            seen.add(name)
+        return False
+
+    def _only_fit(self, layer: Layer) -> int | None:
+        """Case 4: the one unclaimed node of the same kind that reads the same at the first place."""
+        value = self.value(layer.inputs[0]) if layer.inputs else None
+        if value is None:
+            return None
+        wanted = self.original.same(value)
+        fits = {
+            node
+            for tensor in {value, wanted}
+            for node, slot in self.original.readers.get(tensor, ())
+            if slot == 0 and is_kin(layer, self.original.layers[node]) and node not in self._taken
+        }
+        return fits.pop() if len(fits) == 1 else None
+
+
+def _unique_names(scope: Scope) -> dict[str, int]:
+    names: dict[str, int] = {}
+    twice: set[str] = set()
+    for index, layer in enumerate(scope.layers):
+        name = layer.given_name
+        if name in names:
+            twice.add(name)
+        if name:
+            names[name] = index
+    return {name: index for name, index in names.items() if name not in twice}
+
+
+def _stems(name: str) -> Iterator[str]:
+    """The name, then without ``fused`` and the suffixes that the runtime is known to add, one by one."""
+    while name:
+        yield name
+        shorter = _LAYER_SUFFIX.sub("", name.removeprefix("fused "))
+        if shorter == name:
+            return
+        name = shorter
