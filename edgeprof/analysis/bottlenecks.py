@@ -113,7 +113,7 @@ def _concentration(profile: Profile) -> Iterator[Finding]:
     part = positive["latency_ms"].cumsum() / positive["latency_ms"].sum()
     k = int((part < 0.5).sum()) + 1
     names, ms = tuple(positive["name"].head(k)), positive["latency_ms"].head(k).sum()
-    if k <= max(1, len(order) // 5):
+    if k <= max(1, len(order) // 4):
         take = f"take{'s' * (k == 1)} half of the layers' time ({latency(ms)})"
         text = f"{_layers(k)} of {len(order)} {take}: {_with_share(positive, k)}."
         yield Finding("time-concentrated", "info", text, names)

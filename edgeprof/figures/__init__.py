@@ -1,0 +1,6 @@
+"""Profile in, picture out: plotly figures, and the data of the views that are drawn on a canvas."""
+
+from edgeprof.figures.bars import bars
+from edgeprof.figures.roofline import roofline
+
+__all__ = ["bars", "roofline"]

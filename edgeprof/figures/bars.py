@@ -1,0 +1,199 @@
+"""Bars by layer or by op_type, with intervals."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from edgeprof.analysis.groups import ADDITIVE, by_op_type
+from edgeprof.errors import UsageError
+from edgeprof.figures.frame import axis, frame, heading
+from edgeprof.figures.heatmap import show
+from edgeprof.figures.labels import interval, label, subtitle, wrapped
+from edgeprof.figures.theme import THEMES, Theme, op_family
+from edgeprof.records.profile import Profile
+from edgeprof.records.schema import BETWEEN_LAYERS, METRICS, column
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+By = Literal["layer", "op_type"]
+Order = Literal["value", "executed"]
+
+_INTERVALS = {"latency_ms": ("latency_low_ms", "latency_high_ms"), "energy_mj": ("energy_low_mj", "energy_high_mj")}
+_BETWEEN_METRICS = ("latency_ms", "share")
+BETWEEN_MEANING = "What no layer explains: median of the plain runs less the sum of the layers"
+_HOVER = "<b>%{customdata[0]}</b><br>%{customdata[1]}<extra></extra>"
+
+
+def bars(
+    profile: Profile, by: By = "layer", top: int | None = None, metric: str = "latency_ms", *, order: Order = "value", theme: str = "light"
+) -> go.Figure:
+    """Horizontal bars of ``metric``, one a layer or one an op_type, with 95 % intervals where there are any.
+
+    1. ``order="value"`` puts the largest on top, ``"executed"`` (layers only) the first that ran.
+    2. ``top`` keeps that many; the others are one bar ``rest`` where their sum means something.
+    3. ``(between layers)`` is a hatched grey bar of its own; bars of an estimated profile are hatched too.
+    4. What has no number is left out, and a line under the title says how many.
+    """
+    _check(by, metric, order, theme)
+    table = _layer_rows(profile, metric) if by == "layer" else _op_rows(profile, metric)
+    missing = int((table["value"].isna() & ~table["between"]).sum())
+    table = table[table["value"].notna()]
+    if order == "value":
+        table = table.sort_values(["between", "value"], ascending=[True, False], kind="stable")
+    table, shown_note = _top(table, top, metric)
+    notes = [shown_note, _missing_note(missing, by)]
+    title = f"{column(metric).title} by {'layer' if by == 'layer' else 'op type'}"
+    about = " · ".join(note for note in notes if note)
+    figure = _figure(table.reset_index(drop=True), metric, hatched=profile.origin == "estimated", theme=THEMES[theme])
+    text = "<br>".join(filter(None, [subtitle(profile), about]))
+    return figure.update_layout(title=heading(title, text, THEMES[theme]), meta={"note": about})
+
+
+def _check(by: str, metric: str, order: str, theme: str) -> None:
+    if by not in ("layer", "op_type"):
+        raise UsageError(f"by is {by!r}; it can be 'layer' or 'op_type'.")
+    if order not in ("value", "executed") or (order == "executed" and by != "layer"):
+        raise UsageError(f"order is {order!r}; it can be 'value', or 'executed' for layers.")
+    if theme not in THEMES:
+        raise UsageError(f"theme is {theme!r}; it can be {' or '.join(map(repr, THEMES))}.")
+    known = METRICS if by == "layer" else ADDITIVE
+    if metric not in known:
+        why = "" if by == "layer" else " (others cannot be summed over layers)"
+        raise UsageError(f"metric is {metric!r}; by {by} it can be one of {', '.join(known)}{why}.")
+
+
+def _layer_rows(profile: Profile, metric: str) -> pd.DataFrame:
+    layers = profile.layers if metric in _BETWEEN_METRICS else profile.measured_layers
+    low, high = _ends(layers, metric)
+    detail = [_detail(row, metric) for row in layers.to_dict("records")]
+    return _rows(layers["name"], layers["op_type"], layers["kind"] == "between", layers[metric], low, high, detail)
+
+
+def _op_rows(profile: Profile, metric: str) -> pd.DataFrame:
+    table = by_op_type(profile)
+    if metric not in _BETWEEN_METRICS:
+        table = table[table["op_type"] != BETWEEN_LAYERS]
+    low, high = _ends(table, metric)
+    detail = [
+        f"{n} layer{'s' * (n != 1)}, {show(part, 'share')} of the time" if n else BETWEEN_MEANING
+        for n, part in zip(table["layers"], table["share"], strict=True)
+    ]
+    names = table["op_type"]
+    return _rows(names, names, names == BETWEEN_LAYERS, table[metric], low, high, detail)
+
+
+def _rows(*columns: Any) -> pd.DataFrame:
+    names = ("name", "op_type", "between", "value", "low", "high", "detail")
+    return pd.DataFrame({name: list(values) for name, values in zip(names, columns, strict=True)})
+
+
+def _ends(table: pd.DataFrame, metric: str) -> tuple[list[float], list[float]]:
+    ends = _INTERVALS.get(metric, ("", ""))
+    if ends[0] not in table.columns:
+        return [np.nan] * len(table), [np.nan] * len(table)
+    return table[ends[0]].tolist(), table[ends[1]].tolist()
+
+
+def _detail(row: dict[Any, Any], metric: str) -> str:
+    if row["kind"] == "between":
+        return BETWEEN_MEANING
+    words = [label(row["op_type"]), label(row["precision"]), label(row["output_shape"], 60)]
+    words.append("inserted by the runtime" * (row["kind"] == "inserted"))
+    if metric != "share":
+        words.append(f"{show(row['share'], 'share')} of the time")
+    return ", ".join(filter(None, words))
+
+
+def _top(table: pd.DataFrame, top: int | None, metric: str) -> tuple[pd.DataFrame, str]:
+    """The ``top`` largest rows in the order they came, and one row for the rest of them."""
+    own = table[~table["between"]]
+    if top is None or len(own) <= top:
+        return table, ""
+    keep = own["value"].nlargest(top).index
+    rest = own.drop(keep)
+    kept = own.loc[own.index.isin(keep)]
+    if metric not in ADDITIVE:
+        return kept, f"the {top} largest of {len(own)}"
+    name = f"rest ({len(rest)})"
+    row = _rows([name], [""], [False], [rest["value"].sum()], [np.nan], [np.nan], [f"the sum of the {len(rest)} others"])
+    return pd.concat([kept, row, table[table["between"]]], ignore_index=True), ""
+
+
+def _missing_note(missing: int, by: By) -> str:
+    what = "layer" if by == "layer" else "op type"
+    return f"{missing} {what}{'s' * (missing != 1)} ha{'s' if missing == 1 else 've'} no number" if missing else ""
+
+
+def _figure(table: pd.DataFrame, metric: str, *, hatched: bool, theme: Theme) -> go.Figure:
+    import plotly.graph_objects as go
+
+    figure = go.Figure()
+    for name, color, rows in _families(table, theme):
+        pattern = {"shape": "/", "solidity": 0.35, "fgcolor": theme.surface, "fillmode": "overlay", "size": 6}
+        is_between = name == BETWEEN_LAYERS
+        figure.add_bar(
+            y=rows.index.tolist(), x=_rounded(rows["value"]), orientation="h", width=0.72, name=name,
+            marker={"color": color, "line": {"width": 0}, **({"pattern": pattern} if hatched or is_between else {})},
+            error_x=_error_bars(rows, theme), hovertemplate=_HOVER, showlegend=not is_between,
+            customdata=[[wrapped(n), f"{interval(metric, v, lo, hi)}<br>{detail}"] for n, v, lo, hi, detail in zip(
+                rows["name"], rows["value"], rows["low"], rows["high"], rows["detail"], strict=True)],
+        )  # fmt: skip
+    _add_values(figure, table, metric, theme)
+    _lay_out(figure, table, metric, theme)
+    return figure
+
+
+def _families(table: pd.DataFrame, theme: Theme) -> list[tuple[str, str, pd.DataFrame]]:
+    """The rows by op family, with the family's name and colour; ``rest`` and ``(between layers)`` are grey."""
+    family = [
+        BETWEEN_LAYERS if between else op_family(op) if op else "rest"
+        for op, between in zip(table["op_type"], table["between"], strict=True)
+    ]
+    present = [name for name in (*theme.families, "rest", BETWEEN_LAYERS) if name in family]
+    where = np.array(family, dtype=object)
+    return [(name, theme.families.get(name, theme.missing), table[where == name]) for name in present]
+
+
+def _error_bars(rows: pd.DataFrame, theme: Theme) -> dict[str, Any]:
+    if rows["low"].isna().all():
+        return {"visible": False}
+    above, below = rows["high"] - rows["value"], rows["value"] - rows["low"]
+    return {
+        "type": "data", "symmetric": False, "array": _rounded(above.fillna(0)), "arrayminus": _rounded(below.fillna(0)),
+        "color": theme.ink, "thickness": 1.2, "width": 3,
+    }  # fmt: skip
+
+
+def _add_values(figure: go.Figure, table: pd.DataFrame, metric: str, theme: Theme) -> None:
+    """The number at the end of each bar, beyond its interval."""
+    end = np.maximum(table["value"].clip(lower=0), table["high"].fillna(-np.inf))
+    figure.add_scatter(
+        y=table.index.tolist(), x=_rounded(end), mode="text", text=[f" {show(value, metric)}" for value in table["value"]],
+        textposition="middle right", textfont={"size": 11, "color": theme.ink_muted}, cliponaxis=False, hoverinfo="skip", showlegend=False,
+    )  # fmt: skip
+
+
+def _lay_out(figure: go.Figure, table: pd.DataFrame, metric: str, theme: Theme) -> None:
+    rows = len(table)
+    plot_px = max(rows, 2) * (24 if rows <= 40 else 18)
+    low = min(0.0, float(np.nanmin([*table["value"], *table["low"], 0.0])))
+    high = max(0.0, float(np.nanmax([*table["value"], *table["high"], 0.0]))) or 1.0
+    legend = (table["op_type"] != table["name"]).any() and sum(bool(trace.showlegend) for trace in figure.data) > 1
+    figure.update_layout(
+        **frame(theme, plot_px, legend=bool(legend)),
+        barmode="overlay",
+        xaxis={**axis(theme, column(metric).heading), "range": [low * 1.12, high * 1.16]},
+        yaxis={
+            "tickmode": "array", "tickvals": table.index.tolist(), "ticktext": [label(name) for name in table["name"]],
+            "range": [rows - 0.4, -0.6], "automargin": True, "showgrid": False, "zeroline": False, "ticklabelstandoff": 6,
+        },
+    )  # fmt: skip
+
+
+def _rounded(values: Any) -> list[float]:
+    """Values with six significant digits: enough for a picture, and half the bytes."""
+    return [float(f"{value:.6g}") for value in values]

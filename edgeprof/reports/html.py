@@ -1,0 +1,173 @@
+"""HTML report: one offline page with tiles, findings, heatmap, bars, roofline, all layers and how the numbers came about.
+
+1. Nothing is loaded: scripts and styles stand in the page, and its content security policy forbids everything else. Only
+   the scripts whose hash stands in the policy run, so even markup that slipped through a name could not.
+2. Tiles, findings and tables are plain HTML and need no script.
+3. Names come from strangers' model files: jinja2 escapes all of them, and data for scripts is JSON without any ``<``.
+"""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import hashlib
+import json
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgeprof import units
+from edgeprof._version import __version__
+from edgeprof.analysis import findings
+from edgeprof.analysis.names import shorten, visible
+from edgeprof.figures.bars import bars
+from edgeprof.figures.heatmap import STATIC, heatmap, heatmap_runs
+from edgeprof.figures.roofline import roofline
+from edgeprof.figures.theme import DARK, LIGHT, ORIGIN_LABELS, op_family
+from edgeprof.records.profile import Profile
+from edgeprof.reports import summary
+from edgeprof.reports.html_tables import layer_table, op_type_table
+
+if TYPE_CHECKING:
+    import jinja2
+    import plotly.graph_objects as go
+
+TEMPLATES = Path(__file__).parent / "templates"
+PLOTLY = STATIC / "plotly-basic-4.1.1.min.js"
+"""plotly.js with bars and scatter only, from the npm package plotly.js-basic-dist-min: a quarter of the whole."""
+
+TOP_LAYERS = 30
+"""Layers in the bar chart; the heatmap and the table have all."""
+
+_RUN_CELLS = 120_000
+"""Cells of the layers x runs view, all profiles together: they are half of a large report."""
+
+_COLORS = ("surface", "raised", "ink", "ink_muted", "line", "accent", "good", "warning", "bar", "missing")
+
+
+def render(profiles: Sequence[Profile]) -> bytes:
+    """The page of one or several profiles."""
+    scripts = [_script(PLOTLY.read_text("utf-8")), _script(_heatmap_module(), "module"), _script(_read("report.js"), "module")]
+    page = _environment().get_template("report.html.j2").render(
+        title=_title(profiles),
+        profiles=[_section(i, profile, len(profiles)) for i, profile in enumerate(profiles)],
+        policy=_policy(scripts),
+        scripts=scripts,
+        style=f"{(STATIC / 'heatmap.css').read_text('utf-8')}\n{_read('report.css')}",
+        themes={"light": _variables(LIGHT), "dark": _variables(DARK)},
+        swap=_json(color_swap()),
+        version=__version__,
+        top_layers=TOP_LAYERS,
+    )  # fmt: skip
+    return page.encode("utf-8", "backslashreplace")
+
+
+def color_swap() -> dict[str, str]:
+    """Light colour to dark colour of everything that figures use: the page draws one figure in either theme."""
+    pairs = [(getattr(LIGHT, name), getattr(DARK, name)) for name in _COLORS]
+    pairs += [(LIGHT.families[family], DARK.families[family]) for family in LIGHT.families]
+    return dict(pairs)
+
+
+def _title(profiles: Sequence[Profile]) -> str:
+    names = dict.fromkeys(profile.context.model_name for profile in profiles)
+    return f"{shorten(next(iter(names)), 80)}{f' and {len(names) - 1} more' if len(names) > 1 else ''}"
+
+
+def _section(position: int, profile: Profile, total: int) -> dict[str, Any]:
+    context = profile.context
+    found = findings(profile)
+    figures = {
+        "ops": bars(profile, "op_type"),
+        "layers": bars(profile, top=TOP_LAYERS),
+        "roofline": roofline(profile),
+    }
+    return {
+        "id": f"p{position}",
+        "profile": profile,
+        "name": shorten(context.model_name, 100),
+        "facts": _facts(profile),
+        "origin": ORIGIN_LABELS[profile.origin],
+        "tiles": summary.tiles(profile),
+        "findings": found,
+        "data": {f"{name}-data": _json(_figure_json(figure)) for name, figure in figures.items()} | _heatmap_data(profile, total),
+        "notes": {name: (figure.layout.meta or {}).get("note", "") for name, figure in figures.items()},
+        "heights": {name: figure.layout.height for name, figure in figures.items()},
+        "ops": op_type_table(profile),
+        "layers": layer_table(profile),
+        "fates": summary.fates(profile),
+        "method": summary.method(profile),
+        "context": summary.context_rows(profile),
+        "fingerprint": summary.fingerprint_rows(profile),
+    }
+
+
+def _facts(profile: Profile) -> list[str]:
+    context = profile.context
+    threads = "" if context.threads is None else f"{context.threads} thread{'s' * (context.threads != 1)}"
+    date = context.started_at[:16].replace("T", " ")
+    facts = [context.board, f"{context.runtime} {context.runtime_version}".strip(), ", ".join(context.providers), threads, date]
+    return [fact for fact in facts if fact]
+
+
+def _figure_json(figure: go.Figure) -> dict[str, Any]:
+    """Data and layout without the title: the page has a heading of its own."""
+    bare = figure.update_layout(title=None, margin_t=12, height=figure.layout.height - 72)
+    made: dict[str, Any] = bare.to_plotly_json()
+    made["layout"].pop("template", None)
+    return made
+
+
+def _heatmap_data(profile: Profile, total: int) -> dict[str, str]:
+    merged = dataclasses.replace(profile, findings=())
+    data = {"heatmap-data": _json(heatmap(merged).to_json())}
+    if len(profile.spans):
+        data["runs-data"] = _json(heatmap_runs(profile, max_cells=_RUN_CELLS // total).to_json())
+    return data
+
+
+def _heatmap_module() -> str:
+    """The heatmap's module, which as an inline one nobody can import: it hands its function to the page."""
+    return f"{(STATIC / 'heatmap.js').read_text('utf-8')}\nglobalThis.edgeprofHeatmap = renderHeatmap;\n"
+
+
+def _read(name: str) -> str:
+    return (TEMPLATES / name).read_text("utf-8")
+
+
+def _script(source: str, kind: str = "text/javascript") -> dict[str, str]:
+    if "</script" in source.lower() or "<!--" in source:
+        raise ValueError("a script with </script or <!-- in it cannot stand in a page")
+    source = source.replace("\r\n", "\n")
+    digest = base64.b64encode(hashlib.sha256(source.encode("utf-8")).digest()).decode("ascii")
+    return {"kind": kind, "source": source, "hash": f"'sha256-{digest}'"}
+
+
+def _policy(scripts: Sequence[dict[str, str]]) -> str:
+    allowed = " ".join(script["hash"] for script in scripts)
+    return f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data: blob:; base-uri 'none'; form-action 'none'"
+
+
+def _json(value: Any) -> str:
+    """JSON that can stand in a script element."""
+    import plotly.io
+
+    text: str = plotly.io.json.to_json_plotly(value)
+    return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+
+
+def _variables(theme: Any) -> dict[str, str]:
+    colors = {name.replace("_", "-"): getattr(theme, name) for name in _COLORS}
+    return colors | {f"op-{family}": color for family, color in theme.families.items()}
+
+
+@cache
+def _environment() -> jinja2.Environment:
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {"visible": visible, "shorten": shorten, "latency": units.latency, "family": op_family}
+    return environment
