@@ -7,6 +7,7 @@ through a symbolic link is refused before anything is opened.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -87,18 +88,18 @@ def _number(entries: dict[str, str], key: str, tensor: str) -> int | None:
 
 def _check_length(place: _Place, tensor: Any, location: str) -> None:
     size = place.path.stat().st_size
-    needed = TensorInfo(tensor.name, DTYPES.get(tensor.data_type, ""), tuple(tensor.dims)).nbytes
-    needed = -(-needed // 1)
-    if place.length is not None and needed == needed and place.length != needed:  # NaN: a type without a fixed size
+    exact = TensorInfo(tensor.name, DTYPES.get(tensor.data_type, ""), tuple(tensor.dims)).nbytes
+    needed = math.ceil(exact) if not math.isnan(exact) else None
+    if place.length is not None and needed is not None and place.length != needed:
         kind = UnsafeModel if needed > size else ModelError
         raise kind(
             f"Tensor '{tensor.name}' needs {units.size(needed)} by its shape but says it has {units.size(place.length)} "
             f"in '{location}'. Export the model again."
         )
-    length = place.length if place.length is not None else (needed if needed == needed else 0)
+    length = place.length if place.length is not None else needed or 0
     if place.offset + length > size:
         raise ModelError(
-            f"'{location}' is too short: tensor '{tensor.name}' needs bytes {place.offset:,} to {place.offset + int(length):,}, "
+            f"'{location}' is too short: tensor '{tensor.name}' needs bytes {place.offset:,} to {place.offset + length:,}, "
             f"the file has {size:,}. Copy or download it again."
         )
 
@@ -110,6 +111,6 @@ def _read_small(tensor: Any, place: _Place) -> None:
         return
     with place.path.open("rb") as file:
         file.seek(place.offset)
-        tensor.raw_data = file.read(int(-(-nbytes // 1)))
+        tensor.raw_data = file.read(math.ceil(nbytes))
     tensor.data_location = tensor.DEFAULT
     del tensor.external_data[:]

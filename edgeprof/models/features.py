@@ -6,7 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from edgeprof.models.graph import Layer, TensorInfo
 
-_HANDED_ON = frozenset("Cast QuantizeLinear DequantizeLinear Sub Add Mul Div Identity BatchNormalization Clip Relu".split())
+_HANDED_ON = frozenset(
+    {"Cast", "QuantizeLinear", "DequantizeLinear", "Sub", "Add", "Mul", "Div", "Identity", "BatchNormalization", "Clip", "Relu"}
+)
 _FARTHEST = 6
 
 
@@ -19,11 +21,16 @@ def feature_sizes(inputs: Sequence[TensorInfo], layers: Sequence[Layer], weights
     sizes = {}
     for tensor in inputs:
         if tensor.shape is not None and any(not isinstance(dim, int) for dim in tensor.shape):
-            rank = len(tensor.shape)
-            sizes[tensor.name] = next(
-                (found for layer, name in _reached(tensor.name, readers) if (found := _asked(layer, name, weights, rank))), {}
-            )
+            sizes[tensor.name] = _first_asked(tensor.name, len(tensor.shape), readers, weights)
     return sizes
+
+
+def _first_asked(name: str, rank: int, readers: Mapping[str, list[Layer]], weights: Mapping[str, TensorInfo]) -> dict[int, int]:
+    for layer, read_as in _reached(name, readers):
+        asked = _asked(layer, read_as, weights, rank)
+        if asked:
+            return asked
+    return {}
 
 
 def _reached(name: str, readers: Mapping[str, list[Layer]]) -> Iterator[tuple[Layer, str]]:

@@ -22,13 +22,14 @@ MOST_ELEMENTS = 1024
 
 Array = NDArray[Any]
 
-_FOLDED = frozenset(
-    "Shape Size Gather GatherElements GatherND Concat Unsqueeze Squeeze Slice Cast Identity Reshape Flatten Transpose "
-    "Add Sub Mul Div Mod Neg Abs Min Max Pow Sqrt Floor Ceil Round Sign Reciprocal Clip "
-    "Equal Greater GreaterOrEqual Less LessOrEqual And Or Not Xor Where "
-    "Range ConstantOfShape Expand Tile ReduceProd ReduceSum ReduceMin ReduceMax CumSum NonZero ScatterND ScatterElements".split()
-)
-_NUMERIC = frozenset("float32 float64 float16 int64 int32 int16 int8 uint64 uint32 uint16 uint8 bool".split())
+_FOLDED = """
+Shape Size Gather GatherElements GatherND Concat Unsqueeze Squeeze Slice Cast Identity Reshape Flatten Transpose
+Add Sub Mul Div Mod Neg Abs Min Max Pow Sqrt Floor Ceil Round Sign Reciprocal Clip
+Equal Greater GreaterOrEqual Less LessOrEqual And Or Not Xor Where
+Range ConstantOfShape Expand Tile ReduceProd ReduceSum ReduceMin ReduceMax CumSum NonZero ScatterND ScatterElements
+"""
+_FOLDED_NAMES = frozenset(_FOLDED.split())
+_NUMERIC = frozenset({"float32", "float64", "float16", "int64", "int32", "int16", "int8", "uint64", "uint32", "uint16", "uint8", "bool"})
 
 
 class Values:
@@ -46,7 +47,7 @@ class Values:
             self._known = dict(_small_constants(self.graph))
         replaced = 0
         for position, node in enumerate(self.graph.node):
-            if node.op_type not in _FOLDED or domain_of(node) or len(node.output) != 1 or position in self._failed:
+            if node.op_type not in _FOLDED_NAMES or domain_of(node) or len(node.output) != 1 or position in self._failed:
                 continue
             value = self._value(node, position, tensors)
             if value is not None:
@@ -74,7 +75,8 @@ class Values:
         try:
             with np.errstate(all="ignore"), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                value = np.asarray(ReferenceEvaluator(node, opsets={"": self.opset}).run(None, feeds)[0])
+                made: Any = ReferenceEvaluator(node, opsets={"": self.opset}).run(None, feeds)
+                value = np.asarray(made[0])
         except Exception:  # a node that cannot be computed stays what it is: not known
             return None
         return value if value.dtype.name in _NUMERIC else None
@@ -107,8 +109,9 @@ def _shape_value(node: Any, tensors: Mapping[str, TensorInfo]) -> Array | None:
     shape = np.array(info.shape, np.int64)
     if node.op_type == "Size":
         return np.array(np.prod(shape), np.int64)
-    bounds = {attribute.name: attribute.i for attribute in node.attribute}
-    return shape[bounds.get("start", 0) : bounds.get("end", len(shape))]
+    bounds: dict[str, int] = {attribute.name: attribute.i for attribute in node.attribute}
+    part: Array = shape[bounds.get("start", 0) : bounds.get("end", len(shape))]
+    return part
 
 
 def _elements_made(node: Any, feeds: Mapping[str, Array]) -> float:

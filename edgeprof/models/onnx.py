@@ -22,10 +22,13 @@ MOST_CONSTANT_ELEMENTS = 64
 _FIRST_IR_WITH_OPSETS = 3
 
 
-def load_onnx(path: Path, shapes: Mapping[str, Sequence[int]] | None = None) -> Graph:
-    """The Graph of the ONNX file at ``path``, with ``shapes`` (input -> sizes) for axes that the model leaves open."""
+def load_onnx(path: Path, shapes: Mapping[str, Sequence[int]] | None = None, *, weights_here: bool = True) -> Graph:
+    """The Graph of the ONNX file at ``path``, with ``shapes`` (input -> sizes) for axes that the model leaves open.
+
+    Without ``weights_here`` external data is not looked for: the graph came from a board, its weights stayed there.
+    """
     model = _parse(wire.strip_weights(path), path.name)
-    external_files = external.take_in(_tensors_of(model), path)
+    external_files = external.take_in(_tensors_of(model), path) if weights_here else ()
     notes = _import_opsets(model)
     expansion = expand(model)
     layers = expansion.layers
@@ -56,8 +59,8 @@ def load_onnx(path: Path, shapes: Mapping[str, Sequence[int]] | None = None) -> 
 def digest_of(path: Path, external_files: Iterable[str] = ()) -> str:
     """sha256 of the model file, in hex.
 
-    With external files it is the sha256 of the text ``<sha256 of the model file>\\n`` followed by ``<location>\\n<sha256 of that
-    file>\\n`` for each location in order, so it changes when the weights do.
+    With external files it is the sha256 of a text of lines: the sha256 of the model file, then for each location in order the
+    location and the sha256 of that file. So it changes when the weights do.
     """
     own = _sha256(path)
     lines = [line for location in sorted(external_files) for line in (location, _sha256(path.parent / location))]
@@ -71,11 +74,10 @@ def _sha256(path: Path) -> str:
 
 def _parse(data: bytes, name: str) -> Any:
     import onnx
-    from google.protobuf.message import DecodeError
 
     try:
         model = onnx.ModelProto.FromString(data)
-    except DecodeError as error:
+    except Exception as error:  # protobuf's DecodeError
         raise ModelError(f"{name} is damaged: its bytes are no valid ONNX model ({error}). Copy or export it again.") from error
     if not model.graph.node and not model.graph.output:
         raise ModelError(f"{name} holds an empty graph: no layers and no outputs. Export it again.")

@@ -33,87 +33,114 @@ NOT_DEFINED: Mapping[tuple[str, str], str] = {
 ONLY_THE_SHAPE = frozenset({(ONNX, "Shape"), (ONNX, "Size")})
 """Operators that do not read the data of their input."""
 
-_MOVES_DATA = """
-BitCast Cast CastLike CenterCropPad Compress Concat ConcatFromSequence Constant ConstantOfShape DepthToSpace Expand EyeLike Flatten
-Gather GatherElements GatherND Identity NonZero OneHot Optional OptionalGetElement OptionalHasElement Pad Range Reshape ReverseSequence
-Scatter ScatterElements ScatterND SequenceAt SequenceConstruct SequenceEmpty SequenceErase SequenceInsert SequenceLength Shape Size
-Slice SpaceToDepth Split SplitToSequence Squeeze TensorScatter Tile Transpose Trilu Unsqueeze Where
-""".split()
 
-_ELEMENTWISE = """
-Abs Acos Acosh Add And Asin Asinh Atan Atanh BitShift BitwiseAnd BitwiseNot BitwiseOr BitwiseXor Ceil Celu Clip Cos Cosh
-DequantizeLinear Div Dropout DynamicQuantizeLinear Elu Equal Erf Exp Floor Gelu Greater GreaterOrEqual HardSigmoid HardSwish IsInf IsNaN
-LeakyRelu Less LessOrEqual Log Max Mean Min Mish Mod Mul Neg Not Or PRelu Pow QuantizeLinear Reciprocal Relu RotaryEmbedding Round Selu
-Shrink Sigmoid Sign Sin Sinh Softplus Softsign Sqrt Sub Sum SwiGLU Swish Tan Tanh ThresholdedRelu Xor
-""".split()
+def _names(domain: str, names: str) -> frozenset[tuple[str, str]]:
+    return frozenset((domain, name) for name in names.split())
 
-_NORMALIZES = """
-BatchNormalization GroupNormalization Hardmax InstanceNormalization LRN LayerNormalization LogSoftmax LpNormalization
-MeanVarianceNormalization RMSNormalization Softmax
-""".split()
 
-_POOLS_OR_REDUCES = """
-ArgMax ArgMin AveragePool Col2Im CumProd CumSum GlobalAveragePool GlobalLpPool GlobalMaxPool LpPool MaxPool MaxRoiPool MaxUnpool
-NegativeLogLikelihoodLoss NonMaxSuppression ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd
-ReduceSum ReduceSumSquare SoftmaxCrossEntropyLoss TopK Unique
-""".split()
+_MOVES_DATA = _names(
+    ONNX,
+    """
+    BitCast Cast CastLike CenterCropPad Compress Concat ConcatFromSequence Constant ConstantOfShape DepthToSpace Expand EyeLike Flatten
+    Gather GatherElements GatherND Identity NonZero OneHot Optional OptionalGetElement OptionalHasElement Pad Range Reshape ReverseSequence
+    Scatter ScatterElements ScatterND SequenceAt SequenceConstruct SequenceEmpty SequenceErase SequenceInsert SequenceLength Shape Size
+    Slice SpaceToDepth Split SplitToSequence Squeeze TensorScatter Tile Transpose Trilu Unsqueeze Where
+    """,
+)
 
-_INTERPOLATES = ["GridSample", "Resize", "RoiAlign", "Upsample"]
+_ELEMENTWISE = _names(
+    ONNX,
+    """
+    Abs Acos Acosh Add And Asin Asinh Atan Atanh BitShift BitwiseAnd BitwiseNot BitwiseOr BitwiseXor Ceil Celu Clip Cos Cosh
+    DequantizeLinear Div Dropout DynamicQuantizeLinear Elu Equal Erf Exp Floor Gelu Greater GreaterOrEqual HardSigmoid HardSwish IsInf IsNaN
+    LeakyRelu Less LessOrEqual Log Max Mean Min Mish Mod Mul Neg Not Or PRelu Pow QuantizeLinear Reciprocal Relu RotaryEmbedding Round Selu
+    Shrink Sigmoid Sign Sin Sinh Softplus Softsign Sqrt Sub Sum SwiGLU Swish Tan Tanh ThresholdedRelu Xor
+    """,
+)
 
-_GENERATES = """
-Bernoulli BlackmanWindow HammingWindow HannWindow MelWeightMatrix Multinomial RandomNormal RandomNormalLike RandomUniform
-RandomUniformLike
-""".split()
+_NORMALIZES = _names(
+    ONNX,
+    """
+    BatchNormalization GroupNormalization Hardmax InstanceNormalization LRN LayerNormalization LogSoftmax LpNormalization
+    MeanVarianceNormalization RMSNormalization Softmax
+    """,
+)
 
-_TEXT = ["RegexFullMatch", "StringConcat", "StringNormalizer", "StringSplit", "TfIdfVectorizer"]
+_POOLS_OR_REDUCES = _names(
+    ONNX,
+    """
+    ArgMax ArgMin AveragePool Col2Im CumProd CumSum GlobalAveragePool GlobalLpPool GlobalMaxPool LpPool MaxPool MaxRoiPool MaxUnpool
+    NegativeLogLikelihoodLoss NonMaxSuppression ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd
+    ReduceSum ReduceSumSquare SoftmaxCrossEntropyLoss TopK Unique
+    """,
+)
 
-_ML = """
-ArrayFeatureExtractor Binarizer CastMap CategoryMapper DictVectorizer FeatureVectorizer Imputer LabelEncoder Normalizer OneHotEncoder
-Scaler TreeEnsemble TreeEnsembleClassifier TreeEnsembleRegressor ZipMap
-""".split()
+_INTERPOLATES = _names(ONNX, "GridSample Resize RoiAlign Upsample")
 
-_TRAINING = ["Adagrad", "Adam", "Momentum"]
+_GENERATES = _names(
+    ONNX,
+    """
+    Bernoulli BlackmanWindow HammingWindow HannWindow MelWeightMatrix Multinomial RandomNormal RandomNormalLike RandomUniform
+    RandomUniformLike
+    """,
+)
 
-_ONNX_RUNTIME_IN_ONNX = """
-Affine Crop FusedBatchNorm GivenTensorFill ImageScaler MemcpyFromHost MemcpyToHost ParametricSoftplus Scale ScaledTanh
-SimplifiedLayerNormalization
-""".split()
+_TEXT = _names(ONNX, "RegexFullMatch StringConcat StringNormalizer StringSplit TfIdfVectorizer")
+
+_ML = _names(
+    ONNX_ML,
+    """
+    ArrayFeatureExtractor Binarizer CastMap CategoryMapper DictVectorizer FeatureVectorizer Imputer LabelEncoder Normalizer OneHotEncoder
+    Scaler TreeEnsemble TreeEnsembleClassifier TreeEnsembleRegressor ZipMap
+    """,
+)
+
+_TRAINING = _names(ONNX_TRAINING, "Adagrad Adam Momentum")
+
+_ONNX_RUNTIME_IN_ONNX = _names(
+    ONNX,
+    """
+    Affine Crop FusedBatchNorm GivenTensorFill ImageScaler MemcpyFromHost MemcpyToHost ParametricSoftplus Scale ScaledTanh
+    SimplifiedLayerNormalization
+    """,
+)
 """Operators that ONNX Runtime has in the standard domain though the standard does not."""
 
-_MICROSOFT = """
-BiasAdd BiasDropout BiasGelu BiasSoftmax BiasSplitGelu BitmaskBiasDropout BitmaskDropout BranchwiseRMSNorm CropAndResize DequantizeBFP
-DequantizeLinear DequantizeWithOrder DynamicTimeWarping EmbedLayerNormalization ExpandDims FastGelu GatedAdd GatedRMSNorm
-GatherBlockQuantized GatherND Gelu GemmaRotaryEmbedding GridSample GroupNorm IsAllFinite MRotaryEmbedding MaxpoolWithMask MulInteger
-MurmurHash3 NGramRepeatBlock NhwcMaxPool Pad QEmbedLayerNormalization QLinearAdd QLinearAveragePool QLinearConcat
-QLinearGlobalAveragePool QLinearLeakyRelu QLinearMul QLinearReduceMean QLinearSigmoid QLinearSoftmax QLinearWhere QOrderedGelu
-QOrderedLayerNormalization QuantizeBFP QuantizeLinear QuantizeWithOrder QuickGelu RMSNormRotary Range ReduceSumInteger RemovePadding
-RestorePadding RotaryEmbedding SampleOp ScaledSiLU SkipGroupNorm SkipLayerNormalization SkipSimplifiedLayerNormalization SwiGLU
-Tokenizer TorchEmbedding Trilu UnfoldTensor Unique
-""".split()
+_MICROSOFT = _names(
+    MICROSOFT,
+    """
+    BiasAdd BiasDropout BiasGelu BiasSoftmax BiasSplitGelu BitmaskBiasDropout BitmaskDropout BranchwiseRMSNorm CropAndResize DequantizeBFP
+    DequantizeLinear DequantizeWithOrder DynamicTimeWarping EmbedLayerNormalization ExpandDims FastGelu GatedAdd GatedRMSNorm
+    GatherBlockQuantized GatherND Gelu GemmaRotaryEmbedding GridSample GroupNorm IsAllFinite MRotaryEmbedding MaxpoolWithMask MulInteger
+    MurmurHash3 NGramRepeatBlock NhwcMaxPool Pad QEmbedLayerNormalization QLinearAdd QLinearAveragePool QLinearConcat
+    QLinearGlobalAveragePool QLinearLeakyRelu QLinearMul QLinearReduceMean QLinearSigmoid QLinearSoftmax QLinearWhere QOrderedGelu
+    QOrderedLayerNormalization QuantizeBFP QuantizeLinear QuantizeWithOrder QuickGelu RMSNormRotary Range ReduceSumInteger RemovePadding
+    RestorePadding RotaryEmbedding SampleOp ScaledSiLU SkipGroupNorm SkipLayerNormalization SkipSimplifiedLayerNormalization SwiGLU
+    Tokenizer TorchEmbedding Trilu UnfoldTensor Unique
+    """,
+)
 
-_BLOCKED = "AveragePool GlobalAveragePool GlobalMaxPool MaxPool ReorderInput ReorderOutput Upsample".split()
+_BLOCKED = _names(NCHWC, "AveragePool GlobalAveragePool GlobalMaxPool MaxPool ReorderInput ReorderOutput Upsample")
 
-_CHANNELS_LAST = """
-AveragePool BatchNormalization DepthToSpace GlobalAveragePool GlobalLpPool GlobalMaxPool GridSample InstanceNormalization LRN LpPool
-MaxPool MaxUnpool QLinearAveragePool Resize SpaceToDepth
-""".split()
+_CHANNELS_LAST = _names(
+    NHWC,
+    """
+    AveragePool BatchNormalization DepthToSpace GlobalAveragePool GlobalLpPool GlobalMaxPool GridSample InstanceNormalization LRN LpPool
+    MaxPool MaxUnpool QLinearAveragePool Resize SpaceToDepth
+    """,
+)
 
 CLASSES: Mapping[str, frozenset[tuple[str, str]]] = {
-    "moves data": frozenset((ONNX, op) for op in _MOVES_DATA),
-    "elementwise": frozenset((ONNX, op) for op in _ELEMENTWISE),
-    "normalization": frozenset((ONNX, op) for op in _NORMALIZES),
-    "pooling or reduction": frozenset((ONNX, op) for op in _POOLS_OR_REDUCES),
-    "interpolation": frozenset((ONNX, op) for op in _INTERPOLATES),
-    "generation": frozenset((ONNX, op) for op in _GENERATES),
-    "text": frozenset((ONNX, op) for op in _TEXT),
-    "classical": frozenset((ONNX_ML, op) for op in _ML),
-    "optimizer step": frozenset((ONNX_TRAINING, op) for op in _TRAINING),
-    "ONNX Runtime": frozenset(
-        [(ONNX, op) for op in _ONNX_RUNTIME_IN_ONNX]
-        + [(MICROSOFT, op) for op in _MICROSOFT]
-        + [(NCHWC, op) for op in _BLOCKED]
-        + [(NHWC, op) for op in _CHANNELS_LAST]
-    ),
+    "moves data": _MOVES_DATA,
+    "elementwise": _ELEMENTWISE,
+    "normalization": _NORMALIZES,
+    "pooling or reduction": _POOLS_OR_REDUCES,
+    "interpolation": _INTERPOLATES,
+    "generation": _GENERATES,
+    "text": _TEXT,
+    "classical": _ML,
+    "optimizer step": _TRAINING,
+    "ONNX Runtime": _ONNX_RUNTIME_IN_ONNX | _MICROSOFT | _BLOCKED | _CHANNELS_LAST,
 }
 """Classes of operators that have no MACs by the convention in `cost`."""
 
