@@ -1,0 +1,13 @@
+"""Views in a notebook cell: traits in, selection out. They need the extra ``edgeprof[notebook]``."""
+
+from importlib.util import find_spec
+
+from edgeprof.errors import MissingExtra
+
+for _package in ("anywidget", "matplotlib", "PIL"):
+    if find_spec(_package) is None:
+        raise MissingExtra(f'Views in a notebook need the package {_package}, which is not installed. Do: pip install "edgeprof[notebook]"')
+
+from edgeprof.widgets.heatmap import HeatmapView, heatmap  # noqa: E402
+
+__all__ = ["HeatmapView", "heatmap"]

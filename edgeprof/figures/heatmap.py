@@ -1,0 +1,311 @@
+"""View data of the heatmap: layers x metrics, layers x runs. Drawn by ``static/heatmap.js`` and `heatmap_picture`.
+
+1. Numbers travel as typed arrays in one block of bytes, texts as JSON; ``meta["arrays"]`` says where each array lies.
+2. A metric without any number has no column; a single missing number stays NaN and is drawn as not measured.
+3. The ``(between layers)`` row comes along as the last row and belongs to no scale: it may be negative.
+4. Runs are the instrumented ones, in the order they ran. More than ``max_columns`` are put together in bins of equal
+   size that restart at each block; the view says so.
+"""
+
+from __future__ import annotations
+
+import base64
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from edgeprof import units
+from edgeprof.figures.theme import ORIGIN_LABELS, THEMES, op_family
+from edgeprof.records import schema
+from edgeprof.records.profile import Profile
+
+Statistic = Literal["max", "median"]
+
+STATIC = Path(__file__).parent / "static"
+
+METRIC_COLUMNS = (
+    "latency_ms", "share", "latency_p95_ms", "energy_mj", "power_mw", "macs", "arithmetic_intensity", "param_bytes",
+    "activation_bytes", "peak_memory_bytes", "workspace_bytes", "calls",
+)  # fmt: skip
+"""Columns of the metrics view, in their order on the screen."""
+
+HOVER_COLUMNS = ("latency_low_ms", "latency_high_ms", "latency_raw_ms", "energy_low_mj", "energy_high_mj")
+"""Numbers that only the hover card and the linked table show."""
+
+_TEXT_COLUMNS = ("op_type", "kind", "provider", "precision", "output_shape", "energy_method")
+_LOG_SPREAD = 50
+_MIN_RATIO_LIMIT = 1.25  # a quiet run must look quiet: noise of a few percent stays near the middle of the scale
+
+
+@dataclass(frozen=True)
+class ViewData:
+    """``meta`` can be written as JSON; ``numbers`` holds little-endian arrays, each starting at a multiple of 4 bytes."""
+
+    meta: dict[str, Any]
+    numbers: bytes
+
+    def array(self, name: str) -> NDArray[Any]:
+        """The array ``name``, one-dimensional; KeyError when there is none."""
+        entry = self.meta["arrays"][name]
+        return np.frombuffer(self.numbers, dtype=np.dtype(f"<{entry['type']}"), count=entry["length"], offset=entry["offset"])
+
+    def to_json(self) -> dict[str, Any]:
+        """``{"meta": ..., "numbers": base64}``: the form to put into an HTML page; ``heatmap.js`` reads it as it is."""
+        return {"meta": self.meta, "numbers": base64.b64encode(self.numbers).decode("ascii")}
+
+
+def heatmap(profile: Profile) -> ViewData:
+    """Layers x metrics of ``profile``, with all that the header, the hover card and the linked table say."""
+    layers = profile.layers
+    columns = [schema.column(name) for name in METRIC_COLUMNS if _worth_a_column(name, layers)]
+    hover = [name for name in HOVER_COLUMNS if layers[name].notna().any()]
+    arrays: dict[str, NDArray[Any]] = {name: layers[name].to_numpy(np.float32) for name in (*(c.name for c in columns), *hover)}
+    texts: dict[str, list[str]] = {}
+    for name in _TEXT_COLUMNS:
+        codes, values = pd.factorize(layers[name])
+        arrays[name], texts[name] = codes.astype(np.uint16), [str(value) for value in values]
+    names = [str(name) for name in layers["name"]]
+    measured = profile.measured_layers
+    meta = {
+        "view": "heatmap",
+        "title": profile.title,
+        "header": _header(profile),
+        "findings": [{"severity": f.severity, "text": f.text} for f in profile.findings],
+        "columns": [
+            {
+                "name": c.name,
+                "title": c.title,
+                "unit": c.unit,
+                "meaning": c.meaning,
+                "format": _format_of(c.name),
+                "scales": scales(measured[c.name]),
+            }
+            for c in columns
+        ],
+        "meanings": {name: schema.column(name).meaning for name in hover},
+        "names": names,
+        "texts": texts,
+        "parents": {str(i): str(parent) for i, parent in enumerate(layers["parent"]) if parent},
+        # most layers carry out the one node that has their own name: only the others are sent
+        "sources": {str(i): list(s) for i, (n, s) in enumerate(zip(names, layers["source_nodes"], strict=True)) if list(s) != [n]},
+        "themes": _themes(texts["op_type"]),
+        "instrumented_runs": int(profile.runs["instrumented"].sum()) if len(profile.spans) else 0,
+    }
+    return _pack(meta, arrays)
+
+
+def heatmap_runs(profile: Profile, *, statistic: Statistic = "max", max_columns: int = 160, max_cells: int = 500_000) -> ViewData:
+    """Layers x instrumented runs of ``profile``: latency in ms, each layer's median over all runs, and each run's whole latency.
+
+    ``statistic`` puts the runs of a bin together; with ``max`` an outlier is never hidden.
+    """
+    rows = len(profile.layers)
+    runs = profile.runs[profile.runs["instrumented"]].sort_values("run")
+    if profile.spans.empty:
+        runs = runs.iloc[:0]
+    columns = max(1, min(max_columns, max_cells // max(rows, 1)))
+    bins, size = _bins(runs["block"].to_numpy(), columns)
+    latency = _span_matrix(profile.spans, runs["run"].to_numpy(), rows)
+    binned = _reduce(latency, bins, statistic)
+    whole = _reduce(runs["latency_ms"].to_numpy()[None, :], bins, statistic)[0]
+    median = _nan_median(latency)
+    ratio = np.abs(np.log2(binned / median[:, None], where=binned > 0, out=np.full(binned.shape, np.nan)))
+    seen = binned[np.isfinite(binned) & (binned > 0)]
+    finite = ratio[np.isfinite(ratio)]
+    meta = {
+        "view": "heatmap-runs",
+        "columns": _run_columns(runs, bins),
+        "runs": len(runs),
+        "runs_per_column": size,
+        "statistic": statistic,
+        "ratio_limit": max(_MIN_RATIO_LIMIT, min(4.0, 2 ** float(np.quantile(finite, 0.995)))) if finite.size else _MIN_RATIO_LIMIT,
+        "range_ms": [float(np.quantile(seen, 0.005)), float(seen.max())] if seen.size else [0.0, 1.0],
+    }
+    arrays = {"ms": binned.ravel(), "median_ms": median, "run_ms": whole}
+    return _pack(meta, {name: values.astype(np.float32) for name, values in arrays.items()})
+
+
+def scales(values: pd.Series) -> dict[str, dict[str, float | bool]]:
+    """The column's colour scale by wish (``auto``, ``linear``, ``log``): ``{log, min, max, below}``.
+
+    1. A linear scale starts at zero (or at the smallest number when that is negative).
+    2. A logarithmic one starts at the 5th percentile of the positive numbers; ``below`` says that something lies below it.
+    3. ``auto`` is logarithmic where the largest number is at least 50 times that start.
+    """
+    seen = values[np.isfinite(values)].to_numpy(float)
+    linear: dict[str, float | bool] = {
+        "log": False,
+        "min": min(0.0, float(seen.min(initial=0))),
+        "max": float(seen.max(initial=0)),
+        "below": False,
+    }
+    positive = seen[seen > 0]
+    if not positive.size or positive.min() == positive.max():
+        return {"auto": linear, "linear": linear, "log": linear}
+    start = float(np.quantile(positive, 0.05, method="lower"))
+    log: dict[str, float | bool] = {"log": True, "min": start, "max": float(seen.max()), "below": bool((seen < start).any())}
+    return {"auto": log if seen.max() >= _LOG_SPREAD * start else linear, "linear": linear, "log": log}
+
+
+def place(values: NDArray[Any], scale: Mapping[str, float | bool]) -> NDArray[np.float64]:
+    """Where ``values`` lie on a scale of `scales`, 0 to 1; NaN stays NaN."""
+    low, high = float(scale["min"]), float(scale["max"])
+    if high <= low:
+        return np.where(np.isnan(values), np.nan, 0.5)
+    if scale["log"]:
+        return np.clip(np.log(np.maximum(values, low) / low) / math.log(high / low), 0, 1)
+    return np.clip((np.asarray(values, float) - low) / (high - low), 0, 1)
+
+
+def ellipsis(text: str, length: int) -> str:
+    """``text`` in at most ``length`` characters: what differs between layers (the end) is kept longer than the beginning."""
+    if len(text) <= length:
+        return text
+    if length <= 1:
+        return "…"[:length]
+    end = math.ceil((length - 1) * 0.6)
+    return f"{text[: length - 1 - end]}…{text[len(text) - end :]}"
+
+
+def show(value: float, name: str) -> str:
+    """``value`` of the column ``name`` as a person reads it, unit included; ``–`` when it was not measured."""
+    form = _format_of(name)
+    if form == "latency":
+        return units.latency(value)
+    if form == "share":
+        return units.share(value)
+    if form == "size":
+        return units.size(value)
+    if form == "count":
+        return units.count(value)
+    return units.MISSING if math.isnan(value) else f"{units.significant(value, 3)} {schema.column(name).unit}".rstrip()
+
+
+def _format_of(name: str) -> str:
+    """How a column's numbers are shown, one of the formatters of `edgeprof.units`."""
+    if name.endswith("_ms"):
+        return "latency"
+    if name.endswith("_bytes"):
+        return "size"
+    return {"share": "share", "macs": "count", "calls": "count"}.get(name, "number")
+
+
+def _worth_a_column(name: str, layers: pd.DataFrame) -> bool:
+    values = layers.loc[layers["kind"] != "between", name]
+    return bool((values > 1).any()) if name == "calls" else bool(values.notna().any())
+
+
+def _header(profile: Profile) -> dict[str, Any]:
+    context, latency = profile.context, profile.context.latency
+    nan = math.nan
+    median, low, high = (nan if v is None else v for v in (latency.median_ms, latency.low_ms, latency.high_ms))
+    return {
+        "model": context.model_name,
+        "facts": _facts(profile),
+        "origin": profile.origin,
+        "origin_label": ORIGIN_LABELS[profile.origin],
+        "latency": units.latency_interval(median, low, high),
+        "latency_note": _latency_note(profile),
+    }
+
+
+def _facts(profile: Profile) -> list[str]:
+    context = profile.context
+    threads = "" if context.threads is None else f"{context.threads} thread{'s' * (context.threads != 1)}"
+    when = context.started_at[:16].replace("T", " ") + (" UTC" if context.started_at.endswith(("+00:00", "Z")) else "")
+    facts = [f"on {context.board}", f"{context.runtime} {context.runtime_version}".strip(), threads, when if context.started_at else ""]
+    return [fact for fact in facts if fact]
+
+
+def _latency_note(profile: Profile) -> str:
+    latency = profile.context.latency
+    if latency.median_ms is None:
+        return "end to end: not measured"
+    interval = "" if latency.low_ms is None else ", 95 % interval"
+    if profile.origin == "estimated":
+        return f"end to end, estimated{interval}"
+    return f"end to end: median of {latency.runs} plain run{'s' * (latency.runs != 1)}{interval}"
+
+
+def _themes(op_types: Sequence[str]) -> dict[str, dict[str, Any]]:
+    return {
+        name: {
+            "sequential": list(theme.sequential),
+            "diverging": list(theme.diverging),
+            "ops": [theme.families[op_family(op)] for op in op_types],
+        }
+        for name, theme in THEMES.items()
+    }
+
+
+def _pack(meta: dict[str, Any], arrays: Mapping[str, NDArray[Any]]) -> ViewData:
+    entries, parts, offset = {}, [], 0
+    for name, values in arrays.items():
+        block = values.astype(values.dtype.newbyteorder("<")).tobytes()
+        block += b"\0" * (-len(block) % 4)
+        entries[name] = {"type": f"{values.dtype.kind}{values.dtype.itemsize}", "offset": offset, "length": int(values.size)}
+        parts.append(block)
+        offset += len(block)
+    return ViewData({**meta, "arrays": entries}, b"".join(parts))
+
+
+def _bins(blocks: NDArray[np.int64], columns: int) -> tuple[NDArray[np.int64], int]:
+    """Bin of each run, and the size of a bin: the smallest that gives at most ``columns`` bins."""
+    n = len(blocks)
+    if n <= columns:
+        return np.arange(n), 1
+    starts = np.flatnonzero(np.r_[True, blocks[1:] != blocks[:-1]])
+    if len(starts) > columns:  # more blocks than columns: bins run across them
+        size = math.ceil(n / columns)
+        return np.arange(n) // size, size
+    lengths = np.diff(np.r_[starts, n])
+    size = next(k for k in range(2, n + 1) if np.ceil(lengths / k).sum() <= columns)
+    place = np.arange(n) - np.repeat(starts, lengths)
+    first = np.r_[True, place[1:] % size == 0]
+    return np.cumsum(first) - 1, size
+
+
+def _span_matrix(spans: pd.DataFrame, runs: NDArray[np.int64], rows: int) -> NDArray[np.float64]:
+    """Latency in ms, shape ``(rows, len(runs))``; NaN where a layer did not run."""
+    matrix = np.full((rows, len(runs)), np.nan)
+    if not len(runs):
+        return matrix
+    at = np.searchsorted(runs, spans["run"].to_numpy())
+    layer = spans["layer"].to_numpy()
+    known = (at < len(runs)) & (runs[np.minimum(at, len(runs) - 1)] == spans["run"].to_numpy()) & (layer >= 0) & (layer < rows)
+    matrix[layer[known], at[known]] = spans["latency_ms"].to_numpy(np.float64)[known]
+    return matrix
+
+
+def _reduce(matrix: NDArray[np.float64], bins: NDArray[np.int64], statistic: Statistic) -> NDArray[np.float64]:
+    if not len(bins) or bins[-1] == len(bins) - 1:
+        return matrix
+    starts = np.flatnonzero(np.r_[True, bins[1:] != bins[:-1]])
+    if statistic == "max":
+        return np.asarray(np.fmax.reduceat(matrix, starts, axis=1))
+    return np.stack([_nan_median(part) for part in np.split(matrix, starts[1:], axis=1)], axis=1)
+
+
+def _nan_median(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Median of each row over its numbers; NaN for a row that has none (numpy would warn)."""
+    some = ~np.isnan(matrix).all(axis=1) if matrix.shape[1] else np.zeros(len(matrix), bool)
+    result = np.full(len(matrix), np.nan)
+    if some.any():
+        result[some] = np.nanmedian(matrix[some], axis=1)
+    return result
+
+
+def _run_columns(runs: pd.DataFrame, bins: NDArray[np.int64]) -> list[dict[str, Any]]:
+    if runs.empty:
+        return []
+    grouped = runs.groupby(bins).agg(first=("run", "min"), last=("run", "max"), block=("block", "first"), outlier=("outlier", "any"))
+    return [
+        {"label": str(first) if first == last else f"{first}–{last}", "block": int(block), "outlier": bool(outlier)}
+        for first, last, block, outlier in grouped.itertuples(index=False)
+    ]

@@ -1,0 +1,1097 @@
+/**
+ * Heatmap of a profile: layers x metrics and layers x runs, drawn on a canvas. No dependencies; knows nothing of Jupyter.
+ *
+ *   import { renderHeatmap } from "./heatmap.js";
+ *   const view = renderHeatmap(element, data, options);
+ *
+ * data       {meta, numbers} of figures.heatmap.heatmap(profile).to_json(); numbers may be base64, ArrayBuffer or any view of one
+ * options    all optional
+ *   runs       {meta, numbers} of figures.heatmap.heatmap_runs(profile).to_json(); null: asked for with onChange({mode: "runs"})
+ *   mode       "metrics" | "runs"            sort       "execution" | "op_type" | name of a metric column ("latency_ms")
+ *   selection  names of layers               statistic  "max" | "median", how runs that share a column are put together
+ *   height     of the grid in px; 0: fits    theme      "auto" (JupyterLab, VS Code, then the system) | "light" | "dark"
+ *   onSelect   (names) => {}: a person changed the selection (not called for select())
+ *   onChange   ({mode | sort | statistic: value}) => {}: a person changed a control
+ *   canRebin   true when onChange({statistic}) is answered with set({runs}): shows the control
+ * returns    {element, select(names), set({any of the options, data}), destroy()}
+ *
+ * The style sheet is heatmap.css. Texts reach the page as text nodes only. Errors are shown inside the element.
+ */
+
+const ROW = 22;
+const GAP = 8; // sets the row between layers apart
+const MAP_WIDTH = 26;
+const MISSING = "–";
+let views = 0;
+
+export function renderHeatmap(el, data, options = {}) {
+  try {
+    return new Heatmap(el, data, options);
+  } catch (error) {
+    showError(el, error);
+    return { element: el, select() {}, set() {}, destroy() {} };
+  }
+}
+
+/** Shows an error where the view should be: a console is not where people look. */
+export function showError(el, error) {
+  const stack = h("pre", {}, String(error?.stack ?? ""));
+  const box = h("div", { class: "ep-error", role: "alert" }, `The heatmap could not be drawn: ${error?.message ?? error}`);
+  box.append(h("details", {}, h("summary", {}, "Details"), stack));
+  el.querySelectorAll(":scope > .ep-error").forEach((old) => old.remove());
+  el.prepend(box);
+}
+
+/** @returns an element; children are strings (text nodes) or elements. */
+function h(tag, attributes = {}, ...children) {
+  const node = document.createElement(tag);
+  for (const [key, value] of Object.entries(attributes)) {
+    if (key.startsWith("on")) node.addEventListener(key.slice(2), value);
+    else if (value === true) node.setAttribute(key, "");
+    else if (value !== false && value != null) node.setAttribute(key, value);
+  }
+  node.append(...children);
+  return node;
+}
+
+// ---- numbers and how they are shown (the rules of edgeprof/units.py) ----
+
+const ARRAYS = { f4: Float32Array, u2: Uint16Array, u1: Uint8Array };
+
+function unpack({ meta, numbers }) {
+  let buffer = numbers;
+  if (typeof numbers === "string") buffer = Uint8Array.from(atob(numbers), (c) => c.charCodeAt(0)).buffer;
+  else if (ArrayBuffer.isView(numbers)) buffer = numbers.buffer.slice(numbers.byteOffset, numbers.byteOffset + numbers.byteLength);
+  const arrays = {};
+  for (const [name, { type, offset, length }] of Object.entries(meta.arrays)) arrays[name] = new ARRAYS[type](buffer, offset, length);
+  return { ...meta, arrays };
+}
+
+function significant(value, digits = 3) {
+  if (value === 0) return "0";
+  return value.toFixed(Math.min(9, Math.max(0, digits - 1 - Math.floor(Math.log10(Math.abs(value))))));
+}
+
+function scaled(value, names) {
+  let unit = 0;
+  while (Math.abs(value) >= 999.5 && unit < names.length - 1) {
+    value /= 1000;
+    unit += 1;
+  }
+  const text = unit === 0 && Number.isInteger(value) ? value.toFixed(0) : significant(value);
+  return `${text} ${names[unit]}`.trim();
+}
+
+function timeUnit(ms) {
+  if (Math.abs(ms) >= 1000) return [1e-3, "s"];
+  return Math.abs(ms) >= 1 ? [1, "ms"] : [1e3, "µs"];
+}
+
+const FORMATS = {
+  latency: (v) => `${significant(v * timeUnit(v)[0])} ${timeUnit(v)[1]}`,
+  share: (v) => `${(v * 100).toFixed(1)} %`,
+  size: (v) => scaled(v, ["B", "kB", "MB", "GB", "TB"]),
+  count: (v) => scaled(v, ["", "k", "M", "G", "T"]),
+  number: (v, unit) => `${significant(v)} ${unit ?? ""}`.trim(),
+  ratio: (v) => `${significant(v)}×`,
+};
+
+function show(value, format, unit) {
+  return Number.isFinite(value) ? FORMATS[format](value, unit) : MISSING;
+}
+
+/** `1.240 ms [1.221, 1.262]`: one unit, one digit beyond the interval's width. */
+function showInterval(value, low, high, format, unit) {
+  if (!Number.isFinite(value)) return MISSING;
+  if (!Number.isFinite(low) || !Number.isFinite(high)) return show(value, format, unit);
+  const [scale, name] = format === "latency" ? timeUnit(value) : [1, unit];
+  const width = Math.abs(high - low) * scale;
+  const magnitude = Math.floor(Math.log10(width > 0 ? width : Math.abs(value * scale) || 1));
+  const decimals = width > 0 ? Math.min(4, Math.max(0, 1 - magnitude)) : Math.max(0, 2 - magnitude);
+  const [v, l, u] = [value, low, high].map((x) => (x * scale).toFixed(decimals));
+  return `${v} ${name} [${l}, ${u}]`;
+}
+
+const grouped = (n) => n.toLocaleString("en-US").replaceAll(",", "\u202f");
+
+// ---- colour ----
+
+/** 256 steps between the stops, each with the ink that can be read on it. */
+function ramp(stops) {
+  const rgb = stops.map((s) => [1, 3, 5].map((i) => parseInt(s.slice(i, i + 2), 16)));
+  return Array.from({ length: 256 }, (_, i) => {
+    const at = (i / 255) * (rgb.length - 1);
+    const k = Math.min(rgb.length - 2, Math.floor(at));
+    const c = rgb[k].map((v, j) => Math.round(v + (rgb[k + 1][j] - v) * (at - k)));
+    const [r, g, b] = c.map((v) => (v / 255) ** 2.2);
+    return { fill: `rgb(${c})`, ink: 0.2126 * r + 0.7152 * g + 0.0722 * b > 0.18 ? "#0b0f14" : "#ffffff" };
+  });
+}
+
+/** Place of a number, 0 to 1, on a column's scale {log, min, max} as figures/heatmap.py made it. */
+function place(value, { log, min, max }) {
+  const at = log ? Math.log(Math.max(value, min) / min) / Math.log(max / min) : (value - min) / (max - min);
+  return Math.min(1, Math.max(0, Number.isFinite(at) ? at : 0.5));
+}
+
+// ---- the view ----
+
+class Heatmap {
+  constructor(el, data, options) {
+    this.options = { mode: "metrics", sort: "execution", statistic: "max", height: 0, theme: "auto", ...options };
+    this.id = `ep-heatmap-${(views += 1)}`;
+    this.scaleWish = "auto";
+    this.relative = true;
+    this.query = "";
+    this.selected = new Set();
+    this.active = { row: 0, col: 0 }; // place in the order shown, column shown
+    this.hover = null;
+    this.pinned = null; // rows of the linked table, kept while a person selects inside it
+    this.tableSort = null;
+    this.element = h("div", { class: "ep-heatmap" });
+    this.parent = el;
+    el.append(this.element);
+    this.cleanup = [];
+    this.load(data, options.runs);
+    this.build();
+    this.applyTheme();
+    this.arrange();
+    this.select(options.selection ?? []);
+    this.watch();
+  }
+
+  load(data, runs) {
+    this.data = unpack(data);
+    this.runs = runs?.meta ? unpack(runs) : null;
+    const { names, texts, arrays } = this.data;
+    this.text = (name, row) => texts[name][arrays[name][row]];
+    this.rowOf = new Map(names.map((name, i) => [name, i]));
+    this.between = names.findIndex((_, i) => this.text("kind", i) === "between");
+    this.layers = names.length - (this.between >= 0);
+    this.maxLatency = names.reduce((m, _, i) => (i === this.between ? m : Math.max(m, this.value("latency_ms", i) || 0)), 0);
+  }
+
+  value(name, row) {
+    return this.data.arrays[name]?.[row] ?? NaN;
+  }
+
+  /** Runs fn; an error in it is shown in the cell. */
+  guard(fn) {
+    return (...args) => {
+      try {
+        return fn(...args);
+      } catch (error) {
+        showError(this.element, error);
+        throw error;
+      }
+    };
+  }
+
+  // -- frame: header, controls, grid, legend, table --
+
+  build() {
+    const on = (fn) => this.guard(fn);
+    this.grid = h("div", { class: "ep-scroll", role: "grid", tabindex: 0, "aria-multiselectable": "true", "data-lm-suppress-shortcuts": "true" });
+    this.canvas = h("canvas", { class: "ep-canvas", role: "presentation" });
+    this.space = h("div", { class: "ep-space", role: "presentation" }, this.canvas);
+    this.voice = h("div", { id: `${this.id}-cell`, role: "gridcell" });
+    this.voiceRow = h("div", { class: "ep-voice", role: "row" }, this.voice);
+    this.grid.append(this.voiceRow, this.space);
+    this.map = h("canvas", { class: "ep-map", "aria-hidden": "true", title: "Whole model by latency" });
+    this.card = h("div", { class: "ep-card", hidden: true, "aria-hidden": "true" });
+    this.empty = h("div", { class: "ep-empty", hidden: true });
+    this.live = h("div", { class: "ep-voice", "aria-live": "polite" });
+    this.legend = h("div", { class: "ep-legend" });
+    this.table = h("div", { class: "ep-table" });
+    this.tools = h("div", { class: "ep-tools", role: "toolbar", "aria-label": "Heatmap controls" });
+    this.search = h("input", { type: "search", placeholder: "Search layers, or /regex/", "aria-label": "Search layers", "data-lm-suppress-shortcuts": "true" });
+    this.count = h("span", { class: "ep-count" });
+    this.body = h("div", { class: "ep-grid" }, this.grid, this.map);
+    this.element.replaceChildren(this.header(), this.tools, this.body, this.empty, this.legend, this.table, this.live, this.card);
+
+    this.search.addEventListener("input", on(() => this.filter(this.search.value)));
+    this.search.addEventListener("keydown", on((e) => this.searchKey(e)));
+    this.grid.addEventListener("scroll", on(() => this.redraw()));
+    this.grid.addEventListener("pointermove", on((e) => this.pointer(e)));
+    this.grid.addEventListener("pointerleave", on(() => this.unhover()));
+    this.grid.addEventListener("click", on((e) => this.click(e)));
+    this.grid.addEventListener("keydown", on((e) => this.key(e)));
+    this.grid.addEventListener("focus", on(() => (this.speak(), this.redraw())));
+    this.grid.addEventListener("blur", on(() => this.redraw()));
+    this.map.addEventListener("pointerdown", on((e) => (this.map.setPointerCapture(e.pointerId), this.dragMap(e))));
+    this.map.addEventListener("pointermove", on((e) => e.buttons && this.dragMap(e)));
+  }
+
+  header() {
+    const { header, findings } = this.data;
+    const title = h("div", { class: "ep-title" }, h("span", { class: "ep-model" }, header.model));
+    title.append(h("span", { class: `ep-origin ep-origin-${header.origin}` }, header.origin_label));
+    title.append(...header.facts.map((fact) => h("span", { class: "ep-fact" }, fact)));
+    const latency = h("div", { class: "ep-latency" }, h("strong", {}, header.latency), h("span", {}, header.latency_note));
+    const node = h("header", { class: "ep-head" }, title, latency);
+    if (findings.length) {
+      const count = `${findings.length} note${findings.length > 1 ? "s" : ""} on these numbers`;
+      const items = findings.map((f) => h("li", { class: `ep-${f.severity}` }, `${f.severity}: ${f.text}`));
+      node.append(h("details", { class: "ep-findings" }, h("summary", {}, count), h("ul", {}, ...items)));
+    }
+    return node;
+  }
+
+  controls() {
+    const { mode, sort, statistic } = this.options;
+    const parts = [
+      this.segments("View", { metrics: "Metrics", runs: "Runs" }, mode, (value) => this.change({ mode: value })),
+      this.menu("Sort", this.sorts(), sort, (value) => this.change({ sort: value })),
+    ];
+    if (mode === "metrics") {
+      const wishes = { auto: "Auto", linear: "Linear", log: "Log" };
+      parts.push(this.menu("Scale", wishes, this.scaleWish, (value) => ((this.scaleWish = value), this.arrange())));
+    } else {
+      const kinds = { ratio: "× median", ms: "ms" };
+      parts.push(this.segments("Colour", kinds, this.relative ? "ratio" : "ms", (v) => ((this.relative = v === "ratio"), this.arrange())));
+      if (this.options.canRebin && this.runs?.runs_per_column > 1) {
+        parts.push(this.menu("Column", { max: "Maximum", median: "Median" }, statistic, (value) => this.change({ statistic: value })));
+      }
+    }
+    // the search box stays in the page: moving it would take its focus away
+    this.tools.querySelectorAll(":scope > :not(.ep-search)").forEach((old) => old.remove());
+    if (!this.search.parentElement) this.tools.append(h("div", { class: "ep-search" }, this.search, this.count));
+    this.tools.prepend(...parts);
+  }
+
+  sorts() {
+    const fixed = { execution: "Execution order", latency_ms: "Latency", op_type: "Op type" };
+    const more = this.data.columns.find((c) => c.name === this.options.sort && !fixed[c.name]);
+    return more ? { ...fixed, [more.name]: more.title } : fixed;
+  }
+
+  segments(label, choices, value, onPick) {
+    const buttons = Object.entries(choices).map(([key, text]) =>
+      h("button", { type: "button", role: "radio", "aria-checked": String(key === value), "data-value": key, onclick: this.guard(() => onPick(key)) }, text),
+    );
+    return h("div", { class: "ep-segments", role: "radiogroup", "aria-label": label }, ...buttons);
+  }
+
+  menu(label, choices, value, onPick) {
+    const items = Object.entries(choices).map(([key, text]) => h("option", { value: key, selected: key === value }, text));
+    const select = h("select", { onchange: this.guard((e) => onPick(e.target.value)), "data-lm-suppress-shortcuts": "true" }, ...items);
+    return h("label", { class: "ep-menu" }, label, select);
+  }
+
+  /** A person changed a control. */
+  change(values) {
+    Object.assign(this.options, values);
+    this.arrange();
+    this.options.onChange?.(values);
+  }
+
+  // -- which rows, which columns, where --
+
+  arrange() {
+    this.controls();
+    this.options.sort = this.options.sort === "latency" ? "latency_ms" : this.options.sort;
+    const shown = [];
+    for (let i = 0; i < this.data.names.length; i++) if (i !== this.between && this.matches(i)) shown.push(i);
+    this.order = this.sorted(shown);
+    if (this.between >= 0 && this.matches(this.between)) this.order.push(this.between);
+    this.place = new Map(this.order.map((row, i) => [row, i]));
+    const found = this.order.length - (this.order.at(-1) === this.between && this.between >= 0);
+    this.count.textContent = this.query ? `${grouped(found)} of ${grouped(this.layers)}` : `${grouped(this.layers)} layers`;
+    this.columns = this.options.mode === "runs" ? (this.runs?.columns ?? []) : this.data.columns;
+    this.scales = this.options.mode === "runs" ? [] : this.columns.map((c) => c.scales[this.scaleWish]);
+    this.active.row = Math.min(this.active.row, Math.max(0, this.order.length - 1));
+    this.active.col = Math.min(this.active.col, Math.max(0, this.columns.length - 1));
+    this.grid.setAttribute("aria-rowcount", this.order.length);
+    this.grid.setAttribute("aria-colcount", this.columns.length);
+    this.grid.setAttribute("aria-label", `${this.data.title}: layers by ${this.options.mode}`);
+    this.showEmpty();
+    this.resize();
+    this.drawLegend();
+  }
+
+  matches(row) {
+    if (!this.query) return true;
+    const texts = [this.data.names[row], this.text("op_type", row)];
+    if (this.regex) return texts.some((t) => this.regex.test(t));
+    return texts.some((t) => t.toLowerCase().includes(this.query));
+  }
+
+  filter(text) {
+    this.query = text.trim().toLowerCase();
+    this.regex = null;
+    this.search.removeAttribute("aria-invalid");
+    if (/^\/.+\/$/.test(text.trim())) {
+      try {
+        this.regex = new RegExp(text.trim().slice(1, -1), "i");
+      } catch {
+        this.search.setAttribute("aria-invalid", "true");
+        this.query = "";
+      }
+    }
+    this.grid.scrollTop = 0;
+    this.arrange();
+  }
+
+  sorted(rows) {
+    const { sort } = this.options;
+    if (sort === "execution") return rows;
+    const values = this.data.arrays[sort === "op_type" ? "latency_ms" : sort];
+    const number = (row) => (Number.isFinite(values?.[row]) ? values[row] : -Infinity);
+    const byNumber = (a, b) => (number(a) === number(b) ? a - b : number(b) - number(a));
+    if (sort !== "op_type") return rows.sort(byNumber);
+    return rows.sort((a, b) => this.text("op_type", a).localeCompare(this.text("op_type", b)) || byNumber(a, b));
+  }
+
+  showEmpty() {
+    let text = "";
+    if (!this.layers) text = "This profile has no layers. Profile a model with instrumented runs, or open another .edgeprof file.";
+    else if (this.options.mode === "runs" && !this.data.instrumented_runs) {
+      text = "This profile has no instrumented runs, so there is nothing to show run by run. Profile the model again with runs=100, or look at the metrics.";
+    } else if (this.options.mode === "runs" && !this.columns.length) text = "Loading the runs …";
+    else if (!this.order.length) text = "No layer matches the search. Press Esc in the search box to see all of them.";
+    this.empty.textContent = text;
+    this.empty.hidden = !text;
+    this.body.hidden = this.legend.hidden = Boolean(text);
+    this.table.hidden = !this.layers;
+  }
+
+  resize() {
+    if (this.body.hidden) return;
+    const width = this.body.clientWidth;
+    if (!width) return;
+    const rows = this.order.length * ROW + (this.between >= 0 ? GAP : 0);
+    const plan = (this.plan = this.layout(width - MAP_WIDTH - 12));
+    const fits = plan.head + rows + 2;
+    const height = this.options.height || Math.min(fits, plan.head + 22 * ROW + GAP);
+    plan.overflow = fits > height;
+    if (!plan.overflow) Object.assign(plan, this.layout(width), { overflow: false });
+    this.body.classList.toggle("ep-overflow", plan.overflow);
+    this.body.style.height = `${height}px`;
+    this.space.style.height = `${fits - 2}px`;
+    plan.height = height;
+    fit(this.canvas, plan.width, height - 2);
+    fit(this.map, MAP_WIDTH, height);
+    this.mapPicture = null;
+    this.redraw();
+  }
+
+  /** Where things lie for a grid of this width: label, op type, bar, cells. */
+  layout(width) {
+    const runs = this.options.mode === "runs";
+    const n = Math.max(1, this.columns.length);
+    const op = width > 820 ? 118 : 0;
+    const bar = Math.round(Math.min(130, Math.max(52, width * 0.09)));
+    const longest = this.data.names.reduce((m, name) => Math.max(m, name.length), 8) * 7 + 30;
+    const label = Math.round(Math.min(longest, Math.max(170, Math.min(400, width * 0.3))));
+    const x = label + op + bar + 10;
+    const cell = Math.min(runs ? 34 : 104, (width - x - 4) / n);
+    const angled = !runs && cell < 60;
+    return { width, label, op, bar, x, cell, angled, head: runs ? 52 : angled ? 96 : 54 };
+  }
+
+  rowTop(i) {
+    return this.plan.head + i * ROW + (this.order[i] === this.between ? GAP : 0) - this.grid.scrollTop;
+  }
+
+  rowAt(y) {
+    if (y < this.plan.head) return -1;
+    const i = Math.floor((y - this.plan.head + this.grid.scrollTop) / ROW);
+    const last = this.order.length - 1;
+    if (i >= last && this.order[last] === this.between) return y >= this.rowTop(last) && y < this.rowTop(last) + ROW ? last : y < this.rowTop(last) - GAP ? Math.min(i, last - 1) : -2;
+    return i <= last ? i : -2;
+  }
+
+  // -- drawing --
+
+  redraw() {
+    this.frame ??= requestAnimationFrame(this.guard(() => ((this.frame = null), this.draw())));
+  }
+
+  draw() {
+    if (!this.plan || this.body.hidden) return;
+    const c = this.canvas.getContext("2d");
+    const { plan, colors } = this;
+    const ratio = this.canvas.width / plan.width;
+    c.setTransform(ratio, 0, 0, ratio, 0, 0);
+    c.clearRect(0, 0, plan.width, plan.height);
+    c.textBaseline = "middle";
+    const first = Math.max(0, Math.floor(this.grid.scrollTop / ROW) - 1);
+    const last = Math.min(this.order.length - 1, Math.ceil((this.grid.scrollTop + plan.height - plan.head) / ROW));
+    c.save();
+    c.beginPath();
+    c.rect(0, plan.head, plan.width, plan.height);
+    c.clip();
+    for (let i = first; i <= last; i++) this.drawRow(c, i);
+    this.drawActive(c);
+    c.restore();
+    if (this.options.mode === "runs") this.drawRunHeads(c);
+    else this.drawColumnHeads(c);
+    c.fillStyle = colors.line;
+    c.fillRect(0, plan.head - 1, plan.width, 1);
+    this.drawMap();
+  }
+
+  drawRow(c, i) {
+    const { plan, colors, order } = this;
+    const row = order[i];
+    const y = this.rowTop(i);
+    const isBetween = row === this.between;
+    if (isBetween) {
+      c.fillStyle = colors.line;
+      c.fillRect(0, y - GAP / 2, plan.width, 1);
+    }
+    const selected = this.selected.has(row);
+    if (selected || this.hover?.i === i) {
+      c.fillStyle = selected ? colors.selected : colors.hover;
+      c.fillRect(0, y, plan.width, ROW);
+    }
+    if (selected) {
+      c.fillStyle = colors.accent;
+      c.fillRect(0, y, 3, ROW);
+    }
+    this.drawLabel(c, row, y, isBetween);
+    this.drawBar(c, row, y);
+    if (this.options.mode === "runs") this.drawRunCells(c, row, y);
+    else this.drawMetricCells(c, row, y, isBetween);
+  }
+
+  drawLabel(c, row, y, isBetween) {
+    const { plan, colors, theme } = this;
+    const kind = this.text("kind", row);
+    const indent = this.options.sort === "execution" ? 12 * this.depth(row) : 0;
+    const x = 10 + indent;
+    if (!isBetween) {
+      c.fillStyle = theme.ops[this.data.arrays.op_type[row]];
+      c.fillRect(x, y + 4, 4, ROW - 8);
+    }
+    const mark = { inserted: "+ ", nested: "↳ " }[kind] ?? "";
+    c.fillStyle = isBetween || kind === "inserted" ? colors.muted : colors.ink;
+    c.font = `${kind === "inserted" || isBetween ? "italic " : ""}${colors.font}`;
+    c.textAlign = "left";
+    c.fillText(this.cut(c, mark + this.data.names[row], plan.label - x - 14), x + 10, y + ROW / 2 + 0.5);
+    if (plan.op) {
+      c.font = colors.small;
+      c.fillStyle = colors.muted;
+      c.fillText(this.cut(c, this.text("op_type", row), plan.op - 10), plan.label + 2, y + ROW / 2 + 0.5);
+    }
+  }
+
+  /** Latency beside the name, with its 95 % interval as a whisker. */
+  drawBar(c, row, y) {
+    const { plan, colors } = this;
+    const x = plan.label + plan.op;
+    const wide = (v) => (Math.max(0, v) / (this.maxLatency || 1)) * (plan.bar - 6);
+    const value = this.value("latency_ms", row);
+    if (!Number.isFinite(value)) {
+      this.hatch(c, x, y + 7, 24, ROW - 14);
+      return;
+    }
+    const length = Math.min(plan.bar, Math.max(wide(value), value > 0 ? 1 : 0));
+    c.fillStyle = row === this.between ? colors.muted : colors.bar;
+    c.fillRect(x, y + 7, length, ROW - 14);
+    if (this.data.header.origin === "estimated") this.hatch(c, x, y + 7, length, ROW - 14, colors.surface);
+    const [low, high] = [this.value("latency_low_ms", row), this.value("latency_high_ms", row)].map((v) => Math.min(plan.bar, wide(v)));
+    if (high - low >= 2) {
+      c.fillStyle = colors.ink;
+      c.fillRect(x + low, y + ROW / 2 - 0.5, high - low, 1);
+      c.fillRect(x + low, y + 8, 1, ROW - 16);
+      c.fillRect(x + high - 1, y + 8, 1, ROW - 16);
+    }
+  }
+
+  drawMetricCells(c, row, y, isBetween) {
+    const { plan, colors, lut } = this;
+    c.font = plan.cell < 52 ? colors.tiny : colors.small;
+    c.textAlign = "center";
+    this.columns.forEach((column, k) => {
+      const x = plan.x + Math.round(k * plan.cell);
+      const w = Math.round((k + 1) * plan.cell) - Math.round(k * plan.cell) - 1;
+      const value = this.data.arrays[column.name][row];
+      let ink = colors.muted;
+      if (!Number.isFinite(value)) this.hatch(c, x, y, w, ROW - 1);
+      else if (!isBetween) {
+        const step = lut[Math.round(place(value, this.scales[k]) * 255)];
+        c.fillStyle = step.fill;
+        c.fillRect(x, y, w, ROW - 1);
+        ink = step.ink;
+      }
+      const text = show(value, column.format); // plain numbers have their unit in the column's head
+      c.fillStyle = ink;
+      if (c.measureText(text).width <= w - 2) c.fillText(text, x + w / 2, y + ROW / 2);
+    });
+  }
+
+  drawRunCells(c, row, y) {
+    const { plan } = this;
+    const n = this.columns.length;
+    const { ms } = this.runs.arrays;
+    const gap = plan.cell >= 6 ? 1 : 0;
+    for (let k = 0; k < n; k++) {
+      const x = Math.round(plan.x + k * plan.cell);
+      const w = Math.round(plan.x + (k + 1) * plan.cell) - x - gap;
+      const value = ms[row * n + k];
+      if (!Number.isFinite(value)) {
+        this.hatch(c, x, y, w, ROW - 1);
+        continue;
+      }
+      c.fillStyle = this.runColor(row, value);
+      c.fillRect(x, y, w, ROW - 1);
+    }
+  }
+
+  runColor(row, value) {
+    const { ratio_limit: limit, range_ms: range, arrays } = this.runs;
+    const at = this.relative
+      ? 0.5 + (0.5 * Math.log(value / arrays.median_ms[row])) / Math.log(limit)
+      : Math.log(Math.max(value, range[0]) / range[0]) / Math.log(range[1] / range[0] || 1);
+    return (this.relative ? this.divergingLut : this.lut)[Math.round(Math.min(1, Math.max(0, at || 0)) * 255)].fill;
+  }
+
+  drawColumnHeads(c) {
+    const { plan, colors } = this;
+    this.columns.forEach((column, k) => {
+      const x = plan.x + (k + 0.5) * plan.cell;
+      const on = this.options.sort === column.name || (this.hover?.k === k && this.hover.i === -1);
+      c.fillStyle = on ? colors.accent : colors.ink;
+      c.font = colors.small;
+      const unit = column.format === "number" ? column.unit : "";
+      const mark = this.options.sort === column.name ? " ▾" : "";
+      if (plan.angled) {
+        c.save();
+        c.translate(x - 2, plan.head - 8);
+        c.rotate(-Math.PI / 3.2);
+        c.textAlign = "left";
+        c.fillText(this.cut(c, `${column.title}${unit && ` (${unit})`}${mark}`, 104), 0, 0);
+        c.restore();
+        return;
+      }
+      c.textAlign = "center";
+      const lines = [...wrap(c, column.title + mark, plan.cell - 6), ...(unit ? [unit] : [])];
+      lines.forEach((line, j) => {
+        if (unit && j === lines.length - 1 && !on) c.fillStyle = colors.muted;
+        c.fillText(this.cut(c, line, plan.cell - 4), x, plan.head - 10 - (lines.length - 1 - j) * 14);
+      });
+    });
+    c.textAlign = "left";
+    c.fillStyle = colors.muted;
+    c.font = colors.small;
+    c.fillText("Layer", 10, plan.head - 10);
+    if (plan.op) c.fillText("Op type", plan.label + 2, plan.head - 10);
+    c.fillText("Latency", plan.label + plan.op, plan.head - 10);
+  }
+
+  /** Blocks as bands, each run's whole latency as a bar above zero, outliers marked. */
+  drawRunHeads(c) {
+    const { plan, colors } = this;
+    const { run_ms: whole } = this.runs.arrays;
+    const top = Math.max(...whole.filter(Number.isFinite), 0) || 1;
+    let start = 0;
+    c.font = colors.small;
+    c.textAlign = "left";
+    this.columns.forEach((column, k) => {
+      const x = Math.round(plan.x + k * plan.cell);
+      const w = Math.max(1, Math.round(plan.x + (k + 1) * plan.cell) - x - (plan.cell >= 4 ? 1 : 0));
+      const height = Math.max(1, (24 * whole[k]) / top);
+      c.fillStyle = column.outlier ? colors.warning : colors.quiet;
+      c.fillRect(x, plan.head - 3 - height, w, height);
+      if (column.outlier) {
+        c.beginPath();
+        c.moveTo(x + w / 2 - 4, plan.head - 36);
+        c.lineTo(x + w / 2 + 4, plan.head - 36);
+        c.lineTo(x + w / 2, plan.head - 29);
+        c.fill();
+      }
+      if (k + 1 < this.columns.length && this.columns[k + 1].block === column.block) return;
+      const from = plan.x + start * plan.cell;
+      const room = (k + 1 - start) * plan.cell;
+      c.fillStyle = column.block % 2 ? colors.line : colors.quiet;
+      c.fillRect(from, 12, room - 1, 2);
+      c.fillStyle = colors.muted;
+      const label = room > 54 ? `block ${column.block}` : String(column.block);
+      if (c.measureText(label).width < room - 2) c.fillText(label, from, 5.5);
+      if (k + 1 < this.columns.length && room > 14) {
+        c.fillStyle = colors.muted;
+        c.fillRect(Math.round(from + room) - 1, 12, 1, plan.height);
+      }
+      start = k + 1;
+    });
+    c.fillStyle = colors.muted;
+    c.fillText("Layer", 10, plan.head - 10);
+    c.textAlign = "right";
+    c.fillText("whole run", plan.x - 8, plan.head - 10);
+  }
+
+  drawActive(c) {
+    if (document.activeElement !== this.grid || !this.order.length) return;
+    const { plan, colors } = this;
+    const x = plan.x + this.active.col * plan.cell;
+    c.strokeStyle = colors.surface;
+    c.lineWidth = 4;
+    c.strokeRect(x, this.rowTop(this.active.row), plan.cell - 1, ROW - 1);
+    c.strokeStyle = colors.accent;
+    c.lineWidth = 2;
+    c.strokeRect(x, this.rowTop(this.active.row), plan.cell - 1, ROW - 1);
+  }
+
+  /** The whole model as a strip: longest layer of each pixel row, selection, and what the grid shows now. */
+  drawMap() {
+    const { plan, colors } = this;
+    this.map.hidden = !plan.overflow;
+    if (!plan.overflow) return;
+    const c = this.map.getContext("2d");
+    const ratio = this.map.width / MAP_WIDTH;
+    c.setTransform(ratio, 0, 0, ratio, 0, 0);
+    c.clearRect(0, 0, MAP_WIDTH, plan.height);
+    this.mapPicture ??= this.mapLatencies(Math.floor(plan.height));
+    const scale = this.data.columns.find((column) => column.name === "latency_ms")?.scales.auto;
+    this.mapPicture.forEach((value, y) => {
+      if (!(value > 0) || !scale) return;
+      c.fillStyle = this.lut[Math.round(place(value, scale) * 255)].fill;
+      c.fillRect(0, y, MAP_WIDTH, 1);
+    });
+    const total = this.order.length * ROW;
+    const y = (this.grid.scrollTop / total) * plan.height;
+    const height = Math.max(6, ((plan.height - plan.head) / total) * plan.height);
+    c.fillStyle = colors.hover;
+    c.fillRect(0, y, MAP_WIDTH, height);
+    c.lineWidth = 2;
+    c.strokeStyle = colors.ink;
+    c.strokeRect(1, y + 1, MAP_WIDTH - 2, height - 2);
+    c.fillStyle = colors.accent;
+    for (const row of this.selected) if (this.place.has(row)) c.fillRect(0, (this.place.get(row) / this.order.length) * plan.height - 1, 10, 3);
+  }
+
+  mapLatencies(height) {
+    const longest = new Float32Array(height);
+    this.order.forEach((row, i) => {
+      if (row === this.between) return;
+      const from = Math.floor((i / this.order.length) * height);
+      const to = Math.max(from + 1, Math.floor(((i + 1) / this.order.length) * height));
+      for (let y = from; y < to; y++) longest[y] = Math.max(longest[y], this.value("latency_ms", row) || 0);
+    });
+    return longest;
+  }
+
+  hatch(c, x, y, w, height, color) {
+    c.fillStyle = color ? hatching(c, color, 5) : this.hatching;
+    c.fillRect(x, y, w, height);
+  }
+
+  /** `text` with its middle left out so that it fits; the end is kept longer, it tells layers apart. */
+  cut(c, text, width) {
+    if (text.length * 12 <= width || c.measureText(text).width <= width) return text;
+    let [low, high] = [1, text.length];
+    const cutTo = (n) => `${text.slice(0, Math.floor((n - 1) * 0.4))}…${text.slice(text.length - Math.ceil((n - 1) * 0.6))}`;
+    while (low < high) {
+      const middle = (low + high + 1) >> 1;
+      if (c.measureText(cutTo(middle)).width <= width) low = middle;
+      else high = middle - 1;
+    }
+    return cutTo(low);
+  }
+
+  depth(row) {
+    let depth = 0;
+    for (let parent = this.data.parents[row]; parent && depth < 5; parent = this.data.parents[this.rowOf.get(parent)]) depth += 1;
+    return depth;
+  }
+
+  drawLegend() {
+    if (this.legend.hidden) return;
+    const runs = this.options.mode === "runs";
+    const stops = runs && this.relative ? this.theme.diverging : this.theme.sequential;
+    const bar = h("span", { class: "ep-ramp" });
+    bar.style.background = `linear-gradient(to right, ${stops.join(", ")})`;
+    const [title, low, high, note] = runs ? this.runLegend() : this.metricLegend();
+    this.legend.replaceChildren(h("span", { class: "ep-legend-title" }, title), h("span", {}, low), bar, h("span", {}, high));
+    this.legend.append(h("span", { class: "ep-note" }, note), h("span", { class: "ep-key" }, "not measured"));
+    const kinds = new Set(this.data.texts.kind);
+    if (kinds.has("inserted")) this.legend.append(h("em", {}, "+ inserted by the runtime"));
+    if (kinds.has("nested")) this.legend.append(h("span", {}, "↳ nested"));
+    if (runs && this.columns.some((column) => column.outlier)) this.legend.append(h("span", { class: "ep-outlier" }, "▼ outlier run"));
+  }
+
+  metricLegend() {
+    const k = Math.min(this.hover?.k ?? this.active.col, this.columns.length - 1);
+    const [column, scale] = [this.columns[k], this.scales[k]];
+    const text = (v) => show(v, column.format, column.unit);
+    return [column.title, `${scale.below ? "≤ " : ""}${text(scale.min)}`, text(scale.max), `${scale.log ? "log" : "linear"}; each column has its own scale`];
+  }
+
+  runLegend() {
+    const { ratio_limit: limit, range_ms: range, runs, runs_per_column: per, statistic } = this.runs;
+    const binned = per > 1 ? `; each column is the ${statistic === "max" ? "maximum" : "median"} of up to ${per} runs` : "";
+    const note = `${grouped(runs)} instrumented runs in the order they ran${binned}`;
+    if (!this.relative) return ["Latency, log", `≤ ${show(range[0], "latency")}`, show(range[1], "latency"), note];
+    return ["Latency over the layer's median", `≤ ${show(1 / limit, "ratio")}`, `≥ ${show(limit, "ratio")}`, note];
+  }
+
+  // -- hover --
+
+  hit(event) {
+    const box = this.canvas.getBoundingClientRect();
+    const [x, y] = [event.clientX - box.left, event.clientY - box.top];
+    const k = Math.floor((x - this.plan.x) / this.plan.cell);
+    return { i: this.rowAt(y), k: k >= 0 && k < this.columns.length ? k : null };
+  }
+
+  pointer(event) {
+    const hit = this.hit(event);
+    const old = this.hover;
+    this.hover = hit.i === -2 ? null : hit;
+    if (old?.i !== this.hover?.i || old?.k !== this.hover?.k) {
+      this.fillCard();
+      if (this.options.mode === "metrics") this.drawLegend();
+      this.redraw();
+    }
+    this.moveCard(event);
+  }
+
+  unhover() {
+    this.hover = null;
+    this.card.hidden = true;
+    this.redraw();
+  }
+
+  fillCard() {
+    const { hover } = this;
+    const row = hover && hover.i >= 0 ? this.order[hover.i] : null;
+    const column = hover?.k == null ? null : this.columns[hover.k];
+    this.card.hidden = row == null && !column;
+    if (this.card.hidden) return;
+    const runs = this.options.mode === "runs";
+    const title = row == null ? (runs ? `Run ${column.label}` : column.title) : this.data.names[row];
+    const parts = [h("div", { class: "ep-card-title" }, title)];
+    let facts = [];
+    if (row != null) facts = this.facts(row, runs ? hover.k : null);
+    else if (runs) facts = this.runFacts(hover.k);
+    else parts.push(h("p", {}, `${column.meaning}${column.unit ? ` In ${column.unit}.` : ""} Click to sort by it.`));
+    const list = h("dl", {});
+    const strong = row != null && !runs ? column?.title : runs ? "In this run" : null;
+    for (const [name, text] of facts) list.append(h("dt", {}, name), h("dd", { class: name === strong ? "ep-strong" : null }, text));
+    this.card.replaceChildren(...parts, list);
+  }
+
+  runFacts(k) {
+    const column = this.columns[k];
+    const facts = [["Block", String(column.block)], ["Whole run", show(this.runs.arrays.run_ms[k], "latency")]];
+    return column.outlier ? [...facts, ["Outlier", "over 5 scaled MADs above the median"]] : facts;
+  }
+
+  facts(row, run) {
+    const facts = [];
+    if (run != null) {
+      const value = this.runs.arrays.ms[row * this.columns.length + run];
+      const ratio = show(value / this.runs.arrays.median_ms[row], "ratio");
+      facts.push([`Run ${this.columns[run].label}`, `block ${this.columns[run].block}${this.columns[run].outlier ? ", outlier" : ""}`]);
+      facts.push(["In this run", `${show(value, "latency")}, ${ratio} its median`]);
+    }
+    const kind = this.text("kind", row);
+    const op = this.text("op_type", row);
+    const columns = this.data.columns.filter((column) => run == null || /^latency|^share/.test(column.name));
+    if (op) facts.push(["Op type", kind === "layer" ? op : `${op}, ${kind}`]);
+    if (this.data.parents[row]) facts.push(["Inside", this.data.parents[row]]);
+    const sources = this.data.sources[row];
+    if (sources?.length) facts.push(["Original nodes", sources.length > 4 ? `${sources.slice(0, 3).join(", ")} and ${sources.length - 3} more` : sources.join(", ")]);
+    for (const [name, title] of [["provider", "Provider"], ["precision", "Precision"], ["output_shape", "Output shape"]]) {
+      if (run == null && this.text(name, row)) facts.push([title, this.text(name, row)]);
+    }
+    const [some, none] = [[], []];
+    for (const column of columns) (Number.isFinite(this.value(column.name, row)) ? some : none).push(column);
+    for (const column of some) facts.push([column.title, this.number(column, row)]);
+    if (Number.isFinite(this.value("latency_raw_ms", row))) facts.push(["Latency, raw", show(this.value("latency_raw_ms", row), "latency")]);
+    if (run == null && this.text("energy_method", row)) facts.push(["Energy method", this.text("energy_method", row)]);
+    if (none.length) facts.push(["Not measured", none.map((column) => column.title).join(", ")]);
+    return facts;
+  }
+
+  /** A number of a layer with its unit, and its 95 % interval where there is one. */
+  number(column, row) {
+    const value = this.value(column.name, row);
+    const base = column.name.replace(/_(ms|mj)$/, "");
+    const unit = column.name.slice(base.length);
+    if (!unit) return show(value, column.format, column.unit);
+    return showInterval(value, this.value(`${base}_low${unit}`, row), this.value(`${base}_high${unit}`, row), column.format, column.unit);
+  }
+
+  moveCard(event) {
+    if (this.card.hidden) return;
+    const box = this.element.getBoundingClientRect();
+    const [w, height] = [this.card.offsetWidth, this.card.offsetHeight];
+    let x = event.clientX - box.left + 18;
+    if (x + w > box.width - 4) x = Math.max(4, event.clientX - box.left - w - 18);
+    const low = Math.max(4, -box.top + 4); // keep it inside the element and the window
+    const high = Math.min(box.height, window.innerHeight - box.top) - height - 4;
+    const y = Math.max(low, Math.min(event.clientY - box.top + 18, high));
+    this.card.style.transform = `translate(${Math.round(x)}px, ${Math.round(y)}px)`;
+  }
+
+  // -- selection --
+
+  click(event) {
+    const hit = this.hit(event);
+    if (hit.i === -1 && hit.k != null && this.options.mode === "metrics") {
+      const { name } = this.columns[hit.k];
+      this.change({ sort: this.options.sort === name ? "execution" : name });
+    }
+    if (hit.i < 0) return;
+    const anchor = this.active.row;
+    this.active = { row: hit.i, col: hit.k ?? this.active.col };
+    if (event.shiftKey) this.pick(this.range(anchor, hit.i), true);
+    else this.pick([this.order[hit.i]], event.ctrlKey || event.metaKey, true);
+    this.speak();
+  }
+
+  range(a, b) {
+    return this.order.slice(Math.min(a, b), Math.max(a, b) + 1);
+  }
+
+  /** A person selects rows: instead of the selection, or added to it; `toggle` takes away what is selected already. */
+  pick(rows, add, toggle = false) {
+    const [only] = rows;
+    const had = this.selected.has(only) && (add || this.selected.size === 1);
+    if (!add) this.selected.clear();
+    if (toggle && had) this.selected.delete(only);
+    else rows.forEach((row) => this.selected.add(row));
+    this.tell();
+  }
+
+  tell() {
+    this.pinned = null;
+    this.redraw();
+    this.drawTable();
+    this.options.onSelect?.(this.selection());
+  }
+
+  /** Names of the selected layers, in execution order. */
+  selection() {
+    return [...this.selected].sort((a, b) => a - b).map((row) => this.data.names[row]);
+  }
+
+  /** Selects these layers (from outside) and scrolls to the first of them. */
+  select(names) {
+    const rows = names.map((name) => this.rowOf.get(name)).filter((row) => row !== undefined);
+    if (rows.length === this.selected.size && rows.every((row) => this.selected.has(row)) && this.tableDrawn) return;
+    this.selected = new Set(rows);
+    this.pinned = null;
+    if (rows.length && this.place.has(rows[0])) this.reveal(this.place.get(rows[0]));
+    this.redraw();
+    this.drawTable();
+  }
+
+  reveal(i) {
+    if (!this.plan) return;
+    this.active.row = i;
+    const y = i * ROW;
+    const room = this.plan.height - this.plan.head - ROW - GAP;
+    if (y < this.grid.scrollTop) this.grid.scrollTop = y;
+    else if (y > this.grid.scrollTop + room) this.grid.scrollTop = y - room;
+  }
+
+  key(event) {
+    const page = Math.max(1, Math.floor((this.plan.height - this.plan.head) / ROW) - 1);
+    const { row, col } = this.active;
+    const last = this.order.length - 1;
+    const moves = {
+      ArrowDown: [row + 1, col], ArrowUp: [row - 1, col], ArrowRight: [row, col + 1], ArrowLeft: [row, col - 1],
+      PageDown: [row + page, col], PageUp: [row - page, col], Home: [0, col], End: [last, col],
+    };
+    const move = moves[event.key];
+    if (move) {
+      this.active.col = Math.min(this.columns.length - 1, Math.max(0, move[1]));
+      this.reveal(Math.min(last, Math.max(0, move[0])));
+      if (event.shiftKey && move[0] !== row) this.pick(this.range(row, this.active.row), true);
+      if (this.options.mode === "metrics") this.drawLegend();
+    } else if (event.key === " " || event.key === "Enter") {
+      this.pick([this.order[row]], event.ctrlKey || event.metaKey || event.shiftKey, true);
+    } else if (event.key === "Escape") {
+      this.selected.clear();
+      this.tell();
+    } else if (event.key === "/") this.search.focus();
+    else return;
+    event.preventDefault();
+    event.stopPropagation();
+    this.speak();
+    this.redraw();
+  }
+
+  searchKey(event) {
+    event.stopPropagation();
+    if (event.key === "Escape") {
+      this.search.value = "";
+      this.filter("");
+    }
+    if (event.key === "Enter" || event.key === "ArrowDown" || event.key === "Escape") this.grid.focus({ preventScroll: true });
+  }
+
+  /** Says the current cell to a screen reader. */
+  speak() {
+    const row = this.order[this.active.row];
+    if (row === undefined) return;
+    const column = this.columns[this.active.col];
+    let value = "";
+    if (this.options.mode === "metrics") value = `${column.title} ${this.number(column, row).replace(MISSING, "not measured")}`;
+    else if (column) value = `run ${column.label} ${show(this.runs.arrays.ms[row * this.columns.length + this.active.col], "latency")}`;
+    const chosen = this.selected.has(row);
+    this.voice.textContent = `${this.data.names[row]}, ${this.text("op_type", row)}, ${value}${chosen ? ", selected" : ""}`;
+    this.live.textContent = this.voice.textContent;
+    this.voiceRow.setAttribute("aria-rowindex", this.active.row + 1);
+    this.voice.setAttribute("aria-colindex", this.active.col + 1);
+    this.voice.setAttribute("aria-selected", String(chosen));
+    this.grid.setAttribute("aria-activedescendant", this.voice.id);
+  }
+
+  // -- linked table --
+
+  tableRows() {
+    if (this.pinned) return this.pinned;
+    if (this.selected.size) return [...this.selected].sort((a, b) => a - b);
+    const number = (row) => this.value("latency_ms", row) || 0;
+    const rows = this.data.names.map((_, i) => i).filter((i) => i !== this.between);
+    return rows.sort((a, b) => number(b) - number(a) || a - b).slice(0, 10);
+  }
+
+  drawTable() {
+    this.tableDrawn = true;
+    if (!this.layers) return this.table.replaceChildren();
+    const all = this.tableRows();
+    const fields = this.tableFields();
+    const rows = all.slice(0, 100);
+    const sort = this.tableSort && fields.find((field) => field.title === this.tableSort.title);
+    if (sort) rows.sort((a, b) => compare(sort.key(a), sort.key(b)) * this.tableSort.sign);
+    const many = all.length > rows.length ? `, the first ${rows.length} shown` : "";
+    const chosen = `${grouped(this.selected.size)} selected layer${this.selected.size === 1 ? "" : "s"}${many}`;
+    const top = this.pinned || !this.selected.size;
+    const caption = top ? `Top ${all.length} by latency${this.selected.size ? `, ${this.selected.size} selected` : ""}` : chosen;
+    const head = h("tr", {}, ...fields.map((field) => this.tableHead(field)));
+    const body = rows.map((row) => {
+      const cells = fields.map((field) => h("td", { class: field.number ? "ep-num" : null, title: field.number ? null : field.text(row) }, field.text(row)));
+      cells[0].replaceChildren(h("button", { type: "button", class: "ep-link" }, this.data.names[row]));
+      const on = this.guard((e) => this.pickInTable(row, e));
+      return h("tr", { class: top && this.selected.has(row) ? "ep-selected" : null, onclick: on }, ...cells);
+    });
+    const scroll = h("div", { class: "ep-table-scroll" }, h("table", {}, h("thead", {}, head), h("tbody", {}, ...body)));
+    this.table.replaceChildren(h("div", { class: "ep-caption" }, caption), scroll);
+  }
+
+  tableFields() {
+    const text = (title, name) => ({ title, text: (row) => this.text(name, row) || MISSING, key: (row) => this.text(name, row) });
+    const name = (row) => this.data.names[row];
+    const number = (c) => ({ title: c.title, number: true, text: (row) => this.number(c, row), key: (row) => this.value(c.name, row) });
+    return [{ title: "Layer", text: name, key: name }, text("Op type", "op_type"), ...this.data.columns.map(number), text("Precision", "precision"), text("Output shape", "output_shape"), text("Provider", "provider")];
+  }
+
+  tableHead(field) {
+    const sort = this.tableSort?.title === field.title ? this.tableSort.sign : 0;
+    const onclick = this.guard(() => {
+      this.tableSort = { title: field.title, sign: sort ? -sort : field.number ? -1 : 1 };
+      this.drawTable();
+    });
+    const order = { 1: "ascending", [-1]: "descending", 0: "none" }[sort];
+    const label = `${field.title}${{ 1: " ▴", [-1]: " ▾", 0: "" }[sort]}`;
+    return h("th", { class: field.number ? "ep-num" : null, scope: "col", "aria-sort": order }, h("button", { type: "button", onclick }, label));
+  }
+
+  pickInTable(row, event) {
+    const pinned = this.tableRows();
+    const add = event.ctrlKey || event.metaKey || event.shiftKey;
+    if (this.pinned || !this.selected.size) {
+      this.pick([row], add, true);
+      this.pinned = pinned; // the top list stays as it is while a person works in it
+      this.drawTable();
+    } else if (add) this.pick([row], true, true);
+    if (this.place.has(row)) this.reveal(this.place.get(row));
+    this.redraw();
+  }
+
+  // -- outside: theme, size, options --
+
+  applyTheme() {
+    const dark = this.options.theme === "auto" ? isDark() : this.options.theme === "dark";
+    this.element.classList.toggle("ep-dark", dark);
+    this.element.classList.toggle("ep-light", !dark);
+    this.theme = this.data.themes[dark ? "dark" : "light"];
+    const style = getComputedStyle(this.element);
+    const names = ["ink", "muted", "surface", "line", "accent", "warning", "bar", "quiet", "hover", "selected"];
+    this.colors = Object.fromEntries(names.map((name) => [name, style.getPropertyValue(`--ep-${name}`).trim()]));
+    this.colors.font = `12px ${style.fontFamily}`;
+    this.colors.small = `11px ${style.fontFamily}`;
+    this.colors.tiny = `10px ${style.fontFamily}`;
+    this.lut = ramp(this.theme.sequential);
+    this.divergingLut = ramp(this.theme.diverging);
+    this.hatching = hatching(this.canvas.getContext("2d"), this.colors.line, 6);
+  }
+
+  watch() {
+    const theme = this.guard(() => (this.applyTheme(), this.drawLegend(), this.redraw()));
+    const size = new ResizeObserver(this.guard(() => this.resize()));
+    const body = new MutationObserver(theme);
+    const system = matchMedia("(prefers-color-scheme: dark)");
+    size.observe(this.element);
+    body.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-light", "data-jp-theme-name", "class"] });
+    system.addEventListener("change", theme);
+    this.cleanup.push(() => (size.disconnect(), body.disconnect(), system.removeEventListener("change", theme)));
+  }
+
+  /** Changes options from outside; onChange is not called for them. */
+  set(values) {
+    this.guard(() => {
+      const { data, runs, selection, ...rest } = values;
+      Object.assign(this.options, rest);
+      if (data) {
+        this.load(data, runs);
+        this.selected.clear();
+        this.build();
+      } else if (runs) this.runs = runs.meta ? unpack(runs) : null;
+      this.applyTheme();
+      this.arrange();
+      if (selection || data) ((this.tableDrawn = false), this.select(selection ?? []));
+    })();
+  }
+
+  destroy() {
+    this.cleanup.forEach((undo) => undo());
+    if (this.frame) cancelAnimationFrame(this.frame);
+    this.element.remove();
+  }
+}
+
+// ---- small helpers ----
+
+function isDark() {
+  const { body } = document;
+  if (body.dataset.jpThemeLight) return body.dataset.jpThemeLight === "false";
+  if (/\bvscode-(dark|high-contrast)\b/.test(body.className)) return !body.classList.contains("vscode-high-contrast-light");
+  if (body.classList.contains("vscode-light")) return false;
+  return matchMedia("(prefers-color-scheme: dark)").matches;
+}
+
+/** Gives a canvas this size in CSS pixels, sharp on every screen. */
+function fit(canvas, width, height) {
+  const ratio = window.devicePixelRatio || 1;
+  canvas.width = Math.round(width * ratio);
+  canvas.height = Math.round(height * ratio);
+  canvas.style.width = `${width}px`;
+  canvas.style.height = `${height}px`;
+}
+
+function hatching(c, color, step) {
+  const tile = document.createElement("canvas");
+  tile.width = tile.height = step;
+  const t = tile.getContext("2d");
+  t.strokeStyle = color;
+  for (const d of [-step, 0, step]) (t.moveTo(d - 1, step + 1), t.lineTo(d + step + 1, -1));
+  t.stroke();
+  return c.createPattern(tile, "repeat");
+}
+
+function wrap(c, text, width) {
+  if (c.measureText(text).width <= width) return [text];
+  const words = text.split(" ");
+  return words.length < 2 ? [text] : [words.slice(0, Math.ceil(words.length / 2)).join(" "), words.slice(Math.ceil(words.length / 2)).join(" ")];
+}
+
+function compare(a, b) {
+  if (typeof a === "string") return a.localeCompare(b);
+  return (Number.isFinite(a) ? a : -Infinity) - (Number.isFinite(b) ? b : -Infinity);
+}

@@ -1,0 +1,120 @@
+"""`View`: what every view in a cell shares: a static picture, refusal of unknown arguments, a selection of layers.
+
+How a picture gets into every notebook:
+
+1. The output of a cell holds the live view and a PNG picture side by side in one mimebundle. JupyterLab, Notebook and VS Code show the
+   live view; GitHub, and nbconvert when the notebook was saved without widget state, show the picture.
+2. When nobody is at the screen (nbclient, so also ``nbconvert --execute``, papermill, Jupyter Book) nbclient stores the widget's state,
+   nbconvert then prefers the live view and its page asks a CDN for the code: an empty box without a network. So there the
+   output is the picture alone, and no comm is opened. Such clients say that they cannot answer ``input()``; see `somebody_is_there`.
+"""
+
+from __future__ import annotations
+
+import base64
+import difflib
+import os
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import anywidget
+import pandas as pd
+import traitlets
+
+from edgeprof.errors import UsageError
+from edgeprof.records.profile import Profile
+
+WIDGET_MIME = "application/vnd.jupyter.widget-view+json"
+
+
+def somebody_is_there() -> bool:
+    """True when a person may be looking at this kernel's outputs; False under nbclient and outside a kernel.
+
+    A client that cannot answer ``input()`` has nobody in front of it. Voilà is the exception: it runs the cells with
+    nbclient and then shows the live page.
+    """
+    if os.environ.get("SERVER_SOFTWARE", "").startswith("voila"):
+        return True
+    try:
+        from IPython.core.getipython import get_ipython
+    except ImportError:
+        return False
+    kernel = getattr(get_ipython(), "kernel", None)
+    return bool(getattr(kernel, "_allow_stdin", False))
+
+
+def compact(source: str) -> str:
+    """JavaScript without indentation and comment lines: it is sent with each view. Texts over several lines are not used there."""
+    source = re.sub(r"(?m)^\s*/\*\*.*?\*/\s*$", "", source, flags=re.DOTALL)
+    lines = (line.strip() for line in source.splitlines())
+    return "\n".join(line for line in lines if line and not line.startswith("//"))
+
+
+class View(anywidget.AnyWidget):
+    """A view of one Profile in a cell. ``selection`` holds the names of the selected layers, from both sides."""
+
+    selection: Any = traitlets.Tuple().tag(sync=True)
+    theme: Any = traitlets.Enum(("auto", "light", "dark"), "auto").tag(sync=True)
+
+    picture_width = 1040
+    """CSS pixels at which `picture` is shown."""
+
+    def __init__(self, profile: Profile, **traits: Any) -> None:
+        refuse_unknown(type(self).__name__, traits, [name for name in self.trait_names(sync=True) if not name.startswith("_")])
+        self._profile = profile
+        self._names = frozenset(profile.layers["name"])
+        try:
+            super().__init__(**traits)
+        except traitlets.TraitError as error:
+            raise UsageError(str(error)) from error
+
+    def open(self) -> None:
+        """Opens the way to the browser, when somebody is there."""
+        if somebody_is_there():
+            super().open()
+
+    @property
+    def profile(self) -> Profile:
+        """The Profile that is shown."""
+        return self._profile
+
+    @property
+    def selected(self) -> pd.DataFrame:
+        """The rows of the selected layers, in execution order, with all columns of the layer table."""
+        layers = self._profile.layers
+        return layers[layers["name"].isin(self.selection)].reset_index(drop=True)
+
+    def picture(self) -> bytes:
+        """The view as a PNG picture for notebooks that no browser draws."""
+        raise NotImplementedError
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {self._profile.title}, {len(self.selection)} selected>"
+
+    def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        bundle: dict[str, Any] = {"text/plain": repr(self), "image/png": base64.b64encode(self.picture()).decode("ascii")}
+        if self.comm is not None and self._view_name is not None:
+            bundle[WIDGET_MIME] = {"version_major": 2, "version_minor": 1, "model_id": self.model_id}
+        return bundle, {"image/png": {"width": self.picture_width}}
+
+    @traitlets.validate("selection")
+    def _known_names(self, proposal: Any) -> tuple[str, ...]:
+        names = (proposal["value"],) if isinstance(proposal["value"], str) else tuple(map(str, proposal["value"]))
+        for name in names:
+            if name not in self._names:
+                raise traitlets.TraitError(f"There is no layer {name!r} in this profile{did_you_mean(name, self._names)}.")
+        return names
+
+
+def refuse_unknown(what: str, given: Iterable[str], known: Sequence[str]) -> None:
+    """Raises UsageError for the first name of ``given`` that is not in ``known``."""
+    for name in given:
+        if name not in known:
+            raise UsageError(f"{what} takes no argument {name!r}{did_you_mean(name, known)}. It takes: {', '.join(sorted(known))}.")
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """``; did you mean 'x'?`` for the known name that is closest to ``name``, or nothing."""
+    close = difflib.get_close_matches(name, list(known), 1)
+    return f"; did you mean {close[0]!r}?" if close else ""

@@ -1,0 +1,30 @@
+/** Connects the traits of edgeprof.widgets.HeatmapView to renderHeatmap, which stands above this text in the same module. */
+export default {
+  render({ model, el }) {
+    try {
+      const save = (values) => {
+        for (const [name, value] of Object.entries(values)) model.set(name, value);
+        model.save_changes();
+      };
+      const get = (...names) => Object.fromEntries(names.map((name) => [name, model.get(name)]));
+      const traits = ["data", "runs", "mode", "sort", "statistic", "height", "theme"];
+      const { data, ...options } = get(...traits, "selection");
+      const view = renderHeatmap(el, data, {
+        ...options,
+        canRebin: true,
+        onSelect: (names) => save({ selection: names }),
+        onChange: save,
+      });
+      const onTrait = Object.fromEntries(traits.map((name) => [name, () => view.set(name === "data" ? get("data", "runs", "selection") : get(name))]));
+      onTrait.selection = () => view.select(model.get("selection"));
+      for (const [name, react] of Object.entries(onTrait)) model.on(`change:${name}`, react);
+      return () => {
+        for (const [name, react] of Object.entries(onTrait)) model.off(`change:${name}`, react);
+        view.destroy();
+      };
+    } catch (error) {
+      showError(el, error);
+      return undefined;
+    }
+  },
+};

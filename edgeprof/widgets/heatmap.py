@@ -1,0 +1,95 @@
+"""`heatmap`: layers x metrics and layers x runs in a cell; the selection is readable and settable from Python."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import traitlets
+
+from edgeprof.errors import UsageError
+from edgeprof.figures import heatmap as figure
+from edgeprof.figures.heatmap_picture import WIDTH, draw
+from edgeprof.records.profile import Profile
+from edgeprof.widgets.base import View, compact, did_you_mean, refuse_unknown
+
+SORTS = ("execution", "latency", "op_type")
+
+
+class HeatmapView(View):
+    """Heatmap of a Profile. Made by `heatmap`; see there.
+
+    ``selection`` (names of layers), ``mode``, ``sort``, ``statistic`` and ``height`` can be read, set and observed.
+    """
+
+    _esm = compact((figure.STATIC / "heatmap.js").read_text("utf-8") + (Path(__file__).parent / "heatmap.js").read_text("utf-8"))
+    _css = (figure.STATIC / "heatmap.css").read_text("utf-8")
+
+    picture_width = WIDTH
+
+    data: Any = traitlets.Dict().tag(sync=True)
+    runs: Any = traitlets.Dict().tag(sync=True)
+    mode: Any = traitlets.Enum(("metrics", "runs"), "metrics").tag(sync=True)
+    sort: Any = traitlets.Unicode("execution").tag(sync=True)
+    statistic: Any = traitlets.Enum(("max", "median"), "max").tag(sync=True)
+    height: Any = traitlets.Int(0, min=0).tag(sync=True)
+
+    def __init__(self, profile: Profile, **traits: Any) -> None:
+        data = figure.heatmap(profile)
+        self._sorts = (*SORTS, *(column["name"] for column in data.meta["columns"]))
+        runs = _runs(profile, traits.get("statistic", "max")) if traits.get("mode") == "runs" else {}
+        super().__init__(profile, data={"meta": data.meta, "numbers": data.numbers}, runs=runs, **traits)
+
+    def picture(self) -> bytes:
+        """The view as a PNG picture: the mode, sort order and selection that it has now."""
+        return draw(self.profile, mode=self.mode, sort=self.sort, selection=self.selection)
+
+    @traitlets.validate("sort")
+    def _known_sort(self, proposal: Any) -> str:
+        sort = str(proposal["value"])
+        if sort not in self._sorts:
+            raise traitlets.TraitError(
+                f"Cannot sort by {sort!r}{did_you_mean(sort, self._sorts)}. Expected one of: {', '.join(self._sorts)}."
+            )
+        return sort
+
+    @traitlets.observe("mode", "statistic")
+    def _bring_runs(self, _: Any) -> None:
+        """The runs are many numbers: they are sent when they are looked at."""
+        if self.mode == "runs" and self.runs.get("meta", {}).get("statistic") != self.statistic:
+            self.runs = _runs(self.profile, self.statistic)
+
+
+def heatmap(
+    profile: Profile | str | Path,
+    *,
+    mode: str = "metrics",
+    sort: str = "execution",
+    height: int | None = None,
+    selection: Sequence[str] = (),
+    **unknown: Any,
+) -> HeatmapView:
+    """Heatmap of ``profile`` (a Profile, or the path of a ``.edgeprof``) for a notebook cell.
+
+    Args:
+        profile: what to show.
+        mode: ``"metrics"`` (layers x metrics) or ``"runs"`` (layers x instrumented runs).
+        sort: ``"execution"``, ``"latency"``, ``"op_type"`` or the name of a shown metric, such as ``"macs"``.
+        height: of the grid in CSS pixels; None fits the layers, up to 22 rows.
+        selection: names of the layers that are selected at first.
+        **unknown: refused with a sentence.
+    """
+    refuse_unknown("heatmap", unknown, ("mode", "sort", "height", "selection"))
+    if isinstance(profile, str | Path):
+        from edgeprof.records.bundle import load
+
+        profile = load(profile)
+    if not isinstance(profile, Profile):
+        raise UsageError(f"heatmap expected a Profile or the path of a .edgeprof file, got {type(profile).__name__}.")
+    return HeatmapView(profile, mode=mode, sort=sort, height=height or 0, selection=selection)
+
+
+def _runs(profile: Profile, statistic: Any) -> dict[str, Any]:
+    view = figure.heatmap_runs(profile, statistic="median" if statistic == "median" else "max")
+    return {"meta": view.meta, "numbers": view.numbers}
