@@ -26,6 +26,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from edgeprof.records.profile import Profile
     from edgeprof.records.trace import Trace
 
 
@@ -82,11 +83,12 @@ class OutputError(EdgeprofError):
 
 
 class BoardError(EdgeprofError):
-    """Something went wrong where the model runs; ``trace`` is what had arrived by then."""
+    """Something went wrong where the model runs; ``trace`` is what had arrived by then, ``profile`` what could be made of it."""
 
     def __init__(self, message: str, trace: Trace | None = None) -> None:
         super().__init__(message)
         self.trace = trace
+        self.profile: Profile | None = None
 
 
 class BoardLost(BoardError):

@@ -92,7 +92,7 @@ def make_profile(
         started_at="2026-11-23T12:00:00+00:00", load_ms=12.0, first_run_ms=3.0, closure=0.02,
         input_shapes={"x": (1, 3, 32, 32)},
         latency=Latency(plain, plain * 0.99, plain * 1.01, plain, plain * 1.05, plain * 1.1, plain, plain * 0.95, plain * 1.2, runs),
-        instrument=Instrument("test", 1.2, 0.1, 0.02, 2.0, 0.05, plain + 0.002 * len(measured)),
+        instrument=Instrument("tiny-nodes", 0.8, 0.05, 3.0, 2.8, 1.0, plain + 0.002 * len(measured)),
         fingerprint={"cpu_model": "Test CPU", "governor": "performance"},
     )  # fmt: skip
     nodes = tuple(

@@ -51,6 +51,12 @@ def group_cost(layers: Iterable[Layer], graph: Graph) -> Cost:
     return _Counter(graph).cost(list(layers))
 
 
+def group_costs(groups: Iterable[Iterable[Layer]], graph: Graph) -> list[Cost]:
+    """`group_cost` of each group; the graph is read once."""
+    counter = _Counter(graph)
+    return [counter.cost(list(group)) for group in groups]
+
+
 def total_cost(graph: Graph) -> Cost:
     """Cost of the model: the counted MACs (see `uncounted` for what is missing), each weight once, inputs and outputs of every layer."""
     costs = graph_costs(graph).values()

@@ -29,7 +29,7 @@ def load_onnx(path: Path, shapes: Mapping[str, Sequence[int]] | None = None, *, 
     """
     model = _parse(wire.strip_weights(path), path.name)
     external_files = external.take_in(_tensors_of(model), path) if weights_here else ()
-    notes = _import_opsets(model)
+    ir_version, notes = model.ir_version, _import_opsets(model)
     expansion = expand(model)
     layers = expansion.layers
     _check_opset(model, layers, path.name)
@@ -46,7 +46,7 @@ def load_onnx(path: Path, shapes: Mapping[str, Sequence[int]] | None = None, *, 
         initializers=frozenset(stored.initializers),
         constants=stored.constants,
         opsets={_domain(entry.domain): entry.version for entry in model.opset_import},
-        ir_version=model.ir_version,
+        ir_version=ir_version,
         producer=" ".join(part for part in (model.producer_name, model.producer_version) if part),
         path=str(path),
         digest=digest_of(path, external_files),

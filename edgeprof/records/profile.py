@@ -50,19 +50,21 @@ class Latency:
 
 @dataclass(frozen=True)
 class Instrument:
-    """How the runtime's profiler changed what it measured, and the correction used.
+    """How the runtime's profiler changed what it measured, and the correction used (see docs/method.md).
 
-    The offset inside a layer's own time is ``base_us + per_tensor_us * tensors + per_dim_us * dims`` (tensors: inputs and
-    outputs present; dims: sum of their ranks), fitted on the board with chains of tiny nodes. ``outside_us`` is what the
-    profiler adds to the run around each event. All None when no calibration was possible: then nothing was corrected.
+    The time that the profiler spends inside a layer's own time is ``(base_ratio + tensor_ratio * tensors) * gap``: ``tensors``
+    are the layer's inputs and outputs, ``gap`` the time from one event's end to the next one's start, which the profiler spends
+    too and which is seen in the model's own trace. The two ratios are fitted on the board with nets of tiny nodes, run
+    among the model's runs. ``gap_us`` and ``offset_us`` are the medians over layers, ``resolution_us`` the step of the
+    runtime's durations, which it rounds down. All None when there was no calibration: then nothing was corrected.
     """
 
     method: str = "none"
-    base_us: float | None = None
-    per_tensor_us: float | None = None
-    per_dim_us: float | None = None
-    outside_us: float | None = None
-    residual_us: float | None = None
+    base_ratio: float | None = None
+    tensor_ratio: float | None = None
+    gap_us: float | None = None
+    offset_us: float | None = None
+    resolution_us: float | None = None
     instrumented_median_ms: float | None = None
 
 

@@ -12,28 +12,17 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from edgeprof.models.probes import Probe
+
 Int64 = npt.NDArray[np.int64]
 Int32 = npt.NDArray[np.int32]
-
-
-@dataclass(frozen=True)
-class Probe:
-    """A chain of tiny identical nodes that shows what the runtime's profiler costs.
-
-    ``tensors`` and ``dims`` are the features of each node that the cost depends on (see `Instrument`).
-    """
-
-    name: str
-    model: bytes
-    nodes: int
-    tensors: int
-    dims: int
 
 
 @dataclass(frozen=True)
 class RunPlan:
     """What to run and how. ``runs`` plain runs and as many instrumented ones are made.
 
+    ``optimization``: how far the runtime may rewrite the graph.
     ``warmup`` is a number of runs, or ``"auto"``: until run times are flat. ``inputs`` holds one array a model input.
     ``time_limit_s`` ends the measurement early and keeps what it has. ``runtime_options`` go to the runtime's session as they are.
     """
@@ -96,7 +85,7 @@ class Block:
     """One block of interleaved runs, made in one pair of sessions.
 
     ``plain_start_ns``, ``plain_ns``, ``instrumented_start_ns``, ``instrumented_ns``: (runs of the block,) int64, measured
-    around the call from outside. ``plain_first`` says which kind came first.
+    around the call from outside. ``plain_first`` says which kind came first. ``spans.run`` counts the block's instrumented runs.
     """
 
     index: int
@@ -110,20 +99,11 @@ class Block:
 
 
 @dataclass(frozen=True)
-class ProbeResult:
-    """A probe as run on the board: (blocks,) times a node, in ns, plain and as the profiler says them.
+class ProbeRuns:
+    """A probe as run on the board: one Block for each block of the model's own runs, made within the same moments."""
 
-    ``plain_ns``: whole plain run over the number of nodes; ``kernel_ns``: mean event duration; ``instrumented_ns``:
-    whole instrumented run over the number of nodes. Trimmed means (10-90 %) within each block.
-    """
-
-    name: str
-    nodes: int
-    tensors: int
-    dims: int
-    plain_ns: npt.NDArray[np.float64]
-    kernel_ns: npt.NDArray[np.float64]
-    instrumented_ns: npt.NDArray[np.float64]
+    probe: Probe
+    blocks: tuple[Block, ...]
 
 
 @dataclass(frozen=True)
@@ -154,7 +134,7 @@ class Trace:
     load_ns: int | None = None
     first_run_ns: int | None = None
     warmup_ns: Int64 = field(default_factory=lambda: np.empty(0, np.int64))
-    probes: tuple[ProbeResult, ...] = ()
+    probes: tuple[ProbeRuns, ...] = ()
     executed_model: bytes | None = None
     samples: tuple[Sample, ...] = ()
     environment: Mapping[str, Any] = field(default_factory=dict)

@@ -1,0 +1,186 @@
+"""What the board is and how it feels: plain file reads under ``sysroot``, so that a recorded folder can stand in.
+
+What cannot be read is left out; a reading is never replaced by zero.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+import time
+from typing import Any, Callable, Dict, List, Optional, Tuple
+
+
+def fingerprint(sysroot: str = "/") -> Dict[str, Any]:
+    """Board, CPU, governor, clocks (kHz), temperatures (°C), throttle counters, memory (bytes), load, system, Python."""
+    found: Dict[str, Any] = {}
+    for name, reader in _READERS:
+        value = reader(sysroot)
+        if value not in (None, "", {}, []):
+            found[name] = value
+    return found
+
+
+def process_memory(pid: str = "self", sysroot: str = "/") -> Dict[str, int]:
+    """VmRSS (now) and VmHWM (highest so far) of a process, in bytes; empty where there is no /proc."""
+    sizes = {}
+    for line in (_text(sysroot, "proc/%s/status" % pid) or "").splitlines():
+        name, _, rest = line.partition(":")
+        if name in ("VmRSS", "VmHWM"):
+            sizes[name] = int(rest.split()[0]) * 1024
+    return sizes
+
+
+def available_memory(sysroot: str = "/") -> Optional[int]:
+    """Bytes that can be taken without swapping, or None."""
+    return _meminfo(sysroot).get("MemAvailable")
+
+
+def _text(sysroot: str, path: str) -> Optional[str]:
+    try:
+        with open(os.path.join(sysroot, path), encoding="utf-8", errors="replace") as file:
+            return file.read(1 << 20).strip("\0 \n\t")
+    except OSError:  # absent, not permitted, or EAGAIN from a sleeping sensor
+        return None
+
+
+def _number(sysroot: str, path: str) -> Optional[float]:
+    try:
+        return float(_text(sysroot, path) or "")
+    except ValueError:
+        return None
+
+
+def _model(sysroot: str) -> Optional[str]:
+    for path in ("proc/device-tree/model", "sys/devices/virtual/dmi/id/product_name"):
+        text = _text(sysroot, path)
+        if text:
+            return text
+    return None
+
+
+def _cpu_model(sysroot: str) -> Optional[str]:
+    fields = {}
+    for line in (_text(sysroot, "proc/cpuinfo") or "").splitlines():
+        key, _, value = line.partition(":")
+        fields.setdefault(key.strip(), value.strip())
+    for key in ("model name", "Hardware", "Model"):
+        if fields.get(key):
+            return str(fields[key])
+    if "CPU part" in fields:
+        return "CPU implementer %s part %s" % (fields.get("CPU implementer", "?"), fields["CPU part"])
+    return platform.processor() or None
+
+
+def _cpu_features(sysroot: str) -> List[str]:
+    """Those instruction sets that decide which kernels a runtime picks."""
+    wanted = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm", "sve", "fphp", "asimdhp")
+    for line in (_text(sysroot, "proc/cpuinfo") or "").splitlines():
+        if line.startswith(("flags", "Features")):
+            have = set(line.partition(":")[2].split())
+            return [name for name in wanted if name in have]
+    return []
+
+
+def _cpus(sysroot: str) -> List[int]:
+    names = _names(sysroot, "sys/devices/system/cpu", "cpu")
+    return sorted(int(name[3:]) for name in names if name[3:].isdigit())
+
+
+def _names(sysroot: str, folder: str, prefix: str) -> List[str]:
+    try:
+        return sorted(name for name in os.listdir(os.path.join(sysroot, folder)) if name.startswith(prefix))
+    except OSError:
+        return []
+
+
+def _per_cpu(name: str) -> Callable[[str], Any]:
+    def read(sysroot: str) -> Any:
+        paths = ["sys/devices/system/cpu/cpu%d/cpufreq/%s" % (cpu, name) for cpu in _cpus(sysroot)]
+        texts = [text for text in (_text(sysroot, path) for path in paths) if text]
+        if name.endswith("_freq"):
+            return [int(text) for text in texts if text.isdigit()]
+        return texts[0] if len(set(texts)) == 1 else sorted(set(texts))
+
+    return read
+
+
+def _temperatures(sysroot: str) -> Dict[str, float]:
+    found = {}
+    for zone in _names(sysroot, "sys/class/thermal", "thermal_zone"):
+        folder = "sys/class/thermal/" + zone
+        milli = _number(sysroot, folder + "/temp")
+        if milli is not None and milli > 0:
+            found["%s %s" % (zone, _text(sysroot, folder + "/type") or "")] = milli / 1000
+    return found
+
+
+def _throttle_counts(sysroot: str) -> Dict[str, int]:
+    found = {}
+    for cpu in _cpus(sysroot):
+        count = _number(sysroot, "sys/devices/system/cpu/cpu%d/thermal_throttle/core_throttle_count" % cpu)
+        if count is not None:
+            found["cpu%d" % cpu] = int(count)
+    return found
+
+
+def _meminfo(sysroot: str) -> Dict[str, int]:
+    sizes = {}
+    for line in (_text(sysroot, "proc/meminfo") or "").splitlines():
+        name, _, rest = line.partition(":")
+        if name in ("MemTotal", "MemAvailable", "SwapFree"):
+            sizes[name] = int(rest.split()[0]) * 1024
+    return sizes
+
+
+def _load(sysroot: str) -> Optional[float]:
+    text = _text(sysroot, "proc/loadavg")
+    return float(text.split()[0]) if text else None
+
+
+def _uptime(sysroot: str) -> Optional[float]:
+    text = _text(sysroot, "proc/uptime")
+    return float(text.split()[0]) if text else None
+
+
+def _os_name(sysroot: str) -> Optional[str]:
+    for line in (_text(sysroot, "etc/os-release") or "").splitlines():
+        if line.startswith("PRETTY_NAME="):
+            return line.partition("=")[2].strip('"')
+    return platform.system()
+
+
+def _virtual(sysroot: str) -> Optional[bool]:
+    """True when the CPU says that a hypervisor runs it (x86 only)."""
+    text = _text(sysroot, "proc/cpuinfo") or ""
+    return True if " hypervisor" in text else None
+
+
+def _affinity(sysroot: str) -> Optional[List[int]]:
+    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
+
+
+_READERS: Tuple[Tuple[str, Callable[[str], Any]], ...] = (
+    ("board_model", _model),
+    ("cpu_model", _cpu_model),
+    ("cpu_features", _cpu_features),
+    ("cpus", lambda root: len(_cpus(root)) or os.cpu_count()),
+    ("affinity", _affinity),
+    ("virtual_machine", _virtual),
+    ("governor", _per_cpu("scaling_governor")),
+    ("clock_khz", _per_cpu("scaling_cur_freq")),
+    ("clock_max_khz", _per_cpu("scaling_max_freq")),
+    ("temperature_c", _temperatures),
+    ("throttle_count", _throttle_counts),
+    ("memory_bytes", _meminfo),
+    ("load_1min", _load),
+    ("uptime_s", _uptime),
+    ("os", _os_name),
+    ("kernel", lambda root: platform.release()),
+    ("machine", lambda root: platform.machine()),
+    ("libc", lambda root: " ".join(platform.libc_ver()).strip()),
+    ("python", lambda root: platform.python_version()),
+    ("python_path", lambda root: os.path.basename(sys.executable)),
+    ("time_unix_s", lambda root: round(time.time(), 3)),
+)

@@ -1,0 +1,83 @@
+"""Messages between host and agent: length-checked JSON with an optional binary payload.
+
+A frame is one line ``EP1 <bytes of JSON> <bytes of payload>``, then the JSON object, then the payload.
+Both ends use this file. A frame that does not start with the magic, or claims more than the limits, ends the talk:
+nothing is guessed, nothing is skipped.
+
+Host to agent: ``job`` (what to run), one ``array`` and one ``probe`` for each input and probe, ``cancel``, ``bye``.
+Agent to host: ``hello``, ``progress``, ``message``, ``loaded``, ``block``, ``trace`` (a zlib-compressed piece of a
+runtime's trace file), ``executed`` (a piece of the optimised model), ``result``, ``error``.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, BinaryIO, Dict, NamedTuple
+
+PROTOCOL = 1
+MAGIC = b"EP1"
+MAX_HEADER_BYTES = 8 << 20
+MAX_PAYLOAD_BYTES = 1 << 30
+_MAX_LINE = 64
+
+
+class ProtocolError(Exception):
+    """The other end said something that is not a frame."""
+
+
+class Frame(NamedTuple):
+    """One message: its ``type``, its fields and its payload."""
+
+    type: str
+    fields: Dict[str, Any]
+    payload: bytes
+
+
+def encode(kind: str, fields: Dict[str, Any], payload: bytes = b"") -> bytes:
+    """The frame as bytes."""
+    header = json.dumps({"type": kind, **fields}, separators=(",", ":"), allow_nan=False).encode()
+    return b"%s %d %d\n" % (MAGIC, len(header), len(payload)) + header + payload
+
+
+def write(stream: BinaryIO, kind: str, fields: Dict[str, Any], payload: bytes = b"") -> None:
+    """Writes one frame and flushes."""
+    stream.write(encode(kind, fields, payload))
+    stream.flush()
+
+
+def read(stream: BinaryIO) -> Frame | None:
+    """The next frame, or None when the stream ended between two frames.
+
+    Raises:
+        ProtocolError: the bytes are not a frame, a length is over its limit, or the stream ended inside a frame.
+    """
+    line = stream.readline(_MAX_LINE)
+    if not line:
+        return None
+    parts = line.split()
+    if not line.endswith(b"\n") or len(parts) != 3 or parts[0] != MAGIC or not (parts[1] + parts[2]).isdigit():
+        raise ProtocolError("expected a frame, came %r" % line[:60])
+    header_bytes, payload_bytes = int(parts[1]), int(parts[2])
+    if header_bytes > MAX_HEADER_BYTES or payload_bytes > MAX_PAYLOAD_BYTES:
+        raise ProtocolError("a frame of %d + %d bytes is over the limit" % (header_bytes, payload_bytes))
+    header = _exactly(stream, header_bytes)
+    payload = _exactly(stream, payload_bytes)
+    try:
+        fields = json.loads(header.decode())
+    except ValueError as error:
+        raise ProtocolError("a frame's header is not JSON") from error
+    if not isinstance(fields, dict) or not isinstance(fields.get("type"), str):
+        raise ProtocolError("a frame's header has no type")
+    return Frame(fields.pop("type"), fields, payload)
+
+
+def _exactly(stream: BinaryIO, size: int) -> bytes:
+    pieces = []
+    left = size
+    while left:
+        piece = stream.read(left)
+        if not piece:
+            raise ProtocolError("the stream ended inside a frame")
+        pieces.append(piece)
+        left -= len(piece)
+    return b"".join(pieces)

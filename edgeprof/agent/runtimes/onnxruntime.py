@@ -1,0 +1,152 @@
+"""ONNX Runtime: sessions with input and output binding, its profiler as the instrument."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import time
+from typing import Any, Dict, List, Sequence
+
+from .base import Refused, Runtime, Session
+
+_LEVELS = {"all": "ORT_ENABLE_ALL", "extended": "ORT_ENABLE_EXTENDED", "basic": "ORT_ENABLE_BASIC", "disabled": "ORT_DISABLE_ALL"}
+_WEIGHTS_OVER_BYTES = "1024"
+
+
+def load() -> Runtime:
+    """ONNX Runtime as installed here."""
+    return OnnxRuntime()
+
+
+class OnnxRuntime(Runtime):
+    """See https://onnxruntime.ai/docs/api/python/api_summary.html for the options."""
+
+    name = "onnxruntime"
+
+    def __init__(self) -> None:
+        import numpy
+        import onnxruntime
+
+        self._numpy, self._ort = numpy, onnxruntime
+        self.version = str(onnxruntime.__version__)
+
+    def providers(self) -> List[str]:
+        return list(self._ort.get_available_providers())
+
+    def open(
+        self,
+        model: Any,
+        inputs: Dict[str, Any],
+        options: Dict[str, Any],
+        instrumented: bool = False,
+        save_to: str = "",
+    ) -> Session:
+        wanted = list(options.get("providers") or ["CPUExecutionProvider"])
+        missing = [name for name in wanted if name not in self.providers()]
+        if missing:
+            have = ", ".join(self.providers())
+            raise Refused("provider", "this onnxruntime has no %s; it has %s" % (" and no ".join(missing), have))
+        given = options.get("provider_options") or {}
+        try:
+            session = self._ort.InferenceSession(
+                model,
+                self._session_options(options, instrumented, save_to),
+                providers=wanted,
+                provider_options=[dict(given.get(name, {})) for name in wanted],
+            )
+        except Exception as error:  # the binding raises its own untyped exceptions
+            raise _refusal(error) from error
+        return OrtSession(self._ort, session, inputs)
+
+    def decode_array(self, dtype: str, shape: Sequence[int], data: bytes) -> Any:
+        if dtype == "string":
+            return self._numpy.array(json.loads(data.decode()), dtype=object).reshape(shape)
+        return self._numpy.frombuffer(data, dtype=dtype).reshape(shape)
+
+    def _session_options(self, options: Dict[str, Any], instrumented: bool, save_to: str) -> Any:
+        ort = self._ort
+        chosen = ort.SessionOptions()
+        chosen.intra_op_num_threads = int(options.get("threads", 1))
+        chosen.inter_op_num_threads = 1
+        chosen.log_severity_level = 4
+        chosen.graph_optimization_level = getattr(ort.GraphOptimizationLevel, _LEVELS[options.get("optimization", "all")])
+        for key, value in (options.get("runtime_options") or {}).items():
+            chosen.add_session_config_entry(str(key), str(value))
+        if instrumented:
+            chosen.enable_profiling = True
+            chosen.profile_file_prefix = os.path.join(options["workdir"], "trace")
+        if save_to:
+            chosen.optimized_model_filepath = save_to
+            # Weights go to a file beside it, so that what travels to the host is the graph alone.
+            chosen.add_session_config_entry("session.optimized_model_external_initializers_file_name", os.path.basename(save_to) + ".weights")
+            chosen.add_session_config_entry("session.optimized_model_external_initializers_min_size_in_bytes", _WEIGHTS_OVER_BYTES)
+        return chosen
+
+
+class OrtSession(Session):
+    """One InferenceSession; inputs and outputs are bound once, so a run is the runtime's work and nothing else."""
+
+    def __init__(self, ort: Any, session: Any, inputs: Dict[str, Any]) -> None:
+        self._session = session
+        self._binding = session.io_binding()
+        self._values = []
+        for name, array in inputs.items():
+            value = ort.OrtValue.ortvalue_from_numpy(array) if array.dtype != object else None
+            if value is None:
+                self._binding.bind_cpu_input(name, array)
+            else:
+                self._binding.bind_ortvalue_input(name, value)
+            self._values.append((array, value))
+        for output in session.get_outputs():
+            self._binding.bind_output(output.name)
+        # The Python wrapper checks its arguments at each call; the object under it is what runs.
+        self._raw = session._sess
+        self._raw_binding = self._binding._iobinding
+
+    def run(self, count: int) -> List[int]:
+        clock, call, binding = time.perf_counter_ns, self._raw.run_with_iobinding, self._raw_binding
+        times = [0] * (2 * count)
+        try:
+            for i in range(0, 2 * count, 2):
+                times[i] = clock()
+                call(binding, None)
+                times[i + 1] = clock()
+        except Exception as error:
+            raise Refused("run", _first_sentence(str(error))) from error
+        return times
+
+    def end_trace(self) -> str:
+        return str(self._session.end_profiling())
+
+
+_CAUSES = (
+    (r"max supported IR version: (\d+)", "ir", "the model's IR version is newer than this runtime reads (at most {0})"),
+    (
+        r"Current official support for domain (\S+) is till opset (\d+)",
+        "opset",
+        "the model's opset of domain {0} is newer than this runtime supports (at most {1})",
+    ),
+    (r"Fatal error: (\S+) is not a registered function/op", "op", "the runtime has no operator {0}"),
+    (r"No Op registered for (\S+) with domain_version of (\d+)", "op", "the runtime has no operator {0} at opset {1}"),
+    (r"Could not find an implementation for (\S+) node with name '([^']*)'", "op", "the runtime has no kernel for operator {0} (node '{1}')"),
+    (r"Load model .* failed:Protobuf parsing failed|ModelProto does not have a graph", "model", "the runtime cannot parse the model file"),
+    (r"Got invalid dimensions for input: (\S+)", "input", "input {0} has a shape that the model does not take"),
+)
+
+
+def _refusal(error: Exception) -> Refused:
+    text = str(error)
+    for pattern, kind, sentence in _CAUSES:
+        match = re.search(pattern, text)
+        if match:
+            return Refused(kind, sentence.format(*match.groups()))
+    return Refused("load", _first_sentence(text))
+
+
+def _first_sentence(text: str) -> str:
+    """The runtime's own message, without its error code and source locations, in one line of at most 400 characters."""
+    text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", text.strip())
+    text = re.sub(r"/\S+\.(?:cc|h):\d+ \S+( \S+)*? (?=[A-Z])", "", text)
+    text = " ".join(text.split())
+    return text if len(text) <= 400 else text[:397] + "..."

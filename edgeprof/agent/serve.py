@@ -1,0 +1,115 @@
+"""The agent's main loop: says hello, takes one job, does it, says how it went.
+
+Standard output belongs to the protocol: it is duplicated away and file descriptor 1 is pointed at standard error, so
+nothing that a runtime prints can be mistaken for a frame.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import select
+import signal
+import sys
+from typing import Any, BinaryIO, Dict, List
+
+from . import protocol
+from .health import fingerprint
+from .runtimes import installed
+from .runtimes.base import Refused
+
+
+class Host:
+    """The other end: frames out, and a look whether it wants us to stop."""
+
+    def __init__(self, source: BinaryIO, sink: BinaryIO) -> None:
+        self._source, self._sink = source, sink
+        self._cancelled = False
+
+    def say(self, kind: str, fields: Dict[str, Any], payload: bytes = b"") -> None:
+        """Sends one frame."""
+        protocol.write(self._sink, kind, fields, payload)
+
+    def hear(self) -> protocol.Frame | None:
+        """Waits for the next frame; None when the host is gone."""
+        return protocol.read(self._source)
+
+    def cancelled(self) -> bool:
+        """True once the host asked to cancel, or is gone. Does not wait."""
+        while not self._cancelled and select.select([self._source], [], [], 0)[0]:
+            frame = self.hear()
+            self._cancelled = frame is None or frame.type in ("cancel", "bye")
+        return self._cancelled
+
+
+def main() -> int:
+    """Runs the agent on this process's standard streams."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the host's; it sends `cancel`
+    sink = os.fdopen(os.dup(1), "wb", buffering=0)
+    os.dup2(2, 1)
+    source = os.fdopen(os.dup(0), "rb", buffering=0)
+    return serve(Host(source, _Whole(sink)))
+
+
+class _Whole:
+    """A raw stream whose ``write`` writes everything."""
+
+    def __init__(self, raw: Any) -> None:
+        self._raw = raw
+
+    def write(self, data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            view = view[self._raw.write(view) :]
+
+    def flush(self) -> None:
+        """Raw streams hold nothing back."""
+
+
+def serve(host: Host) -> int:
+    """Talks with ``host`` until the job is done; the exit status."""
+    host.say("hello", {"protocol": protocol.PROTOCOL, "python": platform.python_version(), "pid": os.getpid(), "runtimes": installed(), "rss_bytes": _rss()})
+    frame = host.hear()
+    if frame is None or frame.type == "bye":
+        return 0
+    if frame.type == "health":
+        host.say("result", {"environment": fingerprint()})
+        return 0
+    if frame.type != "job":
+        host.say("error", {"kind": "protocol", "message": "expected a job, came %s" % frame.type})
+        return 2
+    return _do(host, frame.fields)
+
+
+def _do(host: Host, job: Dict[str, Any]) -> int:
+    from .measure import Measurement  # after hello: what it imports is not the agent's own footprint
+
+    arrays: List[protocol.Frame] = []
+    for _ in range(int(job["frames"])):
+        frame = host.hear()
+        if frame is None:
+            return 0
+        arrays.append(frame)
+    try:
+        result = Measurement(host, job, arrays).run()
+    except Refused as refused:
+        host.say("error", {"kind": refused.kind, "message": str(refused)})
+        return 1
+    except MemoryError:
+        host.say("error", {"kind": "memory", "message": "the board ran out of memory"})
+        return 1
+    except OSError as error:
+        host.say("error", {"kind": "os", "message": "%s: %s" % (error.strerror or error, error.filename or "on the board")})
+        return 1
+    host.say("result", result)
+    return 0
+
+
+def _rss() -> int:
+    from .health import process_memory
+
+    return process_memory().get("VmRSS", 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,173 @@
+"""Where a model runs, seen from here: `Board.start(model, plan)` gives a `Job`, a Job yields events and ends in a Trace.
+
+Hardware is touched nowhere else. Every board speaks the agent's protocol over a `Link`; what differs is how the agent is
+started and how bytes reach it.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from edgeprof.agent import protocol
+from edgeprof.boards.collect import Collector
+from edgeprof.boards.failures import failure_of, lost
+from edgeprof.errors import BoardError
+from edgeprof.records.trace import RunPlan, Spans, Trace
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a phase (``load``, ``warmup``, ``measure``) is; ``total`` 0 means not known."""
+
+    phase: str
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
+class Arrived:
+    """Layer times of one session of the model, as they came."""
+
+    spans: Spans
+
+
+@dataclass(frozen=True)
+class Done:
+    """The job ended as planned."""
+
+    trace: Trace
+
+
+@dataclass(frozen=True)
+class Cancelled:
+    """The job was stopped on request; ``trace`` holds what was measured, or is None when nothing was."""
+
+    trace: Trace | None
+
+
+@dataclass(frozen=True)
+class Failed:
+    """The job failed; ``error.trace`` holds what had arrived, or is None."""
+
+    error: BoardError
+
+
+Event = Progress | Arrived | Done | Cancelled | Failed
+
+
+class Link(Protocol):
+    """A running agent: frames to it and from it."""
+
+    def send(self, data: bytes) -> None:
+        """Sends bytes; OSError when the agent is gone."""
+
+    def frames(self) -> Iterator[protocol.Frame]:
+        """Frames as they come, until the agent closes its end; ProtocolError when what comes is none."""
+
+    def close(self) -> str:
+        """Ends the agent and frees what it used; how it died in words (``exit status 1``, ``killed by SIGSEGV``), or ``""``."""
+
+    def last_words(self) -> str:
+        """The end of what it said on standard error."""
+
+
+class Board(Protocol):
+    """A place where models run."""
+
+    @property
+    def name(self) -> str:
+        """What the board is called in titles and bundles."""
+
+    def start(self, model: Path, plan: RunPlan, runtime: str = "onnxruntime") -> Job:
+        """Starts a measurement and returns at once; BoardError when the agent cannot be started."""
+
+
+class Job:
+    """One measurement under way. Its events are read by one reader, with `events` or `result`."""
+
+    def __init__(self, link: Link, collector: Collector, opening: bytes) -> None:
+        self._link, self._collector, self._opening = link, collector, opening
+        self._events: queue.Queue[Event] = queue.Queue()
+        self._cancelled = threading.Event()
+        self._thread = threading.Thread(target=self._pump, name="edgeprof-job", daemon=True)
+        self._thread.start()
+
+    def events(self) -> Iterator[Event]:
+        """Events as they come; the last one is Done, Cancelled or Failed."""
+        while True:
+            event = self._events.get()
+            yield event
+            if isinstance(event, Done | Cancelled | Failed):
+                return
+
+    def cancel(self) -> None:
+        """Asks the agent to stop after the runs it is in; the job then ends with Cancelled. Can be called twice."""
+        if not self._cancelled.is_set():
+            self._cancelled.set()
+            self._send(protocol.encode("cancel", {}))
+
+    def kill(self) -> None:
+        """Ends the agent at once; what had arrived is kept."""
+        self._cancelled.set()
+        self._link.close()
+
+    def result(self) -> Trace:
+        """Waits for the end and returns the Trace; raises the BoardError of a failed job."""
+        for event in self.events():
+            if isinstance(event, Failed):
+                raise event.error
+            if isinstance(event, Done):
+                return event.trace
+            if isinstance(event, Cancelled) and event.trace is not None:
+                return event.trace
+        raise BoardError("The job was cancelled before anything was measured. Start it again.")
+
+    def _send(self, data: bytes) -> None:
+        try:
+            self._link.send(data)
+        except OSError:
+            return  # the agent is gone; the pump finds out and says so
+
+    def _pump(self) -> None:
+        self._events.put(self._run())
+
+    def _run(self) -> Event:
+        end: Event | None = None
+        try:
+            for frame in self._link.frames():
+                end = self._take(frame)
+                if end is not None:
+                    break
+        except protocol.ProtocolError as error:
+            end = Failed(lost(self._collector, f"it said something that is no message ({error})", self._link.last_words()))
+        finally:
+            death = self._link.close()
+        if end is not None:
+            return end
+        if self._cancelled.is_set():
+            return Cancelled(self._collector.trace(complete=False))
+        return Failed(lost(self._collector, death or "it closed the connection", self._link.last_words()))
+
+    def _take(self, frame: protocol.Frame) -> Event | None:
+        """Takes in one frame; the event that ends the job, if this is it."""
+        if frame.type == "hello":
+            self._send(self._opening)
+        elif frame.type == "progress":
+            self._events.put(Progress(str(frame.fields["phase"]), int(frame.fields["done"]), int(frame.fields["total"])))
+        elif frame.type == "error":
+            return Failed(failure_of(frame.fields, self._collector))
+        elif frame.type == "result":
+            self._collector.take(frame)
+            trace = self._collector.trace(complete=bool(frame.fields["complete"]))
+            if trace is not None and (trace.complete or not self._cancelled.is_set()):
+                return Done(trace)
+            return Cancelled(trace)
+        else:
+            for spans in self._collector.take(frame):
+                self._events.put(Arrived(spans))
+        return None

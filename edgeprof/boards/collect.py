@@ -1,0 +1,189 @@
+"""Frames of a job -> Trace: keeps what an agent said, and makes a Trace of it, whole or partial."""
+
+from __future__ import annotations
+
+import zlib
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+
+from edgeprof.agent.protocol import Frame, ProtocolError
+from edgeprof.errors import TraceError
+from edgeprof.importers import onnxruntime
+from edgeprof.models.probes import Probe
+from edgeprof.records.trace import Block, Int64, ProbeRuns, RunPlan, Spans, Trace
+
+MODEL = ""
+"""Name of the subject that is the model itself; probes have their own."""
+
+MAX_TRACE_BYTES = 4 << 30
+MAX_EXECUTED_BYTES = 1 << 30
+NO_SPANS = Spans(
+    (),
+    *(np.empty(0, t) for t in (np.int32, np.int32, np.int64, np.int64, np.int32, np.int64, np.int64)),  # type: ignore[arg-type]
+)
+
+
+@dataclass
+class _Subject:
+    """What was heard of the model or of one probe."""
+
+    blocks: list[dict[str, Any]] = field(default_factory=list)
+    spans: dict[int, Spans] = field(default_factory=dict)
+    pieces: bytearray = field(default_factory=bytearray)
+    inflate: Any = field(default_factory=zlib.decompressobj)
+
+
+class Collector:
+    """Takes frames in the order they come. ``board`` is the board's name."""
+
+    def __init__(self, board: str, runtime: str, plan: RunPlan) -> None:
+        self.board, self._runtime, self._plan = board, runtime, plan
+        self._subjects: defaultdict[str, _Subject] = defaultdict(_Subject)
+        self._loaded: dict[str, Any] = {}
+        self._executed = bytearray()
+        self._warmup: Sequence[int] = ()
+        self._result: dict[str, Any] = {}
+        self._messages: list[tuple[str, str]] = []
+        self._started_at = datetime.now(UTC).isoformat(timespec="seconds")
+
+    def take(self, frame: Frame) -> Iterable[Spans]:
+        """Takes in one frame; yields the spans of the model when a session's trace is complete."""
+        fields = frame.fields
+        if frame.type == "loaded":
+            self._loaded = fields
+        elif frame.type == "warmup":
+            self._warmup = fields["times_ns"]
+        elif frame.type == "message":
+            self._messages.append((str(fields["id"]), str(fields["text"])))
+        elif frame.type == "executed":
+            self._executed += frame.payload
+            if len(self._executed) > MAX_EXECUTED_BYTES:
+                raise ProtocolError("the optimised model is over the size limit")
+        elif frame.type == "block":
+            self._subjects[fields["of"]].blocks.append(fields)
+        elif frame.type == "result":
+            self._result = fields
+        elif frame.type == "trace":
+            return self._take_trace(self._subjects[fields["of"]], frame)
+        return ()
+
+    def trace(self, *, complete: bool) -> Trace | None:
+        """The Trace of what was heard; None when not one block of the model came."""
+        blocks = self._blocks(MODEL)
+        if not blocks:
+            return None
+        probes = {(p.name, p.nodes): p for p in self._plan.probes}
+        return Trace(
+            plan=self._plan,
+            runtime=self._runtime,
+            runtime_version=str(self._loaded.get("runtime_version", "")),
+            providers=tuple(self._loaded.get("providers", ())),
+            blocks=blocks,
+            board=self.board,
+            start_ns=int(self._loaded.get("start_ns", 0)),
+            started_at=self._started_at,
+            load_ns=self._loaded.get("load_ns"),
+            first_run_ns=self._loaded.get("first_run_ns"),
+            warmup_ns=np.asarray(self._warmup, np.int64),
+            probes=tuple(ProbeRuns(probe, self._blocks(subject_name(probe))) for probe in probes.values()),
+            executed_model=bytes(self._executed) or None,
+            environment=self._result.get("environment", {}),
+            environment_after=self._result.get("environment_after", {}),
+            peak_memory_bytes=self._result.get("peak_memory_bytes", {}),
+            messages=tuple(self._messages),
+            complete=complete,
+        )
+
+    def _take_trace(self, subject: _Subject, frame: Frame) -> Iterable[Spans]:
+        subject.pieces += subject.inflate.decompress(frame.payload)
+        if len(subject.pieces) > MAX_TRACE_BYTES:
+            raise ProtocolError("a trace is over the size limit")
+        if not frame.fields.get("last"):
+            return ()
+        data, subject.pieces, subject.inflate = bytes(subject.pieces), bytearray(), zlib.decompressobj()
+        try:
+            spans = onnxruntime.decode(data)
+        except TraceError as error:
+            raise ProtocolError(f"the runtime's trace cannot be read: {error}") from error
+        starts = np.asarray(frame.fields["starts_ns"], np.int64)
+        spans = _on_board_clock(spans, starts)
+        for number, part in _by_block(spans, frame.fields["order"], len(starts)):
+            subject.spans[number] = part
+        return (spans,) if frame.fields["of"] == MODEL else ()
+
+    def _blocks(self, of: str) -> tuple[Block, ...]:
+        subject = self._subjects[of]
+        return tuple(_block(fields, subject.spans.get(int(fields["index"]), NO_SPANS)) for fields in subject.blocks)
+
+
+def subject_name(probe: Probe) -> str:
+    """How a probe is called in messages; the two probes of a kind differ in it."""
+    return f"{probe.name}-{probe.nodes}"
+
+
+def _block(fields: dict[str, Any], spans: Spans) -> Block:
+    plain, instrumented = (np.asarray(fields[kind], np.int64).reshape(-1, 2) for kind in ("plain", "instrumented"))
+    return Block(
+        int(fields["index"]),
+        int(fields["session"]),
+        bool(fields["plain_first"]),
+        plain[:, 0],
+        plain[:, 1] - plain[:, 0],
+        instrumented[:, 0],
+        instrumented[:, 1] - instrumented[:, 0],
+        spans,
+    )
+
+
+def _on_board_clock(spans: Spans, starts_ns: Int64) -> Spans:
+    """The same spans on the clock of ``starts_ns``, the starts of the instrumented runs as the agent saw them.
+
+    The runtime counts from a start of its own, on a clock that differs by version; its own event around each run begins a few
+    microseconds after the agent's call, so the median difference over runs ties the two together.
+    """
+    runs = min(len(starts_ns), len(spans.run_start_ns))
+    if not runs:
+        return spans
+    offset = int(np.median(starts_ns[:runs] - spans.run_start_ns[:runs]))
+    return Spans(
+        spans.kinds,
+        spans.kind,
+        spans.run,
+        spans.start_ns + offset,
+        spans.duration_ns,
+        spans.parent,
+        spans.run_start_ns + offset,
+        spans.run_duration_ns,
+    )
+
+
+def _by_block(spans: Spans, order: Sequence[Sequence[int]], runs: int) -> Iterable[tuple[int, Spans]]:
+    """Each block's own spans, its runs numbered from 0; runs that only settled (block -1) are left out."""
+    if len(spans.run_start_ns) > runs:
+        raise ProtocolError(f"the trace holds {len(spans.run_start_ns)} runs, {runs} were made")
+    block_of_run = np.repeat([block for block, _ in order], [count for _, count in order])
+    block_of_event = np.where(spans.run >= 0, block_of_run[np.maximum(spans.run, 0)], -1)
+    for block in sorted({int(b) for b, _ in order if b >= 0}):
+        events = np.flatnonzero(block_of_event == block)
+        members = np.flatnonzero(block_of_run == block)
+        members = members[members < len(spans.run_start_ns)]
+        position = np.full(len(spans) + 1, -1, np.int32)
+        position[events] = np.arange(len(events), dtype=np.int32)
+        yield (
+            block,
+            Spans(
+                spans.kinds,
+                spans.kind[events],
+                (spans.run[events] - (members[0] if len(members) else 0)).astype(np.int32),
+                spans.start_ns[events],
+                spans.duration_ns[events],
+                position[spans.parent[events]],
+                spans.run_start_ns[members],
+                spans.run_duration_ns[members],
+            ),
+        )

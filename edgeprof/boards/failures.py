@@ -1,0 +1,47 @@
+"""What went wrong on a board, in a sentence: expected, came, do this."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from edgeprof.boards.collect import Collector
+from edgeprof.errors import BoardError, BoardLost, RunFailed, RuntimeRefused
+
+_ADVICE: Mapping[str, str] = {
+    "runtime": "",
+    "provider": "Name one of those with --provider.",
+    "cpus": "Name CPUs that it has with --cpus.",
+    "ir": "Update the runtime on the board, or export the model with an older onnx.",
+    "opset": "Update the runtime on the board, or export the model with an older opset.",
+    "op": "Export the model without it, or use a runtime that has it.",
+    "model": "Check that the file is whole: copy or export it again.",
+    "input": "Give the sizes it takes with --shape, or arrays with --inputs.",
+    "run": "If an input's values are the cause, give real ones with --inputs.",
+    "memory": "Use a smaller batch or a board with more memory.",
+    "os": "",
+    "load": "",
+}
+
+
+def failure_of(fields: Mapping[str, Any], collector: Collector) -> BoardError:
+    """The error that an agent's ``error`` message stands for."""
+    kind, message = str(fields.get("kind", "load")), str(fields.get("message", "no reason given")).rstrip(". ")
+    trace = collector.trace(complete=False)
+    if kind == "run":
+        return RunFailed(_sentence(f"A run of the model failed: {message}", kind), trace)
+    if kind in ("os", "memory"):
+        return BoardError(_sentence(f"The board could not go on: {message}", kind), trace)
+    return RuntimeRefused(_sentence(f"The runtime did not take the model: {message}", kind), trace)
+
+
+def lost(collector: Collector, how: str, last_words: str) -> BoardLost:
+    """The error for an agent that died without a word."""
+    trace = collector.trace(complete=False)
+    kept = "Nothing had been measured yet" if trace is None else "What was measured until then is kept"
+    said = f" Its last words: {last_words}" if last_words else ""
+    return BoardLost(f"The agent on {collector.board} died: {how}. {kept}.{said}", trace)
+
+
+def _sentence(text: str, kind: str) -> str:
+    return f"{text}. {_ADVICE.get(kind, '')}".rstrip()

@@ -1,0 +1,137 @@
+"""This machine: the agent in a subprocess, so that a crash of the runtime leaves the caller alive."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+
+from edgeprof.agent import protocol
+from edgeprof.boards.base import Job
+from edgeprof.boards.collect import Collector
+from edgeprof.boards.opening import opening
+from edgeprof.boards.package import agent_zipapp
+from edgeprof.errors import BoardError
+from edgeprof.records.trace import RunPlan
+
+_LAST_WORDS_BYTES = 300
+_GRACE_S = 5.0
+
+
+class LocalBoard:
+    """Runs models on this machine with the Python that runs edgeprof, or with ``python``, another one that has a runtime."""
+
+    def __init__(self, python: str | None = None, name: str = "local") -> None:
+        self._python = python or sys.executable
+        self._name = name
+
+    @property
+    def name(self) -> str:
+        """``local`` unless named otherwise."""
+        return self._name
+
+    def start(self, model: Path, plan: RunPlan, runtime: str = "onnxruntime") -> Job:
+        """See `edgeprof.boards.base.Board.start`."""
+        folder = _work_folder()
+        try:
+            link = LocalLink(self._python, folder)
+        except OSError as error:
+            folder.cleanup()
+            raise BoardError(f"The agent cannot be started with {self._python}: {error.strerror or error}.") from error
+        first = opening(model.resolve(), plan, runtime, workdir=folder.name, compression=0)
+        return Job(link, Collector(self._name, runtime, plan), first)
+
+
+class LocalLink:
+    """An agent in a subprocess, in a session of its own so that Ctrl-C reaches the caller alone."""
+
+    def __init__(self, python: str, folder: tempfile.TemporaryDirectory[str]) -> None:
+        self._folder = folder
+        archive = Path(folder.name, "agent.pyz")
+        archive.write_bytes(agent_zipapp())
+        self._errors = tempfile.TemporaryFile(dir=folder.name)  # noqa: SIM115 - closed in close()
+        self._process = subprocess.Popen(
+            [python, "-X", "utf8", str(archive)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            start_new_session=True,
+            bufsize=1 << 16,
+        )
+        self._words = ""
+
+    @property
+    def pid(self) -> int:
+        """Process number of the agent."""
+        return self._process.pid
+
+    def send(self, data: bytes) -> None:
+        """See `edgeprof.boards.base.Link.send`."""
+        if self._process.stdin is None or self._process.stdin.closed:
+            raise OSError("the agent's input is closed")
+        self._process.stdin.write(data)
+        self._process.stdin.flush()
+
+    def frames(self) -> Iterator[protocol.Frame]:
+        """See `edgeprof.boards.base.Link.frames`."""
+        stream = self._process.stdout
+        if stream is None:
+            return
+        while (frame := protocol.read(stream)) is not None:  # type: ignore[arg-type]
+            yield frame
+
+    def close(self) -> str:
+        """See `edgeprof.boards.base.Link.close`."""
+        if self._process.stdin is not None:
+            with contextlib.suppress(OSError):
+                self._process.stdin.close()
+        status = self._end()
+        if not self._errors.closed:
+            self._words = _tail(self._errors.fileno())
+            self._errors.close()
+        if self._process.stdout is not None:
+            self._process.stdout.close()
+        self._folder.cleanup()
+        return _in_words(status)
+
+    def last_words(self) -> str:
+        """See `edgeprof.boards.base.Link.last_words`."""
+        return self._words if self._errors.closed else _tail(self._errors.fileno())
+
+    def _end(self) -> int:
+        try:
+            return self._process.wait(_GRACE_S)
+        except subprocess.TimeoutExpired:
+            for process in [*psutil.Process(self.pid).children(recursive=True), psutil.Process(self.pid)]:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
+            return self._process.wait()
+
+
+def _work_folder() -> tempfile.TemporaryDirectory[str]:
+    try:
+        return tempfile.TemporaryDirectory(prefix="edgeprof-", ignore_cleanup_errors=True)
+    except OSError as error:
+        raise BoardError(f"A temporary folder is needed and cannot be made: {error.strerror or error}. Set TMPDIR to one with space.") from error
+
+
+def _tail(descriptor: int) -> str:
+    size = os.fstat(descriptor).st_size
+    text = os.pread(descriptor, _LAST_WORDS_BYTES, max(0, size - _LAST_WORDS_BYTES)).decode(errors="replace")
+    return " ".join(text.split())
+
+
+def _in_words(status: int) -> str:
+    if status >= 0:
+        return f"exit status {status}" if status else ""
+    try:
+        return f"killed by {signal.Signals(-status).name}"
+    except ValueError:
+        return f"killed by signal {-status}"

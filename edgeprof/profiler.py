@@ -1,0 +1,188 @@
+"""profile(model, board=...) -> Profile: short, it only conducts."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from edgeprof.boards import get_board
+from edgeprof.boards.base import Board, Cancelled, Done, Event, Failed, Job, Progress
+from edgeprof.errors import BoardError, EdgeprofError, UsageError
+from edgeprof.models import Graph, load_model
+from edgeprof.models.inputs import check_inputs, make_inputs, read_inputs, shapes_of
+from edgeprof.models.probes import make_probes
+from edgeprof.records.build import build_profile
+from edgeprof.records.profile import Profile
+from edgeprof.records.trace import RunPlan, Trace
+
+Inputs = Mapping[str, Any] | str | os.PathLike[str]
+OnEvent = Callable[[Event], None]
+Optimization = Literal["all", "extended", "basic", "disabled"]
+
+
+def profile(
+    model: str | os.PathLike[str] | Graph,
+    *,
+    board: str | Board = "local",
+    runtime: str = "auto",
+    providers: Sequence[str] | None = None,
+    provider_options: Mapping[str, Mapping[str, str]] | None = None,
+    threads: int = 1,
+    runs: int = 100,
+    warmup: int | Literal["auto"] = "auto",
+    optimization: Optimization = "all",
+    cpus: Sequence[int] | None = None,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    inputs: Inputs | None = None,
+    seed: int = 0,
+    energy: Literal["off"] = "off",
+    time_limit_s: float | None = None,
+    progress: bool | OnEvent | None = None,
+) -> Profile:
+    """Measures where ``model`` spends its time on ``board``.
+
+    Makes ``runs`` plain runs and as many with the runtime's profiler on, in turn, and corrects the layers' times for what the
+    profiler adds (docs/method.md). Interrupted (Ctrl-C), it returns what was measured until then, marked as incomplete.
+
+    Args:
+        model: path of an ONNX model, or the Graph that `load_model` gave.
+        board: ``"local"`` or a Board.
+        runtime: ``"auto"`` or ``"onnxruntime"``.
+        providers: execution providers in order of preference; None is the CPU.
+        provider_options: options of a provider, by its name.
+        threads: threads within a layer.
+        runs: plain runs, and as many instrumented ones.
+        warmup: runs before, or ``"auto"``: until run times are flat.
+        optimization: how far the runtime may rewrite the graph.
+        cpus: CPUs to pin the runtime to; None leaves it to the system.
+        shapes: sizes of inputs that the model leaves open, ``{"image": [1, 3, 224, 224]}``.
+        inputs: arrays by input name, or the path of a ``.npz`` or ``.npy``; None makes random ones.
+        seed: for random inputs.
+        energy: not measured yet; only ``"off"``.
+        time_limit_s: ends the measurement early and keeps what it has.
+        progress: None shows a progress bar, False nothing; a callable gets each event.
+
+    Raises:
+        EdgeprofError: the model, the inputs or the options make no sense (ModelError, InputError, UsageError), or the board failed
+            (BoardError, whose ``profile`` holds what was measured until then).
+    """
+    _check(runs, warmup, threads, runtime, energy, time_limit_s)
+    place = get_board(board)
+    graph, arrays = _model_and_inputs(model, shapes, inputs, seed)
+    plan = RunPlan(
+        runs=runs,
+        warmup=warmup,
+        threads=threads,
+        providers=tuple(providers or ()),
+        provider_options=provider_options or {},
+        optimization=optimization,
+        cpus=tuple(cpus) if cpus is not None else None,
+        inputs=arrays,
+        probes=make_probes(),
+        time_limit_s=time_limit_s,
+    )
+    source = "random" if inputs is None else "given"
+    job = place.start(Path(graph.path), plan)
+    try:
+        trace = _follow(job, _listener(progress, graph.name))
+    except BoardError as error:
+        error.profile = _partial(error.trace, graph, source)
+        raise
+    return _build(trace, graph, source)
+
+
+def _check(runs: int, warmup: int | str, threads: int, runtime: str, energy: str, time_limit_s: float | None) -> None:
+    if runs < 1:
+        raise UsageError(f"runs is {runs}; at least 1 is needed, 50 or more for an interval that means something.")
+    if warmup != "auto" and (not isinstance(warmup, int) or warmup < 0):
+        raise UsageError(f"warmup is {warmup!r}; give a number of runs or 'auto'.")
+    if threads < 0:
+        raise UsageError(f"threads is {threads}; give 1 or more, or 0 for the runtime's own choice.")
+    if runtime not in ("auto", "onnxruntime"):
+        raise UsageError(f"There is no runtime '{runtime}'. Use 'auto' or 'onnxruntime'.")
+    if energy != "off":
+        raise UsageError("Energy cannot be measured yet. Leave energy='off'.")
+    if time_limit_s is not None and time_limit_s <= 0:
+        raise UsageError(f"time_limit_s is {time_limit_s}; give a number of seconds above 0, or None.")
+
+
+def _model_and_inputs(
+    model: str | os.PathLike[str] | Graph, shapes: Mapping[str, Sequence[int]] | None, inputs: Inputs | None, seed: int
+) -> tuple[Graph, dict[str, Any]]:
+    graph = load_model(model, shapes)
+    if inputs is None:
+        return graph, make_inputs(graph, seed=seed)
+    given = inputs if isinstance(inputs, Mapping) else read_inputs(inputs, graph)
+    graph = load_model(graph.path, {**shapes_of(given), **(shapes or {})})
+    return graph, check_inputs(graph, given)
+
+
+def _follow(job: Job, listen: OnEvent) -> Trace:
+    """Passes events on until the job ends; Ctrl-C ends it early and keeps what was measured."""
+    events = job.events()
+    interrupted = False
+    while True:
+        try:
+            event = next(events)
+            listen(event)
+        except KeyboardInterrupt:
+            if interrupted:
+                job.kill()
+                raise
+            interrupted = True
+            job.cancel()
+            continue
+        if isinstance(event, Failed):
+            raise event.error
+        if isinstance(event, Done):
+            return event.trace
+        if isinstance(event, Cancelled):
+            if event.trace is None or not any(len(b.spans.run_start_ns) for b in event.trace.blocks):
+                raise KeyboardInterrupt
+            return event.trace
+
+
+def _listener(progress: bool | OnEvent | None, name: str) -> OnEvent:
+    if callable(progress):
+        return progress
+    if progress is False:
+        return lambda event: None
+    from tqdm.auto import tqdm
+
+    bar = tqdm(total=None, desc=f"{name}: load", unit="run", leave=False)
+
+    def show(event: Event) -> None:
+        if isinstance(event, Progress):
+            bar.set_description(f"{name}: {event.phase}", refresh=False)
+            bar.total, bar.n = event.total or None, event.done
+            bar.refresh()
+        elif isinstance(event, Done | Cancelled | Failed):
+            bar.close()
+
+    return show
+
+
+def _build(trace: Trace, graph: Graph, source: str) -> Profile:
+    return build_profile(trace, graph, _executed(trace), input_source=source)
+
+
+def _partial(trace: Trace | None, graph: Graph, source: str) -> Profile | None:
+    try:
+        return _build(trace, graph, source) if trace is not None else None
+    except EdgeprofError:
+        return None  # too little had arrived; the board's own error says what happened
+
+
+def _executed(trace: Trace) -> Graph | None:
+    """The optimised graph that the runtime saved, read like any other model file: it comes from a board, not from us."""
+    if trace.executed_model is None:
+        return None
+    from edgeprof.models.onnx import load_onnx
+
+    with tempfile.TemporaryDirectory(prefix="edgeprof-") as folder:
+        path = Path(folder, "executed.onnx")
+        path.write_bytes(trace.executed_model)
+        return load_onnx(path, weights_here=False)

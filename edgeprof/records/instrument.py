@@ -1,0 +1,110 @@
+"""What the runtime's profiler adds to the times it reports, and how it is taken off.
+
+While an instrumented run is under way the profiler spends time at two places: inside a layer's own time (it writes down shapes
+and memory between reading the clock at the start and at the end) and between two layers (it stores the event). The second is
+seen in the trace itself: the *gap* from one event's end to the next one's start. The first is not, but is a nearly constant
+multiple of the second: both are the same kind of work, and both slow down together when the clock, the caches or the
+neighbours change. The multiple is measured on the board with nets of tiny nodes (`edgeprof.models.probes`) that run among
+the model's own runs:
+
+    offset = (base_ratio + tensor_ratio * tensors) * gap
+
+where ``tensors`` counts the layer's inputs and outputs. ONNX Runtime rounds durations down to whole microseconds; half a
+microsecond is added to each duration, and taken from each gap, before anything else. ``docs/method.md`` has the measurements behind this.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from edgeprof.records.trace import ProbeRuns, Spans
+
+Floats = npt.NDArray[np.float64]
+
+RESOLUTION_NS = 1000
+TRIM = 0.25
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Ratios of time inside a layer to gap, one a block and probe.
+
+    ``tensors``: (probes,) tensors a node. ``ratios``: (probes, blocks); NaN where a probe has no figures.
+    """
+
+    tensors: Floats
+    ratios: Floats
+
+    def coefficients(self, blocks: npt.NDArray[np.intp] | None = None) -> tuple[float, float]:
+        """``(base_ratio, tensor_ratio)``: a line through each probe's median over ``blocks`` (all by default)."""
+        chosen = self.ratios if blocks is None else self.ratios[:, blocks]
+        levels = np.nanmedian(chosen, axis=1)
+        slope = float(np.polyfit(self.tensors, levels, 1)[0])
+        slope = max(0.0, slope)
+        return float(np.mean(levels - slope * self.tensors)), slope
+
+
+def calibrate(probes: tuple[ProbeRuns, ...]) -> Calibration | None:
+    """The ratios that the probes show; None when there are too few probes or no block of them is whole."""
+    kinds: dict[str, dict[bool, ProbeRuns]] = {}
+    for runs in probes:
+        kinds.setdefault(runs.probe.name, {})[runs.probe.instrumented] = runs
+    pairs = [(pair[False], pair[True]) for pair in kinds.values() if len(pair) == 2]
+    blocks = min((min(len(short.blocks), len(long.blocks)) for short, long in pairs), default=0)
+    if len(pairs) < 2 or not blocks:
+        return None
+    ratios = np.array([[_ratio(short, long, b) for b in range(blocks)] for short, long in pairs])
+    if np.isnan(ratios).all(axis=1).any():
+        return None
+    return Calibration(np.array([float(long.probe.tensors) for _, long in pairs]), ratios)
+
+
+def _ratio(short: ProbeRuns, long: ProbeRuns, block: int) -> float:
+    """(time the profiler spends inside a node) / (gap after it), of one block."""
+    spans = long.blocks[block].spans
+    counted = np.array([kind.name.startswith("m") for kind in spans.kinds] or [False])
+    if not len(spans) or not counted.any():
+        return np.nan
+    nodes = long.probe.nodes - short.probe.nodes
+    plain_ns = (np.median(long.blocks[block].plain_ns) - np.median(short.blocks[block].plain_ns)) / nodes
+    mine = counted[spans.kind]
+    kernel_ns = _mean_over_kinds(spans.duration_ns[mine], spans.kind[mine]) + RESOLUTION_NS / 2
+    gap_ns = gap_of(spans)
+    return float((kernel_ns - plain_ns) / gap_ns) if gap_ns > 0 else np.nan
+
+
+def _mean_over_kinds(values: npt.NDArray[np.int64], kinds: npt.NDArray[np.int32]) -> float:
+    return float(np.mean([midmean(values[kinds == kind]) for kind in np.unique(kinds)]))
+
+
+def gaps(spans: Spans) -> Floats:
+    """(n,) ns from the end of each event to the start of the next in the same run and body; NaN where none follows.
+
+    Half the resolution is taken off, since durations are rounded down.
+    """
+    found = np.full(len(spans), np.nan)
+    if len(spans) < 2:
+        return found
+    order = np.lexsort((spans.start_ns, spans.parent, spans.run))
+    first, second = order[:-1], order[1:]
+    same = (spans.run[first] == spans.run[second]) & (spans.parent[first] == spans.parent[second]) & (spans.run[first] >= 0)
+    gap = spans.start_ns[second] - spans.start_ns[first] - spans.duration_ns[first] - RESOLUTION_NS / 2
+    found[first[same]] = gap[same]
+    return found
+
+
+def gap_of(spans: Spans) -> float:
+    """The typical gap of these spans in ns: their midmean. NaN when no event follows another."""
+    found = gaps(spans)
+    found = found[~np.isnan(found)]
+    return midmean(found) if len(found) else float("nan")
+
+
+def midmean(values: npt.NDArray[np.generic]) -> float:
+    """Mean of the middle half: nearly as deaf to outliers as the median, and not tied to the clock's steps as it is."""
+    ordered = np.sort(np.asarray(values, float))
+    cut = int(len(ordered) * TRIM)
+    return float(ordered[cut : len(ordered) - cut].mean())

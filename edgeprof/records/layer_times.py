@@ -1,0 +1,191 @@
+"""From the spans of interleaved runs to a time for each layer, with an interval.
+
+For each block: the layer's mean over the block's instrumented runs (midmean, so that a run in which the system was busy with
+something else does not count), less what the profiler added (`edgeprof.records.instrument`), over the block's own plain latency.
+A layer's latency is the median of these shares over blocks, times the plain median of all runs: blocks that ran while the
+clock was low or a neighbour busy count by their proportions, not by their times. Shares are never adjusted to add up to one; what is
+missing or too much is the row between layers.
+
+The interval is the 2.5 and 97.5 percentile of the same computation over blocks drawn with replacement (B. Efron, Bootstrap methods:
+another look at the jackknife, Annals of Statistics 7, 1979), calibration and plain runs included.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from edgeprof.records.instrument import RESOLUTION_NS, Calibration, Floats, gap_of, midmean
+from edgeprof.records.trace import Block, EventKind, ProbeRuns
+
+DRAWS = 300
+_MOST_CELLS = 40_000_000
+
+
+@dataclass(frozen=True)
+class LayerTimes:
+    """Times in ns; L layers, R instrumented runs in the order of blocks, B blocks.
+
+    ``latency``, ``low``, ``high``, ``p95``, ``raw``, ``calls``: (L,). ``between``, ``between_low``, ``between_high``: what plain runs took
+    beyond the layers; NaN without plain runs. ``plain``, ``plain_low``, ``plain_high``: median of the plain runs with its interval.
+    ``run_raw``, ``run_latency``, ``run_start``: (R, L) for each run. ``gap``, ``offset``: typical gap and offset of a layer.
+    """
+
+    latency: Floats
+    low: Floats
+    high: Floats
+    p95: Floats
+    raw: Floats
+    calls: Floats
+    between: float
+    between_low: float
+    between_high: float
+    plain: float
+    plain_low: float
+    plain_high: float
+    run_raw: Floats
+    run_latency: Floats
+    run_start: Floats
+    gap: float
+    offset: float
+
+
+@dataclass(frozen=True)
+class _Runs:
+    """(R, L) sums over the calls of a layer in a run; ``inner``: own time without the bodies that ran inside it."""
+
+    raw: Floats
+    inner: Floats
+    calls: Floats
+    tensors: Floats
+    start: Floats
+
+
+def layer_times(
+    blocks: Sequence[Block], of_kind: Mapping[EventKind, int], layers: int, calibration: Calibration | None, probes: Sequence[ProbeRuns] = ()
+) -> LayerTimes:
+    """Times of each of ``layers`` layers; ``of_kind`` says which layer an event belongs to."""
+    blocks = [block for block in blocks if len(block.spans.run_start_ns)]
+    gaps = np.array([_gap(block, probes) for block in blocks])
+    runs = [_sums(block, of_kind, layers, gap, corrected=calibration is not None) for block, gap in zip(blocks, gaps, strict=True)]
+    means = _BlockMeans(
+        np.array([[midmean(column) for column in r.inner.T] for r in runs]).reshape(len(blocks), layers),
+        np.array([r.calls.mean(axis=0) for r in runs]).reshape(len(blocks), layers),
+        np.array([r.tensors.mean(axis=0) for r in runs]).reshape(len(blocks), layers),
+        gaps,
+        np.array([midmean(b.plain_ns) if len(b.plain_ns) else np.nan for b in blocks]),
+    )
+    plain_runs = [b.plain_ns.astype(float) for b in blocks]
+    base, slope = calibration.coefficients() if calibration else (0.0, 0.0)
+    everything = np.arange(len(blocks))
+    latency, plain = means.latency(everything, base, slope), _median(plain_runs, everything)
+    latencies, totals = _bootstrap(means, plain_runs, calibration)
+    never = np.concatenate([r.calls for r in runs]).sum(axis=0) == 0
+    run_offset = [(base * r.calls + slope * r.tensors) * np.nan_to_num(gap) for r, gap in zip(runs, gaps, strict=True)]
+    run_latency = np.concatenate([r.inner - offset for r, offset in zip(runs, run_offset, strict=True)])
+    run_raw = np.concatenate([r.raw for r in runs])
+    low, high = (np.percentile(latencies, q, axis=0) for q in (2.5, 97.5))
+    between = totals - latencies.sum(axis=1)
+    for values in (latency, low, high):
+        values[never] = np.nan
+    ran = ~never & (np.concatenate([r.calls for r in runs]).mean(axis=0) >= 1)
+    offsets = np.median(np.concatenate(run_offset), axis=0)[ran]
+    return LayerTimes(
+        latency,
+        low,
+        high,
+        _blank(np.percentile(run_latency, 95, axis=0), never),
+        _blank(np.median(run_raw, axis=0), never),
+        np.concatenate([r.calls for r in runs]).mean(axis=0),
+        plain - float(np.nansum(latency)),
+        *(float(np.percentile(between, q)) for q in (2.5, 97.5)),
+        plain,
+        *(float(np.percentile(totals, q)) for q in (2.5, 97.5)),
+        run_raw,
+        run_latency,
+        np.concatenate([r.start for r in runs]),
+        float(np.nanmedian(gaps)) if calibration else np.nan,
+        float(np.median(offsets)) if calibration and len(offsets) else np.nan,
+    )
+
+
+@dataclass(frozen=True)
+class _BlockMeans:
+    """(B, L) means over the runs of each block; ``gap``, ``plain``: (B,)."""
+
+    inner: Floats
+    calls: Floats
+    tensors: Floats
+    gap: Floats
+    plain: Floats
+
+    def latency(self, chosen: np.ndarray[tuple[int], np.dtype[np.intp]], base: float, slope: float) -> Floats:
+        """(L,) the median over ``chosen`` blocks of the corrected times, each taken relative to its block's plain latency."""
+        own = self.inner[chosen]
+        if base or slope:
+            own = own - (base * self.calls[chosen] + slope * self.tensors[chosen]) * self.gap[chosen, None]
+        plain = self.plain[chosen]
+        if np.isnan(plain).any():
+            return np.asarray(np.median(own, axis=0))
+        return np.asarray(np.median(own / plain[:, None], axis=0) * np.median(plain))
+
+
+def _bootstrap(means: _BlockMeans, plain_runs: Sequence[Floats], calibration: Calibration | None) -> tuple[Floats, Floats]:
+    """(draws, L) latencies and (draws,) plain medians over blocks drawn with replacement."""
+    blocks, layers = means.inner.shape
+    draws = max(60, min(DRAWS, _MOST_CELLS // max(1, blocks * layers)))
+    rng = np.random.default_rng(0)
+    latencies, totals = np.empty((draws, layers)), np.empty(draws)
+    for draw in range(draws):
+        chosen = rng.integers(0, blocks, blocks)
+        base, slope = calibration.coefficients(chosen) if calibration else (0.0, 0.0)
+        latencies[draw] = means.latency(chosen, base, slope)
+        totals[draw] = _median(plain_runs, chosen)
+    return latencies, totals
+
+
+def _median(runs: Sequence[Floats], chosen: np.ndarray[tuple[int], np.dtype[np.intp]]) -> float:
+    values = np.concatenate([runs[b] for b in chosen]) if len(chosen) else np.empty(0)
+    return float(np.median(values)) if len(values) else float("nan")
+
+
+def _gap(block: Block, probes: Sequence[ProbeRuns]) -> float:
+    """The block's gap; a net of one layer has none, then the probes' of the same block."""
+    own = gap_of(block.spans)
+    if not np.isnan(own):
+        return own
+    others = [gap_of(b.spans) for runs in probes for b in runs.blocks if b.index == block.index]
+    return float(np.nanmean(others)) if others and not np.isnan(others).all() else float("nan")
+
+
+def _sums(block: Block, of_kind: Mapping[EventKind, int], layers: int, gap: float, *, corrected: bool) -> _Runs:
+    spans = block.spans
+    runs = len(spans.run_start_ns)
+    layer_of = np.array([of_kind.get(kind, -1) for kind in spans.kinds], np.int64)
+    tensors_of = np.array([len(kind.input_types) + len(kind.output_types) for kind in spans.kinds], float)
+    half = RESOLUTION_NS / 2 if corrected else 0.0
+    inner = spans.duration_ns + half
+    child = np.flatnonzero(spans.parent >= 0)
+    np.subtract.at(inner, spans.parent[child], spans.duration_ns[child] + half + (np.nan_to_num(gap) if corrected else 0.0))
+    layer = layer_of[spans.kind] if len(spans) else np.empty(0, np.int64)
+    mine = np.flatnonzero((layer >= 0) & (spans.run >= 0))
+    cell = spans.run[mine] * layers + layer[mine]
+
+    def total(weights: Floats) -> Floats:
+        return np.bincount(cell, weights, runs * layers).reshape(runs, layers)
+
+    start = np.full(runs * layers, np.nan)
+    start[cell[::-1]] = spans.start_ns[mine[::-1]]
+    return _Runs(
+        total(spans.duration_ns[mine].astype(float)),
+        total(inner[mine]),
+        total(np.ones(len(mine))),
+        total(tensors_of[spans.kind[mine]] if len(mine) else np.empty(0)),
+        start.reshape(runs, layers),
+    )
+
+
+def _blank(values: Floats, where: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> Floats:
+    return np.where(where, np.nan, values)
