@@ -2,7 +2,7 @@
 
 ONNX's inference knows every standard operator but computes few shapes: after ``Where`` or ``Div`` on a shape, as PyTorch
 exports them, all that follows is unknown. So it runs in rounds; between rounds `fold` computes small tensors from constants
-and known shapes.
+and known shapes. Operators of ONNX Runtime are read as standard ones, see `standins`.
 """
 
 from __future__ import annotations
@@ -11,12 +11,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from edgeprof.models import fold
+from edgeprof.models import fold, standins
 from edgeprof.models.graph import TensorInfo
 from edgeprof.models.layers import domain_of
 from edgeprof.models.shapes import info_of, set_shape
 
 _MOST_ROUNDS = 200
+_IR_WITH_PLAIN_INITIALIZERS = 4  # before, the inference overlooks initializers that are not inputs too; ONNX Runtime saves such models
 
 
 @dataclass
@@ -35,10 +36,12 @@ def infer(model: Any, declared: Mapping[str, Any], symbols: Mapping[str, int]) -
     shapes are computed. 3. When that ends, what is still open gets what the file says, and 2 is tried again.
     """
     result = Inferred()
+    used = _used(model.graph)
+    model.ir_version = max(model.ir_version, _IR_WITH_PLAIN_INITIALIZERS)
+    standins.put_in(model)
     _forget_inner_shapes(model, declared, symbols)
     helped = False
     values = fold.Values(model)
-    used = _used(model.graph)
     for _ in range(_MOST_ROUNDS):
         inferred = _run(model, result)
         if inferred is None:
