@@ -72,6 +72,8 @@ class Correspondence:
         self._anchor_layers()
         self.live = {original.same(v) for v in self._value.values()}
         self._fill_values()
+        self.replaced: set[tuple[str, int]] = set()
+        self._align()
         self.live = {original.same(v) for v in self._value.values()}
 
     def value(self, tensor: str) -> str | None:
@@ -153,17 +155,23 @@ class Correspondence:
 
     def _named_node(self, layer: Layer) -> int | None:
         """Case 3: the node that the layer's name tells, when the types agree or the layer is a runtime's own fusion."""
-        blocked = _BLOCKED_NAME.match(layer.given_name)
-        if blocked and not is_plain(layer):
-            for kind in _BLOCKED_KINDS:
-                tensor = self.named(blocked["tensor"].removesuffix(kind))
-                if tensor in self.original.producer:
-                    return self.original.producer[tensor]
+        tensor, _ = self._blocked_tensor(layer)
+        if tensor is not None:
+            return self.original.producer[tensor]
         for name in _stems(layer.given_name):
             node = self._by_name.get(name)
             if node is not None and (is_kin(layer, self.original.layers[node]) or not is_plain(layer)):
                 return node
         return None
+
+    def _blocked_tensor(self, layer: Layer) -> tuple[str | None, str]:
+        """The tensor that a layer in blocked layout (NCHWc) was named after, and what it was before it became a Conv."""
+        match = None if is_plain(layer) else _BLOCKED_NAME.match(layer.given_name)
+        for kind in _BLOCKED_KINDS if match else ():
+            tensor = self.named(match["tensor"].removesuffix(kind)) if match else None
+            if tensor in self.original.producer:
+                return tensor, kind
+        return None, ""
 
     def _fill_values(self) -> None:
         """Cases 3 and 4: outputs without a name, in the order of execution."""
@@ -202,21 +210,38 @@ class Correspondence:
     def _wanted(self, tensor: str) -> Iterator[str]:
         """What readers expect: a reader built around node N reads at slot i what N reads there."""
         for reader, slot in self.readers(tensor):
-            layer = self.executed.layers[reader]
             core = self.core(reader)
-            if core is None:
-                continue
-            quantized = layer.op_type.startswith(("QLinear", "QGemm"))
-            place = _QUANTIZED_SLOTS.get(slot) if quantized else slot
-            if layer.domain.endswith("nchwc") and slot > 2:
-                place = None
-            if place is not None and place < len(core.inputs) and core.inputs[place]:
+            place = _slot_of_core(self.executed.layers[reader], slot)
+            if core is not None and place is not None and place < len(core.inputs) and core.inputs[place]:
                 yield core.inputs[place]
 
+    def _align(self) -> None:
+        """Case 7: where a layer reads another tensor than its node, that other one is a twin, or a constant took its place."""
+        for index in self.executed.order:
+            core = None if index in self.inserted else self.core(index)
+            if core is not None:
+                self._align_slots(self.executed.layers[index], core)
+
+    def _align_slots(self, layer: Layer, core: Layer) -> None:
+        for slot, tensor in enumerate(layer.inputs):
+            place = _slot_of_core(layer, slot)
+            if not tensor or place is None or place >= len(core.inputs) or not core.inputs[place]:
+                continue
+            wanted, value = core.inputs[place], self.value(tensor)
+            if tensor in self.executed.constant:
+                self.replaced.add((core.name, place))
+            elif value is not None and wanted not in self.original.constant and not self._is_downstream(wanted, self.original.same(value)):
+                self.original.unite_if_alike(wanted, value)
+
     def core(self, index: int) -> Layer | None:
-        """The original node that an executed layer is built around, looked for from its anchor a few nodes upwards."""
+        """The original node that an executed layer is built around, looked for from its anchor a few nodes upwards.
+
+        A BatchNormalization, Mul or Add may run as a Conv: that is named so.
+        """
         if index not in self.anchor:
             return None
+        if self._blocked_tensor(self.executed.layers[index])[1]:
+            return self.original.layers[self.anchor[index]]
         types = core_types(self.executed.layers[index])
         queue = [self.anchor[index]]
         found: set[int] = set()
@@ -273,6 +298,13 @@ class Correspondence:
             if slot == 0 and is_kin(layer, self.original.layers[node]) and node not in self._taken
         }
         return fits.pop() if len(fits) == 1 else None
+
+
+def _slot_of_core(layer: Layer, slot: int) -> int | None:
+    """Where the core node reads what an executed layer reads at ``slot``; None where that is not known."""
+    if layer.op_type.startswith(("QLinear", "QGemm")):
+        return _QUANTIZED_SLOTS.get(slot)
+    return None if layer.domain.endswith("nchwc") and slot > 2 else slot
 
 
 def _unique_names(scope: Scope) -> dict[str, int]:

@@ -336,21 +336,28 @@ class _Level:
         layer = self.original.layers[index]
         if self.carried.get(index):
             return "executed", ""
-        readers = {r for t in layer.outputs for r, _ in self.original.readers.get(t, ())}
-        if not readers and not self._is_result(layer):
+        result = self._is_result(layer)
+        readers = [place for t in layer.outputs for place in self.original.readers.get(t, ())]
+        if not readers and not result:
             return "removed", "its result is not used"
+        twin = self._twin(layer)
+        if twin is not None and layer.op_type not in COPY_OPS:
+            return "removed", f"computes the same as {twin}"
         if all(t in self.original.constant for t in layer.outputs if t):
             return "folded", ""
         if layer.op_type in COPY_OPS:
             return "removed", "passes its input on"
-        twin = self._twin(layer)
-        if twin is not None:
-            return "removed", f"computes the same as {twin}"
         if index in self.removed:
             return self.removed[index]
-        if readers and not self._is_result(layer) and all(later[r][0] in ("removed", "folded") for r in readers):
-            return "removed", "its result is not used after its readers were removed"
+        endings = {self._ending(r, slot, later) for r, slot in readers}
+        if not result and endings <= {"removed", "folded"}:
+            return ("folded", "") if "folded" in endings else ("removed", "its result is not used after its readers were removed")
         return "unattributed", "no executed layer bears its tensors or its name"
+
+    def _ending(self, reader: int, slot: int, later: Mapping[int, tuple[Fate, str]]) -> Fate:
+        """What became of a tensor at a reader: as the reader itself, or folded where the reader now reads a constant."""
+        replaced = (self.original.layers[reader].name, slot) in self.tensors.replaced
+        return "folded" if replaced else later[reader][0]
 
     def _is_result(self, layer: Layer) -> bool:
         """Read by a body below, an output of the graph, or (inside a body) by nobody here."""
@@ -362,7 +369,7 @@ class _Level:
     def _twin(self, layer: Layer) -> str | None:
         """Case 7."""
         others = {self.original.same(t) for t in layer.outputs if t} - set(layer.outputs)
-        if len(others) != sum(map(bool, layer.outputs)):
+        if not others or len(others) != sum(map(bool, layer.outputs)):
             return None
         makers = [self.original.maker(t) for t in others]
         return next((m.name for m in makers if m is not None), next(iter(others)))

@@ -10,6 +10,7 @@ from edgeprof.models.graph import Graph, Layer
 SHAPE_OPS = frozenset({"Shape", "Size"})
 RANDOM_OPS = frozenset({"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli"})
 COPY_OPS = frozenset({"Identity", "Dropout"})
+MOST_ALIKE = 64
 OPAQUE_OPS = frozenset({"Constant", "ConstantOfShape", "If", "Loop", "Scan"})
 """Types whose meaning lies in tensor or graph attributes, which a `Graph` does not hold: two of them are never called equal."""
 
@@ -59,6 +60,30 @@ class Scope:
         """From now on ``tensor`` has the value of ``other``."""
         self.value[self.same(tensor)] = self.same(other)
 
+    def unite_if_alike(self, tensor: str, other: str) -> bool:
+        """Unites two tensors that the same nodes make from the same, but for constants whose values are not known."""
+        pairs: list[tuple[str, str]] = []
+        queue = [(tensor, other)]
+        while queue:
+            one, two = queue.pop()
+            if self.same(one) == self.same(two) or (one, two) in pairs:
+                continue
+            first, second = self.maker(one), self.maker(two)
+            if first is None or second is None or not self._alike(first, second) or len(pairs) > MOST_ALIKE:
+                return False
+            pairs.append((one, two))
+            queue += [(a, b) for a, b in zip(first.inputs, second.inputs, strict=True) if not self._are_constants(a, b)]
+        for one, two in pairs:
+            self.unite(one, two)
+        return True
+
+    def _are_constants(self, one: str, two: str) -> bool:
+        return all(not t or t in self.constant for t in (one, two)) and self.graph.tensor(one).shape == self.graph.tensor(two).shape
+
+    def _alike(self, one: Layer, two: Layer) -> bool:
+        kinds = [(a.op_type, a.domain, dict(a.attributes), len(a.inputs), len(a.outputs)) for a in (one, two)]
+        return kinds[0] == kinds[1] and one.name not in self.parents and one.op_type not in RANDOM_OPS
+
     def maker(self, tensor: str) -> Layer | None:
         """The layer that makes this tensor here, if one does."""
         index = self.producer.get(tensor)
@@ -98,8 +123,6 @@ class Scope:
 
     def _key(self, layer: Layer) -> object:
         attributes = tuple(sorted((key, repr(value)) for key, value in layer.attributes.items()))
-        if layer.op_type in SHAPE_OPS and (shape := self.graph.tensor(layer.inputs[0]).shape) and None not in shape:
-            return layer.op_type, attributes, shape
         inputs = tuple(self.same(t) if t else "" for t in layer.inputs)
         return layer.domain, layer.op_type, attributes, inputs, len(layer.outputs)
 
