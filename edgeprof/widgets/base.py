@@ -2,11 +2,12 @@
 
 How a picture gets into every notebook:
 
-1. The output of a cell holds the live view and a PNG picture side by side in one mimebundle. JupyterLab, Notebook and VS Code show the
-   live view; GitHub, and nbconvert when the notebook was saved without widget state, show the picture.
-2. When nobody is at the screen (nbclient, so also ``nbconvert --execute``, papermill, Jupyter Book) nbclient stores the widget's state,
-   nbconvert then prefers the live view and its page asks a CDN for the code: an empty box without a network. So there the
-   output is the picture alone, and no comm is opened. Such clients say that they cannot answer ``input()``; see `somebody_is_there`.
+1. Shown to a person, a view makes two outputs: the live view, and below it a PNG picture that the live view hides as soon as it is drawn
+   (``still.js``). What is saved therefore has its picture on GitHub, under nbconvert with and without saved widget state, and
+   in JupyterLab when the notebook is opened again without its kernel.
+2. When nobody is at the screen (nbclient, so also ``nbconvert --execute``, papermill, Jupyter Book) the picture is the only output, and no
+   comm is opened: nbclient would store the whole state, and pages made from it ask a CDN for code. Such clients say that they cannot
+   answer ``input()``; see `somebody_is_there`.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import difflib
 import os
 import re
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import anywidget
@@ -25,6 +27,7 @@ import traitlets
 from edgeprof.errors import UsageError
 from edgeprof.records.profile import Profile
 
+STILL = (Path(__file__).parent / "still.js").read_text("utf-8")
 WIDGET_MIME = "application/vnd.jupyter.widget-view+json"
 
 
@@ -56,6 +59,9 @@ class View(anywidget.AnyWidget):
 
     selection: Any = traitlets.Tuple().tag(sync=True)
     theme: Any = traitlets.Enum(("auto", "light", "dark"), "auto").tag(sync=True)
+
+    still: Any = traitlets.Unicode().tag(sync=True)
+    """End of the picture's base64 text: how the live view finds the picture that it replaces."""
 
     picture_width = 1040
     """CSS pixels at which `picture` is shown."""
@@ -92,11 +98,22 @@ class View(anywidget.AnyWidget):
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self._profile.title}, {len(self.selection)} selected>"
 
+    def _ipython_display_(self) -> None:
+        """Shows the live view and, below it, the picture."""
+        from IPython.display import display
+
+        if self.comm is not None:
+            # the empty HTML is what a reader without widgets sees of the first output
+            spec = {"version_major": 2, "version_minor": 1, "model_id": self.model_id}
+            display({"text/plain": repr(self), "text/html": "", WIDGET_MIME: spec}, raw=True)  # type: ignore[no-untyped-call]
+        still, metadata = self._repr_mimebundle_()
+        self.still = still["image/png"][-64:]
+        display(still, metadata=metadata, raw=True)  # type: ignore[no-untyped-call]
+
     def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-        bundle: dict[str, Any] = {"text/plain": repr(self), "image/png": base64.b64encode(self.picture()).decode("ascii")}
-        if self.comm is not None and self._view_name is not None:
-            bundle[WIDGET_MIME] = {"version_major": 2, "version_minor": 1, "model_id": self.model_id}
-        return bundle, {"image/png": {"width": self.picture_width}}
+        """The picture with its text: all that a front end without widgets needs."""
+        png = base64.b64encode(self.picture()).decode("ascii")
+        return {"text/plain": repr(self), "image/png": png}, {"image/png": {"width": self.picture_width, "alt": repr(self).strip("<>")}}
 
     @traitlets.validate("selection")
     def _known_names(self, proposal: Any) -> tuple[str, ...]:

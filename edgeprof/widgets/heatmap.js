@@ -1,4 +1,4 @@
-/** Connects the traits of edgeprof.widgets.HeatmapView to renderHeatmap, which stands above this text in the same module. */
+/** Connects the traits of edgeprof.widgets.HeatmapView to renderHeatmap, which stands above this text in the same module, as does hideStill. */
 export default {
   render({ model, el }) {
     try {
@@ -18,7 +18,9 @@ export default {
       const onTrait = Object.fromEntries(traits.map((name) => [name, () => view.set(name === "data" ? get("data", "runs", "selection") : get(name))]));
       onTrait.selection = () => view.select(model.get("selection"));
       for (const [name, react] of Object.entries(onTrait)) model.on(`change:${name}`, react);
+      const showStill = hideStill(el, () => model.get("still"));
       return () => {
+        showStill();
         for (const [name, react] of Object.entries(onTrait)) model.off(`change:${name}`, react);
         view.destroy();
       };

@@ -12,7 +12,7 @@ from edgeprof.errors import UsageError
 from edgeprof.figures import heatmap as figure
 from edgeprof.figures.heatmap_picture import WIDTH, draw
 from edgeprof.records.profile import Profile
-from edgeprof.widgets.base import View, compact, did_you_mean, refuse_unknown
+from edgeprof.widgets.base import STILL, View, compact, did_you_mean, refuse_unknown
 
 SORTS = ("execution", "latency", "op_type")
 
@@ -23,7 +23,7 @@ class HeatmapView(View):
     ``selection`` (names of layers), ``mode``, ``sort``, ``statistic`` and ``height`` can be read, set and observed.
     """
 
-    _esm = compact((figure.STATIC / "heatmap.js").read_text("utf-8") + (Path(__file__).parent / "heatmap.js").read_text("utf-8"))
+    _esm = compact((figure.STATIC / "heatmap.js").read_text("utf-8") + STILL + (Path(__file__).parent / "heatmap.js").read_text("utf-8"))
     _css = (figure.STATIC / "heatmap.css").read_text("utf-8")
 
     picture_width = WIDTH

@@ -356,19 +356,19 @@ class Heatmap {
   }
 
   resize() {
-    if (this.body.hidden) return;
     const width = this.body.clientWidth;
-    if (!width) return;
-    const rows = this.order.length * ROW + (this.between >= 0 ? GAP : 0);
-    const plan = (this.plan = this.layout(width - MAP_WIDTH - 12));
-    const fits = plan.head + rows + 2;
-    const height = this.options.height || Math.min(fits, plan.head + 22 * ROW + GAP);
-    plan.overflow = fits > height;
-    if (!plan.overflow) Object.assign(plan, this.layout(width), { overflow: false });
-    this.body.classList.toggle("ep-overflow", plan.overflow);
+    if (this.body.hidden || !width) return;
+    if (!this.colors.ink) this.applyTheme(); // a notebook makes the view before it puts it into the page
+    const rows = this.order.length * ROW + (this.between >= 0 ? GAP : 0) + 2;
+    const room = this.options.height ? (head) => this.options.height - head : () => Math.min(rows, 22 * ROW + GAP);
+    let plan = this.layout(width);
+    const overflow = rows > room(plan.head);
+    if (overflow) plan = this.layout(width - MAP_WIDTH - 12);
+    const height = plan.head + room(plan.head);
+    this.plan = { ...plan, overflow, height };
+    this.body.classList.toggle("ep-overflow", overflow);
     this.body.style.height = `${height}px`;
-    this.space.style.height = `${fits - 2}px`;
-    plan.height = height;
+    this.space.style.height = `${plan.head + rows - 2}px`;
     fit(this.canvas, plan.width, height - 2);
     fit(this.map, MAP_WIDTH, height);
     this.mapPicture = null;
@@ -379,14 +379,14 @@ class Heatmap {
   layout(width) {
     const runs = this.options.mode === "runs";
     const n = Math.max(1, this.columns.length);
-    const op = width > 820 ? 118 : 0;
-    const bar = Math.round(Math.min(130, Math.max(52, width * 0.09)));
+    const op = width > 940 ? 112 : 0;
+    const bar = Math.round(Math.min(120, Math.max(52, width * 0.08)));
     const longest = this.data.names.reduce((m, name) => Math.max(m, name.length), 8) * 7 + 30;
-    const label = Math.round(Math.min(longest, Math.max(170, Math.min(400, width * 0.3))));
+    const label = Math.round(Math.min(longest, Math.max(170, Math.min(440, width * 0.3))));
     const x = label + op + bar + 10;
-    const cell = Math.min(runs ? 34 : 104, (width - x - 4) / n);
-    const angled = !runs && cell < 60;
-    return { width, label, op, bar, x, cell, angled, head: runs ? 52 : angled ? 96 : 54 };
+    const angled = !runs && (width - x - 4) / n < 60;
+    const cell = Math.min(runs ? 34 : 104, (width - x - (angled ? 44 : 4)) / n); // the last slanted heading needs room
+    return { width, label, op, bar, x, cell, angled, head: runs ? 52 : angled ? 104 : 54 };
   }
 
   rowTop(i) {
@@ -561,7 +561,8 @@ class Heatmap {
         c.translate(x - 2, plan.head - 8);
         c.rotate(-Math.PI / 3.2);
         c.textAlign = "left";
-        c.fillText(this.cut(c, `${column.title}${unit && ` (${unit})`}${mark}`, 104), 0, 0);
+        const full = `${column.title}${unit && ` (${unit})`}${mark}`;
+        c.fillText(c.measureText(full).width < 112 ? full : this.cut(c, column.title + mark, 112), 0, 0);
         c.restore();
         return;
       }

@@ -1,0 +1,31 @@
+/**
+ * Hides the picture that stands for a view in saved notebooks, while the live view is there. `tail` is the end of its base64 text.
+ * The picture comes as its own output, before or after the view; the view is made before it is put into the page.
+ * @returns {() => void} shows the picture again
+ */
+function hideStill(el, tail) {
+  const hidden = [];
+  const changes = new MutationObserver(() => scan());
+  const attached = new ResizeObserver(() => {
+    const area = el.closest(".jp-OutputArea, .cell_container");
+    if (!area) return;
+    attached.disconnect();
+    changes.observe(area, { childList: true, subtree: true });
+    scan();
+  });
+  function scan() {
+    const end = tail();
+    for (const image of end ? el.closest(".jp-OutputArea, .cell_container").querySelectorAll("img") : []) {
+      if (!image.src.endsWith(end)) continue;
+      const output = image.closest(".jp-OutputArea-child, .output") ?? image;
+      output.style.display = "none";
+      hidden.push(output);
+    }
+  }
+  attached.observe(el);
+  return () => {
+    attached.disconnect();
+    changes.disconnect();
+    for (const output of hidden) output.style.display = "";
+  };
+}
