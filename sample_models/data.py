@@ -125,7 +125,10 @@ def _piece(images: NDArray[np.uint8], index: int, rng: np.random.Generator) -> N
 
 
 def _place(
-    canvas: NDArray[np.float64], image: NDArray[np.uint8], placing: Placing, rng: np.random.Generator
+    canvas: NDArray[np.float64],
+    image: NDArray[np.uint8],
+    placing: Placing,
+    rng: np.random.Generator,
 ) -> None:
     """Draw `image` into `canvas`, in place, at a random size, angle, brightness and position."""
     patch = _warp(image, rng.uniform(*placing.scale), rng.uniform(-placing.turn_rad, placing.turn_rad))
