@@ -18,7 +18,7 @@ from edgeprof.records.build import build_profile
 from edgeprof.records.profile import Profile
 from edgeprof.records.trace import RunPlan, Trace
 
-Inputs = Mapping[str, Any] | str | os.PathLike[str]
+Inputs = Mapping[str, Any] | str | Path
 OnEvent = Callable[[Event], None]
 Optimization = Literal["all", "extended", "basic", "disabled"]
 

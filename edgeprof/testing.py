@@ -64,7 +64,7 @@ def make_profile(
     origin: Origin = "measured",
     seed: int = 0,
     findings: tuple[Finding, ...] = (),
-    **columns: Sequence[Any],
+    **columns: Any,
 ) -> Profile:
     """A Profile with ``runs`` plain and ``runs`` instrumented runs in blocks of four, with 2 % noise by ``seed``."""
     layers = make_layers(latencies_ms, **columns)

@@ -61,7 +61,7 @@ def _model(sysroot: str) -> Optional[str]:
 
 
 def _cpu_model(sysroot: str) -> Optional[str]:
-    fields = {}
+    fields: Dict[str, str] = {}
     for line in (_text(sysroot, "proc/cpuinfo") or "").splitlines():
         key, _, value = line.partition(":")
         fields.setdefault(key.strip(), value.strip())

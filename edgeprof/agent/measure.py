@@ -14,8 +14,8 @@ import zlib
 from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
 from .health import available_memory, fingerprint, process_memory
-from .runtimes import load
-from .runtimes.base import Refused, Runtime, Session
+from .runtimes import Refused, load
+from .runtimes.base import Runtime, Session
 
 MAX_BLOCKS = 20
 MAX_SESSIONS = 5
@@ -23,7 +23,7 @@ EVENT_CAP = 800_000  # ONNX Runtime's tracer keeps 1,000,000 events and drops th
 EVENT_BYTES = 2_500  # what an event takes in the tracer, seen on 1.32
 PROBE_RUNS = 6
 PROBE_SETTLE = 2
-FLAT = 0.98  # warm-up ends when two windows in a row are no faster than this times the best before
+FLAT = 0.98  # warm-up ends after two windows in a row that are not faster than this times the best before
 WARM_UP_LIMIT_S = 10.0
 WINDOW_S = 0.05
 LONG_RUN_NS = 20_000_000
@@ -50,7 +50,11 @@ class Measurement:
         before = fingerprint()
         runtime = load(job["runtime"])
         self._note_memory("import")
-        inputs = {f.fields["name"]: runtime.decode_array(f.fields["dtype"], f.fields["shape"], f.payload) for f in self._frames if f.type == "array"}
+        inputs = {
+            f.fields["name"]: runtime.decode_array(f.fields["dtype"], f.fields["shape"], f.payload)
+            for f in self._frames
+            if f.type == "array"
+        }
         model = _Subject(self, runtime, job["model_path"], inputs)
         model.pair = (self._load(runtime, model), None)
         run_ns = self._warm_up(model)
@@ -81,10 +85,9 @@ class Measurement:
         loaded = time.perf_counter_ns()
         self._note_memory("load")
         first = session.run(1)
-        self.say("loaded", {
-            "start_ns": self._started, "load_ns": loaded - start, "first_run_ns": first[1] - first[0],
-            "runtime": runtime.name, "runtime_version": runtime.version, "providers": self._options.get("providers") or ["CPUExecutionProvider"],
-        })  # fmt: skip
+        times = {"start_ns": self._started, "load_ns": loaded - start, "first_run_ns": first[1] - first[0]}
+        providers = self._options.get("providers") or ["CPUExecutionProvider"]
+        self.say("loaded", dict(times, runtime=runtime.name, runtime_version=runtime.version, providers=providers))
         return session
 
     def _warm_up(self, model: "_Subject") -> float:
@@ -155,7 +158,10 @@ class Measurement:
         groups = _group(blocks, self._sessions(run_ns, events, blocks, in_turn))
         settle = 0 if run_ns > LONG_RUN_NS else 1
         if in_turn:
-            self.say("message", {"id": "memory-short", "text": "memory is short: plain and instrumented runs take turns in one session at a time"})
+            self.say(
+                "message",
+                {"id": "memory-short", "text": "memory is short: plain and instrumented runs take turns in one session at a time"},
+            )
             model.close()
         done = 0
         for number, group in enumerate(groups):
@@ -166,7 +172,8 @@ class Measurement:
                 late = limit is not None and time.perf_counter_ns() - self._started > limit * 1e9
                 if done < runs and (late or self._host.cancelled()):
                     if late:
-                        self.say("message", {"id": "time-limit", "text": "stopped at the time limit of %g s with %d of %d runs" % (limit, done, runs)})
+                        text = "it stopped at the time limit of %s s with %d of %d runs" % (limit, done, runs)
+                        self.say("message", {"id": "time-limit", "text": text})
                     model.send_trace()
                     return False
             model.send_trace()
@@ -190,7 +197,9 @@ class Measurement:
             self._run_probes(probes, block)
             yield count
 
-    def _in_turn(self, model: "_Subject", number: int, group: List[Tuple[int, int]], settle: int, probes: List["_Subject"]) -> Iterator[int]:
+    def _in_turn(
+        self, model: "_Subject", number: int, group: List[Tuple[int, int]], settle: int, probes: List["_Subject"]
+    ) -> Iterator[int]:
         """One session: instrumented runs first, then plain runs in the same session once its instrument is off."""
         model.session = number
         session = model.open(True)
@@ -216,9 +225,8 @@ class Measurement:
             self._say_block(probe, block, True, times[0], times[1])
 
     def _say_block(self, subject: "_Subject", block: int, plain_first: bool, plain: List[int], instrumented: List[int]) -> None:
-        self.say("block", {
-            "of": subject.name, "index": block, "session": subject.session, "plain_first": plain_first, "plain": plain, "instrumented": instrumented,
-        })  # fmt: skip
+        fields = {"of": subject.name, "index": block, "session": subject.session, "plain_first": plain_first}
+        self.say("block", dict(fields, plain=plain, instrumented=instrumented))
 
     def _sessions(self, run_ns: float, events: int, blocks: List[int], in_turn: bool) -> int:
         """How many times to make the sessions anew: as often as 15 % of the run time and 0.4 s pay for, within the tracer's cap."""
@@ -229,7 +237,10 @@ class Measurement:
             cap = max(20_000, min(cap, memory // 10 // EVENT_BYTES))
         needed = -(-(runs + 2 * len(blocks)) * events // cap)
         if events > EVENT_CAP:
-            self.say("message", {"id": "event-cap", "text": "one run makes %d events, more than the tracer keeps; late layers are missing" % events})
+            self.say(
+                "message",
+                {"id": "event-cap", "text": "one run makes %d events, more than the tracer keeps; late layers are missing" % events},
+            )
         affordable = int((0.15 * 2 * runs * run_ns + 0.4e9) // (2 * self._load_ns))
         wanted = max(1, min(MAX_SESSIONS, affordable))
         return min(len(blocks), max(wanted, needed, 2 if in_turn else 1))
@@ -253,7 +264,13 @@ class _Subject:
     """What is measured: the model, or a probe. Keeps the order of its instrumented runs for whoever reads the trace."""
 
     def __init__(
-        self, owner: Measurement, runtime: Runtime, model: Any, inputs: Dict[str, Any], options: Optional[Dict[str, Any]] = None, name: str = ""
+        self,
+        owner: Measurement,
+        runtime: Runtime,
+        model: Any,
+        inputs: Dict[str, Any],
+        options: Optional[Dict[str, Any]] = None,
+        name: str = "",
     ) -> None:
         self._owner, self._runtime, self._model, self._inputs = owner, runtime, model, inputs
         self._options = options or owner.options

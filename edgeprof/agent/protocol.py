@@ -4,7 +4,8 @@ A frame is one line ``EP1 <bytes of JSON> <bytes of payload>``, then the JSON ob
 Both ends use this file. A frame that does not start with the magic, or claims more than the limits, ends the talk:
 nothing is guessed, nothing is skipped.
 
-Host to agent: ``job`` (what to run), one ``array`` and one ``probe`` for each input and probe, ``cancel``, ``bye``.
+Host to agent: ``job`` (what to run), one ``array`` and one ``probe`` for each input and probe, ``cancel``, ``bye``; or
+``health`` in place of a job, answered with a ``result`` that holds the board's fingerprint and its runtimes.
 Agent to host: ``hello``, ``progress``, ``message``, ``loaded``, ``block``, ``trace`` (a zlib-compressed piece of a
 runtime's trace file), ``executed`` (a piece of the optimised model), ``result``, ``error``.
 """
@@ -12,7 +13,11 @@ runtime's trace file), ``executed`` (a piece of the optimised model), ``result``
 from __future__ import annotations
 
 import json
-from typing import Any, BinaryIO, Dict, NamedTuple
+from collections import namedtuple
+
+TYPE_CHECKING = False  # importing `typing` takes 1.5 MB of a board's memory; type checkers know this name
+if TYPE_CHECKING:
+    from typing import Any, BinaryIO, Dict
 
 PROTOCOL = 1
 MAGIC = b"EP1"
@@ -25,12 +30,8 @@ class ProtocolError(Exception):
     """The other end said something that is not a frame."""
 
 
-class Frame(NamedTuple):
-    """One message: its ``type``, its fields and its payload."""
-
-    type: str
-    fields: Dict[str, Any]
-    payload: bytes
+Frame = namedtuple("Frame", ["type", "fields", "payload"])  # noqa: PYI024 - see TYPE_CHECKING above
+"""One message: its ``type`` (str), its ``fields`` (dict) and its ``payload`` (bytes)."""
 
 
 def encode(kind: str, fields: Dict[str, Any], payload: bytes = b"") -> bytes:
@@ -39,7 +40,7 @@ def encode(kind: str, fields: Dict[str, Any], payload: bytes = b"") -> bytes:
     return b"%s %d %d\n" % (MAGIC, len(header), len(payload)) + header + payload
 
 
-def write(stream: BinaryIO, kind: str, fields: Dict[str, Any], payload: bytes = b"") -> None:
+def write(stream: Any, kind: str, fields: Dict[str, Any], payload: bytes = b"") -> None:
     """Writes one frame and flushes."""
     stream.write(encode(kind, fields, payload))
     stream.flush()

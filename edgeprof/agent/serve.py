@@ -7,22 +7,22 @@ nothing that a runtime prints can be mistaken for a frame.
 from __future__ import annotations
 
 import os
-import platform
 import select
 import signal
 import sys
-from typing import Any, BinaryIO, Dict, List
 
 from . import protocol
-from .health import fingerprint
-from .runtimes import installed
-from .runtimes.base import Refused
+from .runtimes import Refused, describe, installed
+
+TYPE_CHECKING = False  # see protocol.py
+if TYPE_CHECKING:
+    from typing import Any, BinaryIO, Dict, List
 
 
 class Host:
     """The other end: frames out, and a look whether it wants us to stop."""
 
-    def __init__(self, source: BinaryIO, sink: BinaryIO) -> None:
+    def __init__(self, source: BinaryIO, sink: Any) -> None:
         self._source, self._sink = source, sink
         self._cancelled = False
 
@@ -68,12 +68,15 @@ class _Whole:
 
 def serve(host: Host) -> int:
     """Talks with ``host`` until the job is done; the exit status."""
-    host.say("hello", {"protocol": protocol.PROTOCOL, "python": platform.python_version(), "pid": os.getpid(), "runtimes": installed(), "rss_bytes": _rss()})
+    hello = {"protocol": protocol.PROTOCOL, "python": "%d.%d.%d" % sys.version_info[:3], "pid": os.getpid(), "runtimes": installed()}
+    host.say("hello", dict(hello, rss_bytes=_resident()))
     frame = host.hear()
     if frame is None or frame.type == "bye":
         return 0
     if frame.type == "health":
-        host.say("result", {"environment": fingerprint()})
+        from .health import fingerprint
+
+        host.say("result", {"environment": fingerprint(), "runtimes": describe()})
         return 0
     if frame.type != "job":
         host.say("error", {"kind": "protocol", "message": "expected a job, came %s" % frame.type})
@@ -105,10 +108,13 @@ def _do(host: Host, job: Dict[str, Any]) -> int:
     return 0
 
 
-def _rss() -> int:
-    from .health import process_memory
-
-    return process_memory().get("VmRSS", 0)
+def _resident() -> int | None:
+    """Bytes of memory that this process takes, or None where the system does not say."""
+    try:
+        with open("/proc/self/statm", encoding="ascii") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return None
 
 
 if __name__ == "__main__":

@@ -119,7 +119,9 @@ def _work_folder() -> tempfile.TemporaryDirectory[str]:
     try:
         return tempfile.TemporaryDirectory(prefix="edgeprof-", ignore_cleanup_errors=True)
     except OSError as error:
-        raise BoardError(f"A temporary folder is needed and cannot be made: {error.strerror or error}. Set TMPDIR to one with space.") from error
+        raise BoardError(
+            f"A temporary folder is needed and cannot be made: {error.strerror or error}. Set TMPDIR to one with space."
+        ) from error
 
 
 def _tail(descriptor: int) -> str:

@@ -19,7 +19,12 @@ def opening(model: PurePath, plan: RunPlan, runtime: str, *, workdir: str, compr
     frames += [
         encode(
             "probe",
-            {"name": subject_name(p), "shape": p.input_shape, "input_bytes": 4 * int(np.prod(p.input_shape)), "instrumented": p.instrumented},
+            {
+                "name": subject_name(p),
+                "shape": p.input_shape,
+                "input_bytes": 4 * int(np.prod(p.input_shape)),
+                "instrumented": p.instrumented,
+            },
             p.model,
         )
         for p in plan.probes

@@ -24,7 +24,9 @@ from edgeprof.records.trace import Block, Trace
 from edgeprof.units import NS_PER_MS, NS_PER_US
 
 
-def build_profile(trace: Trace, graph: Graph, executed: Graph | None, *, input_source: str = "random", origin: Origin = "measured") -> Profile:
+def build_profile(
+    trace: Trace, graph: Graph, executed: Graph | None, *, input_source: str = "random", origin: Origin = "measured"
+) -> Profile:
     """The Profile that ``trace``, a recording of ``graph``, gives.
 
     ``executed`` is the optimised graph, read from `Trace.executed_model`, or None when the runtime did not save it; then events are
@@ -191,15 +193,13 @@ def _instrument(times: LayerTimes, runs: pd.DataFrame, calibration: Calibration 
     if calibration is None:
         return Instrument(instrumented_median_ms=middle)
     base, slope = calibration.coefficients()
-    return Instrument(
-        "tiny-nodes", base, slope, times.gap / NS_PER_US, times.offset / NS_PER_US, RESOLUTION_NS / NS_PER_US, middle
-    )
+    return Instrument("tiny-nodes", base, slope, times.gap / NS_PER_US, times.offset / NS_PER_US, RESOLUTION_NS / NS_PER_US, middle)
 
 
 def _graph_findings(rows: Rows, graph: Graph, calibration: Calibration | None) -> list[Finding]:
     found = [Finding("assumed", "info", note) for note in graph.notes]
     if calibration is None:
-        text = "Layer times are as the runtime's profiler says them, which is too long for short layers: there was no calibration to correct them with."
+        text = "There was no calibration: layer times are as the runtime's profiler says them, too long for short layers."
         found.append(Finding("not-corrected", "warning", text))
     if rows.unattributed:
         text = f"{len(rows.unattributed)} event names of the runtime fit no layer of the model; they have rows of their own."

@@ -61,15 +61,21 @@ def _outliers(runs: pd.DataFrame) -> Iterator[Finding]:
     share = float(plain["outlier"].mean()) if len(plain) else 0.0
     if share > OUTLIERS:
         worst = units.latency(float(plain["latency_ms"].max()))
-        yield Finding("outliers", "warning", f"{share:.0%} of the plain runs took much longer than the median run; the slowest took {worst}.")
+        yield Finding(
+            "outliers", "warning", f"{share:.0%} of the plain runs took much longer than the median run; the slowest took {worst}."
+        )
 
 
 def _board(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Finding]:
     governor = before.get("governor")
     if governor and governor not in _STEADY_GOVERNORS:
-        yield Finding("governor", "warning", f"The clock was not fixed: the CPU governor is {governor}. Set it to performance for steadier numbers.")
+        yield Finding(
+            "governor", "warning", f"The clock was not fixed: the CPU governor is {governor}. Set it to performance for steadier numbers."
+        )
     if before.get("virtual_machine"):
-        yield Finding("virtual-machine", "info", "The board is a virtual machine: its neighbours share the processor, and clocks cannot be seen.")
+        yield Finding(
+            "virtual-machine", "info", "The board is a virtual machine: its neighbours share the processor, and clocks cannot be seen."
+        )
     load, cpus = before.get("load_1min"), before.get("cpus")
     if isinstance(load, int | float) and isinstance(cpus, int) and load > BUSY * cpus:
         yield Finding("busy", "warning", f"Others were running when it began: the load was {load:.1f} on {cpus} CPUs.")

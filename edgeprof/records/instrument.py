@@ -38,7 +38,7 @@ class Calibration:
     tensors: Floats
     ratios: Floats
 
-    def coefficients(self, blocks: npt.NDArray[np.intp] | None = None) -> tuple[float, float]:
+    def coefficients(self, blocks: npt.NDArray[np.int64] | None = None) -> tuple[float, float]:
         """``(base_ratio, tensor_ratio)``: a line through each probe's median over ``blocks`` (all by default)."""
         chosen = self.ratios if blocks is None else self.ratios[:, blocks]
         levels = np.nanmedian(chosen, axis=1)

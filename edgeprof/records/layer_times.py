@@ -16,9 +16,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from edgeprof.records.instrument import RESOLUTION_NS, Calibration, Floats, gap_of, midmean
 from edgeprof.records.trace import Block, EventKind, ProbeRuns
+
+Indexes = npt.NDArray[np.int64]
 
 DRAWS = 300
 _MOST_CELLS = 40_000_000
@@ -64,7 +67,11 @@ class _Runs:
 
 
 def layer_times(
-    blocks: Sequence[Block], of_kind: Mapping[EventKind, int], layers: int, calibration: Calibration | None, probes: Sequence[ProbeRuns] = ()
+    blocks: Sequence[Block],
+    of_kind: Mapping[EventKind, int],
+    layers: int,
+    calibration: Calibration | None,
+    probes: Sequence[ProbeRuns] = (),
 ) -> LayerTimes:
     """Times of each of ``layers`` layers; ``of_kind`` says which layer an event belongs to."""
     blocks = [block for block in blocks if len(block.spans.run_start_ns)]
@@ -79,35 +86,34 @@ def layer_times(
     )
     plain_runs = [b.plain_ns.astype(float) for b in blocks]
     base, slope = calibration.coefficients() if calibration else (0.0, 0.0)
-    everything = np.arange(len(blocks))
-    latency, plain = means.latency(everything, base, slope), _median(plain_runs, everything)
-    latencies, totals = _bootstrap(means, plain_runs, calibration)
-    never = np.concatenate([r.calls for r in runs]).sum(axis=0) == 0
     run_offset = [(base * r.calls + slope * r.tensors) * np.nan_to_num(gap) for r, gap in zip(runs, gaps, strict=True)]
     run_latency = np.concatenate([r.inner - offset for r, offset in zip(runs, run_offset, strict=True)])
     run_raw = np.concatenate([r.raw for r in runs])
-    low, high = (np.percentile(latencies, q, axis=0) for q in (2.5, 97.5))
-    between = totals - latencies.sum(axis=1)
-    for values in (latency, low, high):
-        values[never] = np.nan
-    ran = ~never & (np.concatenate([r.calls for r in runs]).mean(axis=0) >= 1)
-    offsets = np.median(np.concatenate(run_offset), axis=0)[ran]
+    calls = np.concatenate([r.calls for r in runs]).mean(axis=0)
+    never = calls == 0
+
+    latency, plain = means.latency(np.arange(len(blocks)), base, slope), _median(plain_runs, np.arange(len(blocks)))
+    latencies, plains = _bootstrap(means, plain_runs, calibration)
+    between = plains - latencies.sum(axis=1)
+    offsets = np.median(np.concatenate(run_offset), axis=0)[calls >= 1]
     return LayerTimes(
-        latency,
-        low,
-        high,
-        _blank(np.percentile(run_latency, 95, axis=0), never),
-        _blank(np.median(run_raw, axis=0), never),
-        np.concatenate([r.calls for r in runs]).mean(axis=0),
-        plain - float(np.nansum(latency)),
-        *(float(np.percentile(between, q)) for q in (2.5, 97.5)),
-        plain,
-        *(float(np.percentile(totals, q)) for q in (2.5, 97.5)),
-        run_raw,
-        run_latency,
-        np.concatenate([r.start for r in runs]),
-        float(np.nanmedian(gaps)) if calibration else np.nan,
-        float(np.median(offsets)) if calibration and len(offsets) else np.nan,
+        latency=_blank(latency, never),
+        low=_blank(np.percentile(latencies, 2.5, axis=0), never),
+        high=_blank(np.percentile(latencies, 97.5, axis=0), never),
+        p95=_blank(np.percentile(run_latency, 95, axis=0), never),
+        raw=_blank(np.median(run_raw, axis=0), never),
+        calls=calls,
+        between=plain - float(latency.sum()),
+        between_low=float(np.percentile(between, 2.5)),
+        between_high=float(np.percentile(between, 97.5)),
+        plain=plain,
+        plain_low=float(np.percentile(plains, 2.5)),
+        plain_high=float(np.percentile(plains, 97.5)),
+        run_raw=run_raw,
+        run_latency=run_latency,
+        run_start=np.concatenate([r.start for r in runs]),
+        gap=float(np.nanmedian(gaps)) if calibration else np.nan,
+        offset=float(np.median(offsets)) if calibration and len(offsets) else np.nan,
     )
 
 
@@ -121,7 +127,7 @@ class _BlockMeans:
     gap: Floats
     plain: Floats
 
-    def latency(self, chosen: np.ndarray[tuple[int], np.dtype[np.intp]], base: float, slope: float) -> Floats:
+    def latency(self, chosen: Indexes, base: float, slope: float) -> Floats:
         """(L,) the median over ``chosen`` blocks of the corrected times, each taken relative to its block's plain latency."""
         own = self.inner[chosen]
         if base or slope:
@@ -139,15 +145,15 @@ def _bootstrap(means: _BlockMeans, plain_runs: Sequence[Floats], calibration: Ca
     rng = np.random.default_rng(0)
     latencies, totals = np.empty((draws, layers)), np.empty(draws)
     for draw in range(draws):
-        chosen = rng.integers(0, blocks, blocks)
+        chosen = np.asarray(rng.integers(0, blocks, size=blocks), np.int64)
         base, slope = calibration.coefficients(chosen) if calibration else (0.0, 0.0)
         latencies[draw] = means.latency(chosen, base, slope)
         totals[draw] = _median(plain_runs, chosen)
     return latencies, totals
 
 
-def _median(runs: Sequence[Floats], chosen: np.ndarray[tuple[int], np.dtype[np.intp]]) -> float:
-    values = np.concatenate([runs[b] for b in chosen]) if len(chosen) else np.empty(0)
+def _median(runs: Sequence[Floats], chosen: Indexes) -> float:
+    values = np.concatenate([runs[int(b)] for b in chosen]) if len(chosen) else np.empty(0)
     return float(np.median(values)) if len(values) else float("nan")
 
 
@@ -166,7 +172,7 @@ def _sums(block: Block, of_kind: Mapping[EventKind, int], layers: int, gap: floa
     layer_of = np.array([of_kind.get(kind, -1) for kind in spans.kinds], np.int64)
     tensors_of = np.array([len(kind.input_types) + len(kind.output_types) for kind in spans.kinds], float)
     half = RESOLUTION_NS / 2 if corrected else 0.0
-    inner = spans.duration_ns + half
+    inner = spans.duration_ns.astype(float) + half
     child = np.flatnonzero(spans.parent >= 0)
     np.subtract.at(inner, spans.parent[child], spans.duration_ns[child] + half + (np.nan_to_num(gap) if corrected else 0.0))
     layer = layer_of[spans.kind] if len(spans) else np.empty(0, np.int64)
@@ -174,7 +180,7 @@ def _sums(block: Block, of_kind: Mapping[EventKind, int], layers: int, gap: floa
     cell = spans.run[mine] * layers + layer[mine]
 
     def total(weights: Floats) -> Floats:
-        return np.bincount(cell, weights, runs * layers).reshape(runs, layers)
+        return np.bincount(cell, weights, runs * layers).astype(float).reshape(runs, layers)
 
     start = np.full(runs * layers, np.nan)
     start[cell[::-1]] = spans.start_ns[mine[::-1]]
@@ -187,5 +193,5 @@ def _sums(block: Block, of_kind: Mapping[EventKind, int], layers: int, gap: floa
     )
 
 
-def _blank(values: Floats, where: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> Floats:
+def _blank(values: Floats, where: npt.NDArray[np.bool_]) -> Floats:
     return np.where(where, np.nan, values)

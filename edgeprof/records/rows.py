@@ -94,7 +94,8 @@ def row_costs(rows: Sequence[Row], graph: Graph) -> list[Cost]:
 
 def _cost(row: Row, group: Sequence[object], cost: Cost) -> Cost:
     if group:
-        return Cost(cost.macs, cost.params, cost.param_bytes, row.moved_bytes - cost.param_bytes if math.isnan(cost.activation_bytes) else cost.activation_bytes)
+        moved = row.moved_bytes - cost.param_bytes if math.isnan(cost.activation_bytes) else cost.activation_bytes
+        return Cost(cost.macs, cost.params, cost.param_bytes, moved)
     if row.kind == "inserted" or row.sources:
         return Cost(0.0, 0.0, 0.0, row.moved_bytes)
     return Cost(math.nan, math.nan, math.nan, row.moved_bytes)
@@ -105,14 +106,15 @@ def _with_executed(blocks: Sequence[Block], graph: Graph, executed: Graph) -> Ro
     attribution = attribute(kinds, events, parents, executed)
     identity = match(graph, executed)
     kinds_of: dict[str, list[int]] = {}
-    for kind, layer in enumerate(attribution.layers):
-        if layer is not None:
-            kinds_of.setdefault(layer, []).append(kind)
-    made = []
+    for index, name in enumerate(attribution.layers):
+        if name is not None:
+            kinds_of.setdefault(name, []).append(index)
+    made: list[tuple[Row, list[int]]] = []
     for layer in executed.layers:
         found, own = identity.by_layer[layer.name], kinds_of.get(layer.name, [])
-        made.append((Row(layer.name, layer.op_type, found.kind, layer.parent or "", found.sources, kinds[own[0]] if own else None), own))
-    lost = [kind for kind, layer in enumerate(attribution.layers) if layer is None]
+        types = kinds[own[0]] if own else None
+        made.append((Row(layer.name, layer.op_type, found.kind, layer.parent or "", found.sources, types), own))
+    lost = [index for index, name in enumerate(attribution.layers) if name is None]
     made += _rows_of_their_own(lost, kinds, {row.name for row, _ in made})
     return _ordered(made, kinds, _first_positions(events), node_fates(identity), tuple(kinds[k].name for k in lost))
 
@@ -197,5 +199,3 @@ def _ordered(
     keyed.sort(key=lambda entry: entry[0])
     of_kind = {kinds[kind]: index for index, (_, _, own) in enumerate(keyed) for kind in own}
     return Rows(tuple(row for _, row, _ in keyed), of_kind, nodes, unattributed)
-
-

@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.util import find_spec
-from typing import List, Tuple
+from importlib.machinery import PathFinder
 
-from .base import Refused, Runtime
+TYPE_CHECKING = False  # see protocol.py
+if TYPE_CHECKING:
+    from typing import Any, Dict, List, Tuple
+
+    from .base import Runtime
+
+
+class Refused(Exception):
+    """The runtime does not take this model or these options; ``kind`` says which (see `boards/failures.py`)."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
 
 RUNTIMES: Tuple[Tuple[str, str], ...] = (("onnxruntime", "onnxruntime"),)
 """(name of the runtime, name of the module that must be installed)."""
@@ -14,7 +26,19 @@ RUNTIMES: Tuple[Tuple[str, str], ...] = (("onnxruntime", "onnxruntime"),)
 
 def installed() -> List[str]:
     """Names of the runtimes whose module is there; nothing is imported."""
-    return [name for name, module in RUNTIMES if find_spec(module) is not None]
+    return [name for name, module in RUNTIMES if PathFinder.find_spec(module) is not None]
+
+
+def describe() -> Dict[str, Dict[str, Any]]:
+    """Version and execution providers of each runtime, or why it cannot be used (``error``); imports them."""
+    found: Dict[str, Dict[str, Any]] = {}
+    for name, _ in RUNTIMES:
+        try:
+            runtime = load(name)
+            found[name] = {"version": runtime.version, "providers": runtime.providers()}
+        except Refused as refused:
+            found[name] = {"error": str(refused)}
+    return found
 
 
 def load(name: str) -> Runtime:

@@ -5,14 +5,6 @@ from __future__ import annotations
 from typing import Any, Dict, List, Sequence
 
 
-class Refused(Exception):
-    """The runtime does not take this model or these options; ``kind`` says which (see `serve.py`)."""
-
-    def __init__(self, kind: str, message: str) -> None:
-        super().__init__(message)
-        self.kind = kind
-
-
 class Session:
     """A loaded model with its inputs bound, ready to be run again and again."""
 

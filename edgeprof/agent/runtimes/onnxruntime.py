@@ -8,7 +8,8 @@ import re
 import time
 from typing import Any, Dict, List, Sequence
 
-from .base import Refused, Runtime, Session
+from . import Refused
+from .base import Runtime, Session
 
 _LEVELS = {"all": "ORT_ENABLE_ALL", "extended": "ORT_ENABLE_EXTENDED", "basic": "ORT_ENABLE_BASIC", "disabled": "ORT_DISABLE_ALL"}
 _WEIGHTS_OVER_BYTES = "1024"
@@ -32,6 +33,7 @@ class OnnxRuntime(Runtime):
         self.version = str(onnxruntime.__version__)
 
     def providers(self) -> List[str]:
+        """See `Runtime.providers`."""
         return list(self._ort.get_available_providers())
 
     def open(
@@ -42,6 +44,7 @@ class OnnxRuntime(Runtime):
         instrumented: bool = False,
         save_to: str = "",
     ) -> Session:
+        """See `Runtime.open`."""
         wanted = list(options.get("providers") or ["CPUExecutionProvider"])
         missing = [name for name in wanted if name not in self.providers()]
         if missing:
@@ -60,6 +63,7 @@ class OnnxRuntime(Runtime):
         return OrtSession(self._ort, session, inputs)
 
     def decode_array(self, dtype: str, shape: Sequence[int], data: bytes) -> Any:
+        """See `Runtime.decode_array`."""
         if dtype == "string":
             return self._numpy.array(json.loads(data.decode()), dtype=object).reshape(shape)
         return self._numpy.frombuffer(data, dtype=dtype).reshape(shape)
@@ -79,7 +83,9 @@ class OnnxRuntime(Runtime):
         if save_to:
             chosen.optimized_model_filepath = save_to
             # Weights go to a file beside it, so that what travels to the host is the graph alone.
-            chosen.add_session_config_entry("session.optimized_model_external_initializers_file_name", os.path.basename(save_to) + ".weights")
+            chosen.add_session_config_entry(
+                "session.optimized_model_external_initializers_file_name", os.path.basename(save_to) + ".weights"
+            )
             chosen.add_session_config_entry("session.optimized_model_external_initializers_min_size_in_bytes", _WEIGHTS_OVER_BYTES)
         return chosen
 
@@ -105,6 +111,7 @@ class OrtSession(Session):
         self._raw_binding = self._binding._iobinding
 
     def run(self, count: int) -> List[int]:
+        """See `Session.run`."""
         clock, call, binding = time.perf_counter_ns, self._raw.run_with_iobinding, self._raw_binding
         times = [0] * (2 * count)
         try:
@@ -117,6 +124,7 @@ class OrtSession(Session):
         return times
 
     def end_trace(self) -> str:
+        """See `Session.end_trace`."""
         return str(self._session.end_profiling())
 
 
@@ -129,7 +137,11 @@ _CAUSES = (
     ),
     (r"Fatal error: (\S+) is not a registered function/op", "op", "the runtime has no operator {0}"),
     (r"No Op registered for (\S+) with domain_version of (\d+)", "op", "the runtime has no operator {0} at opset {1}"),
-    (r"Could not find an implementation for (\S+) node with name '([^']*)'", "op", "the runtime has no kernel for operator {0} (node '{1}')"),
+    (
+        r"Could not find an implementation for (\S+) node with name '([^']*)'",
+        "op",
+        "the runtime has no kernel for operator {0} (node '{1}')",
+    ),
     (r"Load model .* failed:Protobuf parsing failed|ModelProto does not have a graph", "model", "the runtime cannot parse the model file"),
     (r"Got invalid dimensions for input: (\S+)", "input", "input {0} has a shape that the model does not take"),
 )
