@@ -66,6 +66,7 @@ _ATTRIBUTE.children.update({5: _TENSOR, 6: _GRAPH, 10: _TENSOR, 11: _GRAPH, 22: 
 _MODEL_FIELDS = {1: _VARINT, 2: _BYTES, 3: _BYTES, 4: _BYTES, 5: _VARINT, 6: _BYTES, 7: _BYTES, 8: _BYTES, 14: _BYTES,
                  20: _BYTES, 25: _BYTES, 26: _BYTES}  # fmt: skip
 _IR_VERSION, _MODEL_GRAPH = 1, 7
+_ATTRIBUTE_NAME = 1
 _ATTRIBUTE_LISTS = frozenset({7, 8, 9})
 _TENSOR_DIMS, _TENSOR_DTYPE, _TENSOR_NAME, _TENSOR_EXTERNAL, _TENSOR_LOCATION = 1, 2, 8, 13, 14
 _FLOATS, _INT32S, _STRINGS, _INT64S, _RAW, _DOUBLES, _UINT64S = 4, 5, 6, 7, 9, 10, 11
@@ -175,6 +176,9 @@ class _Walker:
             return self._copy_tensor(start, end)
         if depth > DEEPEST_NESTING:
             raise UnsafeModel(f"{self.name} nests its graphs deeper than {DEEPEST_NESTING} messages; no exporter does that.")
+        dropped = message.dropped
+        if message is _ATTRIBUTE and end - start > SMALL_LIST_BYTES:
+            dropped |= self._long_lists(start, end)
         pieces: list[bytes] = []
         kept = start  # start of what was not copied yet
         for number, wire, field_start, value, field_end in self._fields(message, start, end):
@@ -186,7 +190,7 @@ class _Walker:
                 if new is None:
                     continue
                 pieces += [self.data[kept:field_start], _key(number), _varint(len(new)), new]
-            elif number in message.dropped or (message is _ATTRIBUTE and self._is_long_list(number, field_end - value, start, end)):
+            elif number in dropped:
                 pieces.append(self.data[kept:field_start])
             else:
                 continue
@@ -203,13 +207,15 @@ class _Walker:
             return None
         return b"".join(self.data[a:b] for a, b in tensor.kept) + _LEFT_OUT
 
-    def _is_long_list(self, number: int, length: int, start: int, end: int) -> bool:
-        if number not in _ATTRIBUTE_LISTS or length <= SMALL_LIST_BYTES:
-            return False
-        for name_number, _wire, _start, value, field_end in self._fields(_ATTRIBUTE, start, end):
-            if name_number == 1:  # a Constant's value_ints and value_floats are its tensor
-                return not self.data[value:field_end].startswith(b"value_")
-        return True
+    def _long_lists(self, start: int, end: int) -> frozenset[int]:
+        """The list fields of an attribute that are too long to keep; a Constant's value_ints and value_floats are its tensor."""
+        lengths = dict.fromkeys(_ATTRIBUTE_LISTS, 0)
+        for number, _wire, _start, value, field_end in self._fields(_ATTRIBUTE, start, end):
+            if number in lengths:
+                lengths[number] += field_end - value
+            elif number == _ATTRIBUTE_NAME and self.data[value:field_end].startswith(b"value_"):
+                return frozenset()
+        return frozenset(number for number, length in lengths.items() if length > SMALL_LIST_BYTES)
 
     def _fields(self, message: _Message, start: int, end: int) -> Iterator[tuple[int, int, int, int, int]]:
         """(number, wire type, start of the field, start of its value, its end) of each field; the last end may lie beyond ``end``."""
@@ -278,7 +284,7 @@ class _Tensor:
         self.dims: list[int] = []
         self.dtype = 0
         self.name = ""
-        self.external = False
+        self.external = self.has_place = False
         self.payload_bytes = 0
         self.held: dict[int, int] = {}  # entries by payload field
         self.kept: list[tuple[int, int]] = []  # spans that are not payload
@@ -296,14 +302,18 @@ class _Tensor:
                 self.dtype = walker._read_varint(_TENSOR, value, field_end)[0]
             elif number == _TENSOR_NAME and wire == _BYTES:
                 self.name = bytes(walker.data[value:field_end]).decode("utf-8", "replace")
-            elif number == _TENSOR_EXTERNAL or (number == _TENSOR_LOCATION and walker.data[value] == 1):
-                self.external = True
+            elif number == _TENSOR_EXTERNAL:
+                self.has_place = True
+            elif number == _TENSOR_LOCATION:
+                self.external = walker.data[value] == 1
 
     def check(self) -> None:
         """ModelError unless the payload is as long as dims and type say."""
         if any(dim < 0 for dim in self.dims):
             raise ModelError(f"{self._title()} has the dims {self.dims}; a size cannot be negative.")
         dtype = DTYPES.get(self.dtype, "")
+        if self.external and not self.has_place:
+            raise ModelError(f"{self._title()} keeps its data in another file but does not say which. Export it again.")
         if self.external or not dtype:  # external sizes are checked against their files; a type we do not know has no size
             return
         elements = math.prod(self.dims)
