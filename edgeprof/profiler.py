@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import os
+import signal
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -105,7 +109,7 @@ def _check(runs: int, warmup: int | str, threads: int, runtime: str, energy: str
         raise UsageError(f"There is no runtime '{runtime}'. Use 'auto' or 'onnxruntime'.")
     if energy != "off":
         raise UsageError("Energy cannot be measured yet. Leave energy='off'.")
-    if time_limit_s is not None and time_limit_s <= 0:
+    if time_limit_s is not None and not 0 < time_limit_s < math.inf:
         raise UsageError(f"time_limit_s is {time_limit_s}; give a number of seconds above 0, or None.")
 
 
@@ -122,27 +126,53 @@ def _model_and_inputs(
 
 def _follow(job: Job, listen: OnEvent) -> Trace:
     """Passes events on until the job ends; Ctrl-C ends it early and keeps what was measured."""
-    events = job.events()
-    interrupted = False
-    while True:
+    with _interrupt_cancels(job):
         try:
-            event = next(events)
-            listen(event)
-        except KeyboardInterrupt:
-            if interrupted:
-                job.kill()
-                raise
-            interrupted = True
-            job.cancel()
-            continue
-        if isinstance(event, Failed):
-            raise event.error
-        if isinstance(event, Done):
-            return event.trace
-        if isinstance(event, Cancelled):
-            if event.trace is None or not any(len(b.spans.run_start_ns) for b in event.trace.blocks):
-                raise KeyboardInterrupt
-            return event.trace
+            for event in job.events():
+                _tell(listen, event, job)
+        except BaseException:  # of the listener, or of a second Ctrl-C: nobody waits for this job any more
+            job.kill()
+            raise
+    if isinstance(event, Failed):
+        raise event.error
+    if isinstance(event, Done):
+        return event.trace
+    trace = event.trace if isinstance(event, Cancelled) else None
+    if trace is None or not any(len(block.spans.run_start_ns) for block in trace.blocks):
+        raise KeyboardInterrupt
+    return trace
+
+
+def _tell(listen: OnEvent, event: Event, job: Job) -> None:
+    try:
+        listen(event)
+    except KeyboardInterrupt:  # a listener's own way of stopping
+        if job.cancelled:
+            raise
+        job.cancel()
+
+
+@contextmanager
+def _interrupt_cancels(job: Job) -> Iterator[None]:
+    """The first Ctrl-C asks the job to end and to keep what it has; the second is a KeyboardInterrupt.
+
+    A handler, because an exception may strike between two instructions, when an event was taken and nobody has it yet.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or before in (None, signal.SIG_IGN):
+        yield
+        return
+
+    def handle(number: int, frame: object) -> None:
+        if job.cancelled:
+            raise KeyboardInterrupt
+        job.cancel()
+
+    signal.signal(signal.SIGINT, handle)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _listener(progress: bool | OnEvent | None, name: str) -> OnEvent:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Protocol
 from edgeprof.agent import protocol
 from edgeprof.boards.collect import Collector
 from edgeprof.boards.failures import failure_of, lost
-from edgeprof.errors import BoardError
+from edgeprof.errors import BoardError, BoardLost
 from edgeprof.records.trace import RunPlan, Spans, Trace
 
 
@@ -69,6 +70,9 @@ class Link(Protocol):
     def frames(self) -> Iterator[protocol.Frame]:
         """Frames as they come, until the agent closes its end; ProtocolError when what comes is none."""
 
+    def kill(self) -> None:
+        """Ends the agent at once, whatever it is doing."""
+
     def close(self) -> str:
         """Ends the agent and frees what it used; how it died in words (``exit status 1``, ``killed by SIGSEGV``), or ``""``."""
 
@@ -94,6 +98,8 @@ class Job:
         self._link, self._collector, self._opening = link, collector, opening
         self._events: queue.Queue[Event] = queue.Queue()
         self._cancelled = threading.Event()
+        self._opened = False
+        self._order = threading.Lock()  # a cancel is sent before the opening or after it
         self._thread = threading.Thread(target=self._pump, name="edgeprof-job", daemon=True)
         self._thread.start()
 
@@ -109,12 +115,19 @@ class Job:
         """Asks the agent to stop after the runs it is in; the job then ends with Cancelled. Can be called twice."""
         if not self._cancelled.is_set():
             self._cancelled.set()
-            self._send(protocol.encode("cancel", {}))
+            with self._order:
+                if self._opened:
+                    self._send(protocol.encode("cancel", {}))
+
+    @property
+    def cancelled(self) -> bool:
+        """True once it was asked to stop."""
+        return self._cancelled.is_set()
 
     def kill(self) -> None:
-        """Ends the agent at once; what had arrived is kept."""
+        """Ends the agent at once; the job ends with Cancelled, and what had arrived is kept."""
         self._cancelled.set()
-        self._link.close()
+        self._link.kill()
 
     def result(self) -> Trace:
         """Waits for the end and returns the Trace; raises the BoardError of a failed job."""
@@ -130,11 +143,21 @@ class Job:
     def _send(self, data: bytes) -> None:
         try:
             self._link.send(data)
-        except OSError:
+        except (OSError, ValueError):  # ValueError: closed in this moment
             return  # the agent is gone; the pump finds out and says so
 
+    def _open(self) -> None:
+        with self._order:
+            self._opened = True
+            self._send(protocol.encode("bye", {}) if self._cancelled.is_set() else self._opening)
+
     def _pump(self) -> None:
-        self._events.put(self._run())
+        try:
+            end = self._run()
+        except Exception as error:  # whatever an agent says, who waits for the end must hear of one
+            text = f"The agent said something that makes no sense ({type(error).__name__}: {error}). Nothing of it can be used."
+            end = Failed(BoardLost(text))
+        self._events.put(end)
 
     def _run(self) -> Event:
         end: Event | None = None
@@ -143,8 +166,9 @@ class Job:
                 end = self._take(frame)
                 if end is not None:
                     break
-        except protocol.ProtocolError as error:
-            end = Failed(lost(self._collector, f"it said something that is no message ({error})", self._link.last_words()))
+        except (protocol.ProtocolError, zlib.error) as error:
+            if not self._cancelled.is_set():
+                end = Failed(lost(self._collector, f"it said something that is no message ({error})", self._link.last_words()))
         finally:
             death = self._link.close()
         if end is not None:
@@ -156,7 +180,7 @@ class Job:
     def _take(self, frame: protocol.Frame) -> Event | None:
         """Takes in one frame; the event that ends the job, if this is it."""
         if frame.type == "hello":
-            self._send(self._opening)
+            self._open()
         elif frame.type == "progress":
             self._events.put(Progress(str(frame.fields["phase"]), int(frame.fields["done"]), int(frame.fields["total"])))
         elif frame.type == "error":

@@ -8,8 +8,9 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -40,13 +41,29 @@ class LocalBoard:
     def start(self, model: Path, plan: RunPlan, runtime: str = "onnxruntime") -> Job:
         """See `edgeprof.boards.base.Board.start`."""
         folder = _work_folder()
+        first = opening(model.resolve(), plan, runtime, workdir=folder.name, compression=0)
+        return Job(self._link(folder), Collector(self._name, runtime, plan), first)
+
+    def health(self) -> Mapping[str, Any]:
+        """What the board is (``environment``) and which runtimes it has (``runtimes``); BoardError when the agent does not answer."""
+        link = self._link(_work_folder())
         try:
-            link = LocalLink(self._python, folder)
+            for frame in link.frames():
+                if frame.type == "result":
+                    return dict(frame.fields)
+                link.send(protocol.encode("health", {}))
+        except (protocol.ProtocolError, OSError) as error:
+            raise BoardError(f"The agent on {self._name} did not say how it is: {error}.") from error
+        finally:
+            death = link.close()
+        raise BoardError(f"The agent on {self._name} died: {death or 'it closed the connection'}. Its last words: {link.last_words()}")
+
+    def _link(self, folder: tempfile.TemporaryDirectory[str]) -> LocalLink:
+        try:
+            return LocalLink(self._python, folder)
         except OSError as error:
             folder.cleanup()
             raise BoardError(f"The agent cannot be started with {self._python}: {error.strerror or error}.") from error
-        first = opening(model.resolve(), plan, runtime, workdir=folder.name, compression=0)
-        return Job(link, Collector(self._name, runtime, plan), first)
 
 
 class LocalLink:
@@ -56,15 +73,17 @@ class LocalLink:
         self._folder = folder
         archive = Path(folder.name, "agent.pyz")
         archive.write_bytes(agent_zipapp())
-        self._errors = tempfile.TemporaryFile(dir=folder.name)  # noqa: SIM115 - closed in close()
-        self._process = subprocess.Popen(
-            [python, "-X", "utf8", str(archive)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._errors,
-            start_new_session=True,
-            bufsize=1 << 16,
-        )
+        with contextlib.ExitStack() as undo:
+            self._errors = undo.enter_context(tempfile.TemporaryFile(dir=folder.name))  # closed in close()
+            self._process = subprocess.Popen(
+                [python, "-X", "utf8", str(archive)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._errors,
+                start_new_session=True,
+                bufsize=1 << 16,
+            )
+            undo.pop_all()
         self._words = ""
 
     @property
@@ -86,6 +105,13 @@ class LocalLink:
             return
         while (frame := protocol.read(stream)) is not None:  # type: ignore[arg-type]
             yield frame
+
+    def kill(self) -> None:
+        """See `edgeprof.boards.base.Link.kill`."""
+        with contextlib.suppress(psutil.NoSuchProcess):
+            for process in [*psutil.Process(self.pid).children(recursive=True), psutil.Process(self.pid)]:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
 
     def close(self) -> str:
         """See `edgeprof.boards.base.Link.close`."""
@@ -109,9 +135,7 @@ class LocalLink:
         try:
             return self._process.wait(_GRACE_S)
         except subprocess.TimeoutExpired:
-            for process in [*psutil.Process(self.pid).children(recursive=True), psutil.Process(self.pid)]:
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    process.kill()
+            self.kill()
             return self._process.wait()
 
 

@@ -1,0 +1,67 @@
+"""Where a command writes its bundle: found to be writable before anything long begins, and safe when the disk fills up."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from edgeprof.errors import OutputError
+from edgeprof.records.profile import Profile
+
+SUFFIX = ".edgeprof"
+_ROOM_BYTES = 256 << 10
+
+
+def place(output: str | None, model: str) -> Path:
+    """The path of the bundle: ``output``, or the model's name in the current folder.
+
+    OutputError when it cannot be written: no such folder, no permission, no space, a folder of that name, another ending.
+    """
+    path = Path(output) if output is not None else Path(Path(model).stem + SUFFIX)
+    if path.suffix != SUFFIX:
+        raise OutputError(
+            f"The output is '{path.name}'; a profile's name ends in {SUFFIX}. Use `edgeprof report` for other kinds of files."
+        )
+    if path.is_dir():
+        raise OutputError(f"The output {path} is a folder; give the name of a file, such as {path / Path(model).stem}{SUFFIX}.")
+    folder = path.parent
+    if not folder.is_dir():
+        came = "is no folder" if folder.exists() else "does not exist"
+        raise OutputError(f"The folder of the output, {folder}, {came}. Make it first, or choose another one with -o.")
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(_ROOM_BYTES))
+    except OSError as error:
+        raise OutputError(
+            f"Nothing can be written in the output's folder {folder.resolve()}: {error.strerror or error}. Choose another one with -o."
+        ) from error
+    return path
+
+
+def partial_place(path: Path) -> Path:
+    """Where a measurement that was cut short goes: ``path``, or a name beside it when there is a file already that may be whole."""
+    return path.with_name(f"{path.stem}.partial{SUFFIX}") if path.exists() else path
+
+
+def save(profile: Profile, path: Path) -> None:
+    """Writes ``path``. When that fails after all, saves the profile among the temporary files and says so in the OutputError."""
+    from edgeprof.records import bundle
+
+    try:
+        bundle.save(profile, path)
+    except OutputError as error:
+        kept = _keep_elsewhere(profile, path.name)
+        if kept is not None:
+            error.add_note(f"The profile was saved as {kept} instead.")
+        raise
+
+
+def _keep_elsewhere(profile: Profile, name: str) -> Path | None:
+    from edgeprof.records import bundle
+
+    try:
+        kept = Path(tempfile.mkdtemp(prefix="edgeprof-kept-"), name)
+        bundle.save(profile, kept)
+    except (OutputError, OSError):
+        return None
+    return kept

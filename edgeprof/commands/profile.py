@@ -1,0 +1,177 @@
+"""``edgeprof profile MODEL``: measure, save the bundle, show it."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgeprof.commands import options
+from edgeprof.errors import BoardError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from edgeprof.boards.base import Event
+    from edgeprof.records.profile import Profile
+
+INTERRUPTED = 130
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of ``edgeprof profile``."""
+    parser.add_argument("model", metavar="MODEL", help="ONNX model to measure")
+    parser.add_argument("-o", "--output", metavar="OUT.edgeprof", help="where to save (default: the model's name in this folder)")
+    where = parser.add_argument_group("where it runs")
+    where.add_argument("--board", default="local", metavar="B", help="board to run on (default: local, this machine)")
+    where.add_argument("--runtime", default="auto", metavar="R", help="auto or onnxruntime")
+    where.add_argument("--provider", action="append", default=[], metavar="P", help="execution provider; repeat in order of preference")
+    where.add_argument(
+        "--provider-option", action="append", default=[], type=options.provider_option, metavar="P.KEY=VALUE", help="option of a provider"
+    )
+    where.add_argument(
+        "--threads",
+        type=options.whole_number("--threads", 0),
+        default=1,
+        metavar="N",
+        help="threads within a layer (default: 1; 0: the runtime's choice)",
+    )
+    where.add_argument("--cpus", type=options.cpus, metavar="0-3,5", help="CPUs to pin the runtime to")
+    where.add_argument(
+        "--optimization", default="all", choices=("all", "extended", "basic", "disabled"), help="how far the runtime may rewrite the graph"
+    )
+    how = parser.add_argument_group("what is measured")
+    how.add_argument(
+        "--runs",
+        type=options.whole_number("--runs", 1),
+        default=100,
+        metavar="N",
+        help="plain runs, and as many instrumented ones (default: 100)",
+    )
+    how.add_argument(
+        "--warmup", type=options.warmup, default="auto", metavar="N", help="runs before, or auto (default): until run times are flat"
+    )
+    how.add_argument("--time-limit", type=options.seconds, metavar="S", help="stop after this many seconds and keep what there is")
+    how.add_argument("--energy", default="off", metavar="off", help="energy is not measured yet")
+    inputs = parser.add_argument_group("inputs")
+    inputs.add_argument(
+        "--shape",
+        action="append",
+        default=[],
+        type=options.shape,
+        metavar="NAME=1,3,224,224",
+        help="sizes of an input that the model leaves open",
+    )
+    inputs.add_argument("--inputs", metavar="FILE", help=".npz with an array an input, or .npy for a single one (default: random)")
+    inputs.add_argument("--seed", type=options.whole_number("--seed", 0), default=0, metavar="N", help="for random inputs (default: 0)")
+    shown = parser.add_argument_group("output")
+    shown.add_argument("--json", action="store_true", help="print the profile as JSON")
+    shown.add_argument("--quiet", action="store_true", help="print nothing but errors")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measures and saves; 130 when it was stopped with Ctrl-C and something was kept."""
+    from edgeprof.commands import bundles
+
+    path = bundles.place(args.output, args.model)
+    interrupted: list[bool] = []
+    try:
+        with _progress(Path(args.model).name, args.quiet) as listen:
+            profile = _measure(args, listen, interrupted)
+    except BoardError as error:
+        if error.profile is not None:
+            kept = bundles.partial_place(path)
+            bundles.save(error.profile, kept)
+            error.add_note(f"It is saved in {kept}, marked as incomplete.")
+        raise
+    if interrupted:
+        path = bundles.partial_place(path)
+    bundles.save(profile, path)
+    _tell(profile, path, args, interrupted=bool(interrupted))
+    return INTERRUPTED if interrupted else 0
+
+
+def _measure(args: argparse.Namespace, listen: Callable[[Event], None], interrupted: list[bool]) -> Profile:
+    from edgeprof.boards.base import Cancelled
+    from edgeprof.profiler import profile
+
+    def hear(event: Event) -> None:
+        if isinstance(event, Cancelled):
+            interrupted.append(True)
+        listen(event)
+
+    return profile(
+        args.model,
+        board=args.board,
+        runtime=args.runtime,
+        providers=args.provider or None,
+        provider_options=_provider_options(args),
+        threads=args.threads,
+        runs=args.runs,
+        warmup=args.warmup,
+        optimization=args.optimization,
+        cpus=args.cpus,
+        shapes=options.shapes_by_name(args.shape),
+        inputs=args.inputs,
+        seed=args.seed,
+        energy=args.energy,
+        time_limit_s=args.time_limit,
+        progress=hear,
+    )
+
+
+def _provider_options(args: argparse.Namespace) -> dict[str, dict[str, str]]:
+    found: dict[str, dict[str, str]] = {}
+    for provider, key, value in args.provider_option:
+        if provider not in args.provider:
+            raise UsageError(f"--provider-option is for {provider}, which is not used. Add --provider {provider}, or leave the option out.")
+        found.setdefault(provider, {})[key] = value
+    return found
+
+
+def _tell(profile: Profile, path: Path, args: argparse.Namespace, *, interrupted: bool) -> None:
+    from edgeprof.commands import show
+
+    if args.json:
+        show.print_json(profile)
+    elif not args.quiet:
+        show.print_table(profile)
+    if interrupted or not args.quiet:
+        stopped = f"Stopped after {profile.context.runs} of {args.runs} runs. " if interrupted else ""
+        print(f"{stopped}Saved {path}.", file=sys.stderr)
+
+
+@contextmanager
+def _progress(name: str, quiet: bool) -> Iterator[Callable[[Event], None]]:
+    """A listener that draws a progress bar on standard error when that is a terminal."""
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    if quiet or not console.is_terminal:
+        yield lambda event: None
+        return
+    from rich.markup import escape
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    from edgeprof.analysis.names import shorten
+
+    columns: tuple[Any, ...] = (
+        SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("runs"), TimeElapsedColumn()
+    )  # fmt: skip
+    with Progress(*columns, console=console, transient=True) as bar:
+        title = escape(shorten(name, 32))
+        task = bar.add_task(f"{title}: load", total=None)
+        yield _shower(bar, task, title)
+
+
+def _shower(bar: Any, task: Any, title: str) -> Callable[[Event], None]:
+    def show(event: Event) -> None:
+        from edgeprof.boards.base import Progress
+
+        if isinstance(event, Progress):
+            bar.update(task, description=f"{title}: {event.phase}", completed=event.done, total=event.total or None)
+
+    return show

@@ -1,0 +1,108 @@
+"""A profile in a terminal: header, table, findings, as wide as the terminal.
+
+Names come from model files: they are never read as markup, and control characters are written out.
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+from typing import IO
+
+from rich.console import Console
+from rich.text import Text
+
+from edgeprof import units
+from edgeprof.analysis import findings
+from edgeprof.analysis.names import visible
+from edgeprof.commands.table import layer_rows, op_type_rows, print_rows
+from edgeprof.records.profile import Profile
+
+PIPED_WIDTH = 120
+LEAST_PIPED_WIDTH = 100
+LEAST_WIDTH = 60
+LABEL_CELLS = 9
+_ORIGINS = {
+    "measured": "measured",
+    "estimated": "ESTIMATED: a what-if, nothing was run",
+    "replayed": "replayed from a recording",
+    "imported": "imported from another tool's trace: raw times, not corrected for the profiler",
+}
+_SEVERITY_STYLES = {"error": "bold red", "warning": "yellow", "info": "dim"}
+
+
+def console_for(stream: IO[str]) -> Console:
+    """A console on ``stream``; into a file or pipe it has no colour and is at least 100 columns wide."""
+    columns, _ = shutil.get_terminal_size((PIPED_WIDTH, 24))
+    if stream.isatty():
+        return Console(file=stream, highlight=False, emoji=False, markup=False, width=max(columns, LEAST_WIDTH))
+    width = max(columns, LEAST_PIPED_WIDTH)
+    return Console(file=stream, highlight=False, emoji=False, markup=False, force_terminal=False, color_system=None, width=width)
+
+
+def print_profile(console: Console, profile: Profile, *, by: str = "layer", top: int | None = None, sort: str = "time") -> None:
+    """Prints it all. ``top`` rows with the most time are shown, in the order ``sort``; None is every row."""
+    _print_header(console, profile)
+    console.print()
+    rows = op_type_rows(profile) if by == "op_type" else layer_rows(profile)
+    print_rows(console, profile, rows, by=by, top=top, sort=sort)
+    _print_findings(console, profile)
+
+
+def _print_header(console: Console, profile: Profile) -> None:
+    context = profile.context
+    runtime = f"{context.runtime} {context.runtime_version}".strip() or "unknown runtime"
+    threads = "" if context.threads is None else f", {context.threads} thread{'s' * (context.threads != 1)}"
+    where = f" on {context.board or 'an unknown board'}, {runtime}{threads}"
+    console.print(Text.assemble((visible(context.model_name), "bold"), visible(where)))
+    for label, text in (
+        ("Origin", _ORIGINS[profile.origin]),
+        ("Latency", _end_to_end(profile)),
+        ("Start", _start(profile)),
+        ("Runs", _runs(profile)),
+        ("Inputs", ", ".join(f"{name} {'×'.join(map(str, sizes)) or 'scalar'}" for name, sizes in context.input_shapes.items())),
+    ):
+        if text:
+            _print_hanging(console, Text(label, "dim"), visible(text))
+
+
+def _print_hanging(console: Console, label: Text, text: str, style: str = "") -> None:
+    """A label, and beside it a text that stays to its right when it is long."""
+    lines = Text(text, style).wrap(console, console.width - LABEL_CELLS)
+    label.pad_right(LABEL_CELLS - len(label))
+    for line in lines:
+        line.rstrip()
+        console.print(Text.assemble(label, line), soft_wrap=True)
+        label = Text(" " * LABEL_CELLS)
+
+
+def _end_to_end(profile: Profile) -> str:
+    end = profile.context.latency
+    if end.median_ms is None:
+        return "not measured: there are no plain runs"
+    low, high = (math.nan if v is None else v for v in (end.low_ms, end.high_ms))
+    word = "estimated median" if profile.origin == "estimated" else "median"
+    told = f"{units.latency_interval(end.median_ms, low, high)} {word} end to end"
+    return told if end.p95_ms is None else f"{told}, p95 {units.latency(end.p95_ms)}"
+
+
+def _start(profile: Profile) -> str:
+    parts = (("load", profile.context.load_ms), ("first run", profile.context.first_run_ms))
+    return ", ".join(f"{name} {units.latency(ms)}" for name, ms in parts if ms is not None)
+
+
+def _runs(profile: Profile) -> str:
+    if profile.origin == "estimated":
+        return ""
+    instrumented = int(profile.runs["instrumented"].sum())
+    when = f", {profile.context.started_at}" if profile.context.started_at else ""
+    return f"{len(profile.runs) - instrumented} plain, {instrumented} instrumented{when}"
+
+
+def _print_findings(console: Console, profile: Profile) -> None:
+    found = findings(profile)
+    if found:
+        console.print()
+    for finding in found:
+        style = _SEVERITY_STYLES[finding.severity]
+        _print_hanging(console, Text(finding.severity, style), visible(finding.text), "dim" if finding.severity == "info" else "")
