@@ -1,0 +1,54 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgeprof.records.instrument import calibrate, gap_of, gaps, midmean
+from tests.records.traces import kind, probe_runs, spans
+
+
+def test_midmean_is_the_mean_of_the_middle_half():
+    assert midmean(np.array([1, 2, 3, 4, 5, 6, 7, 1000])) == pytest.approx((3 + 4 + 5 + 6) / 4)
+
+
+@given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=30))
+def test_midmean_lies_between_the_extremes_and_ignores_order(values):
+    found = midmean(np.array(values))
+    assert min(values) - 1e-6 <= found <= max(values) + 1e-6
+    assert found == pytest.approx(midmean(np.array(values[::-1])))
+
+
+def test_gap_is_from_end_to_next_start_within_a_run_less_half_the_resolution():
+    made = spans([kind("a"), kind("b"), kind("c")], [10, 20, 30], gap_us=4, runs=2)
+    assert gaps(made).tolist()[:2] == [3500.0, 3500.0]
+    assert np.isnan(gaps(made)[2]), "the last layer of a run has no gap, whatever the next run's start"
+    assert gap_of(made) == 3500.0
+
+
+def test_gap_is_not_measured_across_bodies():
+    made = spans([kind("if", "If"), kind("in1"), kind("in2"), kind("after")], [100, 10, 10, 5], gap_us=4, runs=1, parents=[-1, 0, 0, -1])
+    assert gaps(made)[:3].tolist() == [3500.0, 3500.0, pytest.approx(np.nan, nan_ok=True)]
+
+
+def test_gap_of_one_event_a_run_is_not_measured():
+    assert np.isnan(gap_of(spans([kind("a")], [10], runs=3)))
+
+
+def test_calibration_finds_the_ratio_and_what_a_tensor_adds():
+    # inside: 2 tensors 3 µs, 5 tensors 4.5 µs, at a gap of 3 µs: 1.0 and 1.5 of the gap
+    found = calibrate((*probe_runs("erf", 2, 1.5, 3.0, 3.0), *probe_runs("sum", 5, 2.0, 4.5, 3.0)))
+    base, slope = found.coefficients()
+    assert slope == pytest.approx(0.5 / 3)
+    assert base + 2 * slope == pytest.approx(1.0)
+
+
+def test_a_tensor_never_makes_the_offset_smaller():
+    found = calibrate((*probe_runs("erf", 2, 1.5, 4.0, 3.0), *probe_runs("sum", 5, 2.0, 3.5, 3.0)))
+    base, slope = found.coefficients()
+    assert slope == 0
+    assert base == pytest.approx((4.0 + 3.5) / 2 / 3)
+
+
+@pytest.mark.parametrize("probes", [(), probe_runs("erf", 2, 1.5, 3.0, 3.0)])
+def test_no_calibration_without_two_kinds_of_probes(probes):
+    assert calibrate(probes) is None
