@@ -21,7 +21,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated, BinaryIO
+from typing import Annotated, Any, BinaryIO, Literal
 
 import msgspec
 import numpy as np
@@ -62,7 +62,7 @@ class _Args(msgspec.Struct, gc=False):
 class _Event(msgspec.Struct, gc=False):
     """One event of a file in any layout."""
 
-    cat: str
+    cat: Literal["Session", "Node", "Kernel", "Api"]
     tid: _Thread
     dur: _Microseconds
     ts: _Microseconds
@@ -74,7 +74,7 @@ class _Line(_Event, gc=False, forbid_unknown_fields=True):
     """One event of a file as ONNX Runtime writes it: these keys and no others."""
 
     pid: int
-    ph: str
+    ph: Literal["X"]
 
 
 _LINES = msgspec.json.Decoder(list[_Line])
@@ -130,28 +130,42 @@ def read_events(file: BinaryIO, *, escaped: bool | None = None) -> Events:
     return table.events(escaped)
 
 
-def _blocks(rest: bytes, file: BinaryIO) -> Iterator[tuple[bytes, bool]]:
-    """JSON arrays of whole records each; the last one with whether the file ended as it should."""
-    while data := file.read(_BLOCK_BYTES):
-        cut = data.rfind(_NEXT_RECORD)
-        if cut >= 0:
-            yield b"".join((b"[", rest, memoryview(data)[: _comma_before(data, cut)], b"]")), True
-            rest = data[cut + 1 :]
-        elif len(rest) + len(data) > _WHOLE_LIMIT:
+def _blocks(rest: bytes, file: BinaryIO) -> Iterator[tuple[memoryview, bool]]:
+    """JSON arrays of whole records each, and whether the file ended as it should; an array is valid until the next is asked for.
+
+    They are read into one buffer, and the comma behind the last whole record is overwritten with the closing bracket.
+    """
+    buffer = bytearray(1 + len(rest) + _BLOCK_BYTES)
+    while True:
+        filled = 1 + len(rest)
+        if len(buffer) < filled + _BLOCK_BYTES:
+            buffer = bytearray(filled + _BLOCK_BYTES)
+        buffer[:filled] = b"[" + rest
+        added = file.readinto(memoryview(buffer)[filled:])  # type: ignore[attr-defined]  # every binary file has it
+        if not added:
+            break
+        end = filled + added
+        cut = buffer.rfind(_NEXT_RECORD, 0, end)
+        if cut > 0:
+            rest = bytes(memoryview(buffer)[cut + 1 : end])
+            yield _closed(buffer, cut), True
+        elif end > _WHOLE_LIMIT:
             raise TraceError(_not_a_trace(f"one line of it is longer than {_WHOLE_LIMIT >> 20} MiB"))
         else:
-            rest += data
+            rest = bytes(memoryview(buffer)[1:end])
     rest = rest.rstrip()
-    closed = rest.endswith(b"]")
-    rest = rest.removesuffix(b"]").rstrip().removesuffix(b",")
-    yield b"".join((b"[", rest, b"]")), closed
+    closed = rest.endswith(b"\n]")  # a shape that was cut off may end with a bracket too
+    rest = rest[: -1 if closed else None].rstrip().removesuffix(b",")
+    yield memoryview(b"".join((b"[", rest, b"]"))), closed
 
 
-def _comma_before(data: bytes, end: int) -> int:
-    """Where the comma and line break stand that part the records before ``end`` from the next."""
-    while end and data[end - 1] in b"\r\n ":
+def _closed(buffer: bytearray, end: int) -> memoryview:
+    """The records before ``end`` as a JSON array."""
+    while buffer[end - 1] in b"\r ":
         end -= 1
-    return end - 1 if end and data[end - 1] == ord(",") else end
+    end -= buffer[end - 1] == ord(",")
+    buffer[end] = ord("]")
+    return memoryview(buffer)[: end + 1]
 
 
 class _Table:
@@ -169,11 +183,11 @@ class _Table:
         self._skipped = 0
         self._cut = False
 
-    def add_block(self, block: bytes, *, closed: bool) -> None:
+    def add_block(self, block: memoryview, *, closed: bool) -> None:
         """Adds the events of an array of whole records; not ``closed``: the last of them may be half a one."""
         self._cut = not closed
         if not self._add_decoded(block):
-            self._add_records(block[1:-1])
+            self._add_records(bytes(block[1:-1]))
 
     def add_whole(self, rest: bytes, file: BinaryIO) -> None:
         """Adds the events of a file in another layout."""
@@ -186,9 +200,9 @@ class _Table:
             raise TraceError(_not_a_trace(str(error))) from error
         self._add_events([self._code(e) for e in events], events)
 
-    def _add_decoded(self, block: bytes) -> bool:
+    def _add_decoded(self, block: memoryview) -> bool:
         """True when the block could be decoded at once (case 1)."""
-        if b"\\" in block:
+        if (np.frombuffer(block, np.uint8) == ord("\\")).any():
             return False
         try:
             events = _LINES.decode(block)
@@ -240,20 +254,24 @@ class _Table:
         thread, start, duration = int(prefix["tid"]), int(prefix["ts"]), int(prefix["dur"])
         if not -(2**63) <= thread < 2**63 or max(start, duration) > _MAX_US:
             return None
-        event = _Event(prefix["cat"].decode(), thread, duration, start, name.decode("utf-8", "surrogateescape"), args)
+        category: Any = prefix["cat"].decode()
+        event = _Event(category, thread, duration, start, name.decode("utf-8", "surrogateescape"), args)
         known = self._last.get(event.name)
-        code = known[1] if known is not None and known[0] == args and event.cat != "Kernel" else self._code(event)
+        code = known[1] if known is not None and known[0] == args else self._code(event)
         return code, thread, start, duration
 
     def _code(self, event: _Event) -> int:
-        """The kind's number, or the code of an event that is no layer. Remembers it by the event's name."""
+        """The kind's number, or the code of an event that is no layer. Remembers it by the event's name.
+
+        Only nodes have an index in args, so what is remembered is never taken for another category's event.
+        """
         name, args = event.name, event.args
+        if event.cat not in ("Session", "Node"):
+            return OTHER
         if name not in self._last:
             self._fresh.add(name)
         if event.cat == "Session":
             code = _CODES.get(name, LOAD if name.startswith(("model_loading", "session_init")) else OTHER)
-        elif event.cat != "Node":
-            code = OTHER
         elif name.endswith(_SUFFIX):
             code = self._kind(name.removesuffix(_SUFFIX), args)
         elif name.endswith(_FENCES):
@@ -315,9 +333,9 @@ def _take_apart(record: bytes) -> tuple[re.Match[bytes], bytes, bytes] | None:
     return (prefix, record[prefix.end() : key.start()], args[:-1]) if args.endswith(b"}") else None
 
 
-def _names_stand_in_lines(names: set[str], events: list[_Line], block: bytes) -> bool:
+def _names_stand_in_lines(names: set[str], events: list[_Line], block: memoryview) -> bool:
     """True when each of ``names`` stands as it is in the line of the first event that has it."""
-    lines = block[1:-1].split(b"\n")
+    lines = bytes(block[1:-1]).split(b"\n")
     if len(lines) != len(events):
         return False
     missing = set(names)

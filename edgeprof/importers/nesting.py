@@ -66,7 +66,8 @@ def _last_run(events: Events, rows: Int64, runs: Runs, among: Int64) -> Int64:
     place = np.searchsorted(run_start, start, side="right") - 1
     if not len(among):
         return place
-    tied = (place > 0) & (start == run_start[place]) & (start <= run_end[place - 1] + _ROUNDING_US) & (rows < run_row[place - 1])
+    before = np.maximum(place - 1, 0)
+    tied = (place > 0) & (start == run_start[place]) & (start <= run_end[before] + _ROUNDING_US) & (rows < run_row[before])
     place = np.where(tied, place - 1, place)  # case 2
     inside = (place >= 0) & (start <= run_end[place] + _ROUNDING_US)
     return np.where(inside, among[place], -1)
@@ -75,83 +76,82 @@ def _last_run(events: Events, rows: Int64, runs: Runs, among: Int64) -> Int64:
 def find_parents(events: Events, rows: Int64) -> Int64:
     """For each of ``rows`` (node events) the place in ``rows`` of the control-flow event around it, -1 for none.
 
-    1. A parent is a control-flow event on the same thread that holds the child's time, to within the rounding.
-    2. The child starts no earlier than the first executor that runs inside the parent: a short layer just before an If
-       that shares its first microsecond is not its child.
-    3. The child's line stands on the same side of the parent's line as that executor's: a short layer just after an If
-       that shares its last microsecond is not its child.
-    4. In a trace with no executor events, times decide alone, and an event of no duration at an edge is outside.
+    1. Each run of a body has an executor event inside its control-flow event. A node belongs to the innermost executor that
+       holds its time on its thread, and so to the control-flow event around that: a short layer just before or after an If, in
+       its first or last microsecond, is in no executor.
+    2. Where a thread's events stand in the order they ended, as ONNX Runtime writes them, what stands behind an event's line is
+       not inside it, whatever the rounded times say.
+    3. Where they do not (a file sorted by start), or without executor events, a control-flow event holds what starts after
+       its first microsecond and ends by its last: it takes that long to begin and end a body.
     """
     parent = np.full(len(rows), -1, np.int64)
-    is_parent = np.array([kind.op_type in CONTROL_FLOW for kind in events.kinds], bool)[events.code[rows]]
-    if not is_parent.any():
-        return parent
+    is_control = np.array([kind.op_type in CONTROL_FLOW for kind in events.kinds], bool)[events.code[rows]]
     executors = np.flatnonzero(events.code == EXECUTE)
-    for thread in np.unique(events.thread[rows[is_parent]]):
+    for thread in np.unique(events.thread[rows[is_control]]):
         places = np.flatnonzero(events.thread[rows] == thread)
-        on_thread = executors[events.thread[executors] == thread]
-        nest = _Nest(events, rows[places], is_parent[places], on_thread, strict=len(executors) > 0)
-        found = nest.parents()
-        parent[places] = np.where(found >= 0, places[found], -1)
+        controls = _Intervals(events, rows[places[is_control[places]]])
+        if len(executors):
+            bodies = _Intervals(events, executors[events.thread[executors] == thread])
+            owner = _rows_at(controls, controls.around(bodies.rows, tight=not controls.by_end))
+            found = _rows_at(owner, bodies.around(rows[places]))
+        else:
+            found = _rows_at(controls, controls.around(rows[places], tight=True))
+        parent[places] = np.where(found >= 0, np.searchsorted(rows, found), -1)
     return parent
 
 
-class _Nest:
-    """The events of one thread: ``rows`` in file order, candidates for a parent sorted by start, outer ones first."""
+def _rows_at(of: _Intervals | Int64, index: Int64) -> Int64:
+    """The rows of the intervals ``index``, -1 where that is -1."""
+    rows = of.rows if isinstance(of, _Intervals) else of
+    return np.where(index >= 0, rows[index], -1) if len(rows) else index
 
-    def __init__(self, events: Events, rows: Int64, is_parent: Bool, executors: Int64, *, strict: bool) -> None:
-        self.rows = rows
-        self.start = events.start_us[rows]
-        self.end = self.start + events.duration_us[rows]
-        candidates = np.flatnonzero(is_parent)
-        self.candidates = candidates[np.lexsort((-self.end[candidates], self.start[candidates]))]
-        self.strict = strict
-        by_start = executors[np.argsort(events.start_us[executors], kind="stable")]
-        self._find_bodies(events.start_us[by_start], by_start)
 
-    def _find_bodies(self, starts: Int64, executor_rows: Int64) -> None:
-        """Where each candidate's first executor starts (beyond its end: it ran none), and on which side of it that stands."""
-        own_start, own_end = self.start[self.candidates], self.end[self.candidates]
-        first = np.searchsorted(starts, own_start, side="left")
-        if not len(starts):
-            self.body_start, self.body_before = own_start + (own_end - own_start + 2) * self.strict, np.ones(len(own_start), bool)
-            return
-        known = np.minimum(first, len(starts) - 1)
-        self.body_start = np.where(first < len(starts), starts[known], own_end + 2)
-        self.body_before = executor_rows[known] < self.rows[self.candidates]
+class _Intervals:
+    """Events of one thread that hold others, by start, outer ones first."""
 
-    def parents(self) -> Int64:
-        """For each event the place in ``rows`` of the innermost candidate around it, -1 for none."""
-        outer = self._outer()
-        start = self.start[self.candidates]
-        child = np.arange(len(self.rows))
-        guess = np.searchsorted(start, self.start, side="right") - 1
+    def __init__(self, events: Events, rows: Int64) -> None:
+        self._events = events
+        end = events.start_us[rows] + events.duration_us[rows]
+        order = np.lexsort((-end, events.start_us[rows]))
+        self.rows, self.end = rows[order], end[order]
+        self.start = events.start_us[self.rows]
+        on_thread = events.thread == events.thread[rows[0]] if len(rows) else np.zeros(len(events.thread), bool)
+        ends = (events.start_us + events.duration_us)[on_thread]
+        self.by_end = bool((np.diff(ends) >= -_ROUNDING_US).all())
+        self._outer = self._find_outer()
+
+    def around(self, rows: Int64, *, tight: bool = False) -> Int64:
+        """For each event the innermost interval that holds it, -1 for none; ``tight``: without its first microsecond."""
+        guess = np.searchsorted(self.start, self._events.start_us[rows], side="right") - 1
         while True:
-            wrong = (guess >= 0) & ~self._holds(guess, child)
+            wrong = (guess >= 0) & ~self._holds(guess, rows, tight)
             if not wrong.any():
-                return np.where(guess >= 0, self.candidates[guess], -1)
-            guess[wrong] = outer[guess[wrong]]
+                return guess
+            guess[wrong] = self._outer[guess[wrong]]
 
-    def _outer(self) -> Int64:
-        """For each candidate the one around it, -1 for none: what to try next when it does not hold an event."""
-        outer = np.full(len(self.candidates), -1, np.int64)
-        starts, ends = self.start[self.candidates].tolist(), self.end[self.candidates].tolist()
+    def _find_outer(self) -> Int64:
+        """For each interval the one around it, -1 for none: what to try next when it does not hold an event."""
+        outer = np.full(len(self.rows), -1, np.int64)
+        starts, ends = self.start.tolist(), self.end.tolist()
         stack: list[int] = []
         for i, start in enumerate(starts):
-            child = self.candidates[i : i + 1]
-            while stack and (ends[stack[-1]] + _ROUNDING_US < start or not self._holds(np.array(stack[-1:]), child)[0]):
+            child = self.rows[i : i + 1]
+            while stack and (ends[stack[-1]] + _ROUNDING_US < start or not self._holds(np.array(stack[-1:]), child, False)[0]):
                 stack.pop()
             outer[i] = stack[-1] if stack else -1
             stack.append(i)
         return outer
 
-    def _holds(self, guess: Int64, child: Int64) -> Bool:
-        """Whether candidate ``guess[i]`` is around event ``child[i]``."""
-        place = self.candidates[guess]
-        start, end = self.start[child], self.end[child]
-        inside = (place != child) & (start >= self.start[place]) & (end <= self.end[place] + _ROUNDING_US)
-        if self.strict:
-            same_side = (self.rows[child] < self.rows[place]) == self.body_before[guess]
-            return np.asarray(inside & (start >= self.body_start[guess]) & same_side)
-        at_edge = (start == end) & ((start == self.start[place]) | (start >= self.end[place]))
-        return np.asarray(inside & ~at_edge)
+    def _holds(self, index: Int64, rows: Int64, tight: bool) -> Bool:
+        """Whether interval ``index[i]`` holds event ``rows[i]``; never true both ways round."""
+        if not len(self.rows):
+            return np.zeros(len(rows), bool)
+        start = self._events.start_us[rows]
+        end = start + self._events.duration_us[rows]
+        if tight:
+            inside = (start > self.start[index]) & (start < self.end[index]) & (end <= self.end[index])
+        else:
+            inside = (start >= self.start[index]) & (end <= self.end[index] + _ROUNDING_US) & (self.rows[index] != rows)
+        if self.by_end:
+            inside &= rows < self.rows[index]
+        return np.asarray(inside)
