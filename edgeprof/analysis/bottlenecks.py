@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 
 import pandas as pd
 
-from edgeprof.analysis.groups import by_op_type
 from edgeprof.analysis.names import listed, shorten
 from edgeprof.records.profile import Finding, Profile
 from edgeprof.units import latency, share
@@ -130,17 +129,17 @@ def _with_share(layers: pd.DataFrame, most: int) -> str:
 
 def _time_without_macs(profile: Profile) -> Iterator[Finding]:
     """Operators with a tenth of the time or more, whose part of the MACs is under a third of that."""
-    table = by_op_type(profile).iloc[:-1]
+    table = profile.measured_layers.groupby("op_type")[["latency_ms", "macs"]].sum(min_count=1).sort_values("latency_ms", ascending=False)
     time = table["latency_ms"] / table["latency_ms"].sum()
-    work = table["macs"].fillna(0) / table["macs"].sum()
+    work = table["macs"] / table["macs"].sum()
     rows = table[(time >= 0.1) & (work < time / 3)]
     if rows.empty:
         return
     parts = ", ".join(
-        f"{shorten(op)} {share(t)} of the time for {share(w)} of the MACs"
-        for op, t, w in zip(rows["op_type"].head(3), time[rows.index], work[rows.index], strict=False)
+        f"{shorten(op)} {share(t)} of the time for {share(w) if w else 'none'} of the MACs"
+        for op, t, w in zip(rows.index[:3], time[rows.index], work[rows.index], strict=False)
     )
-    names = profile.measured_layers.loc[profile.measured_layers["op_type"].isin(rows["op_type"]), "name"]
+    names = profile.measured_layers.loc[profile.measured_layers["op_type"].isin(rows.index), "name"]
     yield Finding("time-without-macs", "info", f"Time that is not arithmetic: {parts}.", tuple(names))
 
 

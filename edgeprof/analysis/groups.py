@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from weakref import WeakKeyDictionary
+
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -21,6 +23,9 @@ _FEWEST_BLOCKS = 4
 Floats = npt.NDArray[np.float64]
 
 
+_known: WeakKeyDictionary[Profile, pd.DataFrame] = WeakKeyDictionary()  # the bootstrap takes half a second for 500 layers x 100 runs
+
+
 def by_op_type(profile: Profile) -> pd.DataFrame:
     """One row an op_type, most time first; then a row ``(between layers)``, so that latencies add up to the plain median.
 
@@ -31,6 +36,12 @@ def by_op_type(profile: Profile) -> pd.DataFrame:
        NaN with fewer than 4 blocks, or where a layer of the group was not seen in every run. A group of one layer has
        that layer's own interval.
     """
+    if profile not in _known:
+        _known[profile] = _summed(profile)
+    return _known[profile].copy()
+
+
+def _summed(profile: Profile) -> pd.DataFrame:
     layers = profile.measured_layers
     grouped = layers.groupby("op_type", sort=True)
     table = grouped[list(ADDITIVE)].sum(min_count=1)

@@ -1,6 +1,7 @@
 """Profile in, picture out: plotly figures, and the data of the views that are drawn on a canvas."""
 
 from edgeprof.figures.bars import bars
+from edgeprof.figures.heatmap import heatmap, heatmap_runs
 from edgeprof.figures.roofline import roofline
 
-__all__ = ["bars", "roofline"]
+__all__ = ["bars", "heatmap", "heatmap_runs", "roofline"]

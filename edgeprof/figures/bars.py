@@ -24,7 +24,9 @@ Order = Literal["value", "executed"]
 
 _INTERVALS = {"latency_ms": ("latency_low_ms", "latency_high_ms"), "energy_mj": ("energy_low_mj", "energy_high_mj")}
 _BETWEEN_METRICS = ("latency_ms", "share")
+REST = "rest"
 BETWEEN_MEANING = "What no layer explains: median of the plain runs less the sum of the layers"
+_TICK_FORMATS = {"share": ".0%"} | {name: "~s" for name in METRICS if column(name).unit == "B" or name == "macs"}
 _HOVER = "<b>%{customdata[0]}</b><br>%{customdata[1]}<extra></extra>"
 
 
@@ -48,7 +50,7 @@ def bars(
     notes = [shown_note, _missing_note(missing, by)]
     title = f"{column(metric).title} by {'layer' if by == 'layer' else 'op type'}"
     about = " · ".join(note for note in notes if note)
-    figure = _figure(table.reset_index(drop=True), metric, hatched=profile.origin == "estimated", theme=THEMES[theme])
+    figure = _figure(_scaled(table, metric), metric, hatched=profile.origin == "estimated", theme=THEMES[theme])
     text = "<br>".join(filter(None, [subtitle(profile), about]))
     return figure.update_layout(title=heading(title, text, THEMES[theme]), meta={"note": about})
 
@@ -118,7 +120,7 @@ def _top(table: pd.DataFrame, top: int | None, metric: str) -> tuple[pd.DataFram
     kept = own.loc[own.index.isin(keep)]
     if metric not in ADDITIVE:
         return kept, f"the {top} largest of {len(own)}"
-    name = f"rest ({len(rest)})"
+    name = f"{REST} ({len(rest)})"
     row = _rows([name], [""], [False], [rest["value"].sum()], [np.nan], [np.nan], [f"the sum of the {len(rest)} others"])
     return pd.concat([kept, row, table[table["between"]]], ignore_index=True), ""
 
@@ -136,24 +138,44 @@ def _figure(table: pd.DataFrame, metric: str, *, hatched: bool, theme: Theme) ->
         pattern = {"shape": "/", "solidity": 0.35, "fgcolor": theme.surface, "fillmode": "overlay", "size": 6}
         is_between = name == BETWEEN_LAYERS
         figure.add_bar(
-            y=rows.index.tolist(), x=_rounded(rows["value"]), orientation="h", width=0.72, name=name,
+            y=rows.index.tolist(), x=_rounded(rows["x"]), orientation="h", width=0.72, name=name,
             marker={"color": color, "line": {"width": 0}, **({"pattern": pattern} if hatched or is_between else {})},
-            error_x=_error_bars(rows, theme), hovertemplate=_HOVER, showlegend=not is_between,
+            error_x=_error_bars(rows, theme), hovertemplate=_HOVER, showlegend=name in theme.families,
             customdata=[[wrapped(n), f"{interval(metric, v, lo, hi)}<br>{detail}"] for n, v, lo, hi, detail in zip(
                 rows["name"], rows["value"], rows["low"], rows["high"], rows["detail"], strict=True)],
         )  # fmt: skip
-    _add_values(figure, table, metric, theme)
+    _add_values(figure, table, theme)
     _lay_out(figure, table, metric, theme)
     return figure
+
+
+def _scaled(table: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """The table with what is drawn: ``x``, ``x_low`` and ``x_high`` (µs where no time reaches a millisecond) and ``text``.
+
+    A rest more than twice the largest bar has no bar, only its number: it would press all others flat.
+    """
+    scale = 1e3 if _in_us(table, metric) else 1.0
+    rest = (table["op_type"] == "") & ~table["between"]
+    too_long = rest & (table["value"] > 2 * table.loc[~rest, "value"].max())
+    text = [f"{show(value, metric)}{' (bar left out)' * long}" for value, long in zip(table["value"], too_long, strict=True)]
+    drawn = table.assign(x=table["value"].mask(too_long, 0) * scale, x_low=table["low"] * scale, x_high=table["high"] * scale, text=text)
+    return drawn.reset_index(drop=True)
+
+
+def _in_us(table: pd.DataFrame, metric: str) -> bool:
+    return column(metric).unit == "ms" and bool((table["value"].abs() < 1).all())
+
+
+def _axis_title(table: pd.DataFrame, metric: str) -> str:
+    return f"{column(metric).title} (µs)" if _in_us(table, metric) else column(metric).heading
 
 
 def _families(table: pd.DataFrame, theme: Theme) -> list[tuple[str, str, pd.DataFrame]]:
     """The rows by op family, with the family's name and colour; ``rest`` and ``(between layers)`` are grey."""
     family = [
-        BETWEEN_LAYERS if between else op_family(op) if op else "rest"
-        for op, between in zip(table["op_type"], table["between"], strict=True)
+        BETWEEN_LAYERS if between else op_family(op) if op else REST for op, between in zip(table["op_type"], table["between"], strict=True)
     ]
-    present = [name for name in (*theme.families, "rest", BETWEEN_LAYERS) if name in family]
+    present = [name for name in (*theme.families, REST, BETWEEN_LAYERS) if name in family]
     where = np.array(family, dtype=object)
     return [(name, theme.families.get(name, theme.missing), table[where == name]) for name in present]
 
@@ -161,18 +183,18 @@ def _families(table: pd.DataFrame, theme: Theme) -> list[tuple[str, str, pd.Data
 def _error_bars(rows: pd.DataFrame, theme: Theme) -> dict[str, Any]:
     if rows["low"].isna().all():
         return {"visible": False}
-    above, below = rows["high"] - rows["value"], rows["value"] - rows["low"]
+    above, below = rows["x_high"] - rows["x"], rows["x"] - rows["x_low"]
     return {
         "type": "data", "symmetric": False, "array": _rounded(above.fillna(0)), "arrayminus": _rounded(below.fillna(0)),
         "color": theme.ink, "thickness": 1.2, "width": 3,
     }  # fmt: skip
 
 
-def _add_values(figure: go.Figure, table: pd.DataFrame, metric: str, theme: Theme) -> None:
+def _add_values(figure: go.Figure, table: pd.DataFrame, theme: Theme) -> None:
     """The number at the end of each bar, beyond its interval."""
-    end = np.maximum(table["value"].clip(lower=0), table["high"].fillna(-np.inf))
+    end = np.maximum(table["x"].clip(lower=0), table["x_high"].fillna(0))
     figure.add_scatter(
-        y=table.index.tolist(), x=_rounded(end), mode="text", text=[f" {show(value, metric)}" for value in table["value"]],
+        y=table.index.tolist(), x=_rounded(end), mode="text", text=[f" {text}" for text in table["text"]],
         textposition="middle right", textfont={"size": 11, "color": theme.ink_muted}, cliponaxis=False, hoverinfo="skip", showlegend=False,
     )  # fmt: skip
 
@@ -180,13 +202,13 @@ def _add_values(figure: go.Figure, table: pd.DataFrame, metric: str, theme: Them
 def _lay_out(figure: go.Figure, table: pd.DataFrame, metric: str, theme: Theme) -> None:
     rows = len(table)
     plot_px = max(rows, 2) * (24 if rows <= 40 else 18)
-    low = min(0.0, float(np.nanmin([*table["value"], *table["low"], 0.0])))
-    high = max(0.0, float(np.nanmax([*table["value"], *table["high"], 0.0]))) or 1.0
+    low = float(np.nanmin([*table["x"], *table["x_low"], 0.0]))
+    high = float(np.nanmax([*table["x"], *table["x_high"], 0.0])) or 1.0
     legend = (table["op_type"] != table["name"]).any() and sum(bool(trace.showlegend) for trace in figure.data) > 1
     figure.update_layout(
         **frame(theme, plot_px, legend=bool(legend)),
         barmode="overlay",
-        xaxis={**axis(theme, column(metric).heading), "range": [low * 1.12, high * 1.16]},
+        xaxis={**axis(theme, _axis_title(table, metric)), "range": [low * 1.12, high * 1.16], "tickformat": _TICK_FORMATS.get(metric)},
         yaxis={
             "tickmode": "array", "tickvals": table.index.tolist(), "ticktext": [label(name) for name in table["name"]],
             "range": [rows - 0.4, -0.6], "automargin": True, "showgrid": False, "zeroline": False, "ticklabelstandoff": 6,

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _PLOT_PX = 420
 _SMALLEST_PX, _LARGEST_PX = 7.0, 36.0
-_HOVER = "<b>%{customdata[0]}</b><br>%{customdata[1]}<extra></extra>"
+_HOVER = "<b>%{customdata[0]}</b><br>%{customdata[1]}<br>%{y:.3~g} GFLOP/s at %{x:.3~g} FLOP/B<br>%{customdata[2]}<extra></extra>"
 _SYMBOLS = (
     "circle",
     "square",
@@ -42,7 +42,7 @@ def roofline(profile: Profile, *, theme: str = "light") -> go.Figure:
     """Log-log roofline: a point a layer, its area the share of the time, its colour and shape the family of its op_type.
 
     1. Both ceilings are the board's own where they were measured; else the highest of this profile, and the line is dashed
-       and says so: nothing can lie above it, which proves nothing about the board.
+       and says so: that layers lie below it proves nothing about the board.
     2. A layer with no MACs or no latency is no point; a line under the title counts them.
     3. Points of an estimated profile are hollow.
     """
@@ -77,13 +77,14 @@ def _add_ceilings(figure: go.Figure, roof: Roofline, theme: Theme) -> None:
         x=x, y=[min(roof.peak_gflops, roof.memory_gb_s * value) for value in x], mode="lines", line=line, hoverinfo="skip", showlegend=False
     )
     of = "board" if roof.source == "board" else "highest here"
-    text = {"showarrow": False, "font": {"size": 11, "color": theme.ink_muted}, "bgcolor": theme.surface, "borderpad": 2}
+    text = {"showarrow": False, "font": {"size": 11, "color": theme.ink_muted}}
     peak = f"{of}: {significant(roof.peak_gflops, 3)} GFLOP/s"
-    figure.add_annotation(x=1, xref="paper", y=np.log10(roof.peak_gflops), text=peak, xanchor="right", yanchor="bottom", **text)
-    x_low = left * (roof.ridge / left) ** 0.08
+    figure.add_annotation(x=1, xref="paper", y=np.log10(roof.peak_gflops), text=peak, xanchor="right", yanchor="bottom", yshift=12, **text)
+    x_low = max(left, _y_range(roof)[0] / roof.memory_gb_s)
+    x_low *= (roof.ridge / x_low) ** 0.12
     slope = f"{of}: {significant(roof.memory_gb_s, 3)} GB/s"
     figure.add_annotation(
-        x=np.log10(x_low), y=np.log10(x_low * roof.memory_gb_s), text=slope, xanchor="left", yanchor="top", yshift=-8, **text
+        x=np.log10(x_low), y=np.log10(x_low * roof.memory_gb_s), text=slope, xanchor="left", yanchor="top", xshift=10, **text
     )
 
 
@@ -98,7 +99,7 @@ def _add_points(figure: go.Figure, points: pd.DataFrame, theme: Theme, *, hollow
         size = np.maximum(_SMALLEST_PX, _LARGEST_PX * np.sqrt(area))
         figure.add_scatter(
             x=_short(rows["arithmetic_intensity"]), y=_short(rows["gflops"]), mode="markers", name=name, hovertemplate=_HOVER,
-            customdata=[[wrapped(row["name"]), _hover(row)] for row in rows.to_dict("records")],
+            customdata=[_hover(row) for row in rows.to_dict("records")],
             marker={
                 "color": color, "size": [round(float(px), 1) for px in size], "symbol": f"{symbol}-open" if hollow else symbol,
                 "opacity": 0.78, "line": {"width": 1.5 if hollow else 1, "color": color if hollow else theme.surface},
@@ -106,11 +107,10 @@ def _add_points(figure: go.Figure, points: pd.DataFrame, theme: Theme, *, hollow
         )  # fmt: skip
 
 
-def _hover(row: dict[Any, Any]) -> str:
-    gflops, gb_s, intensity = (significant(row[name], 3) for name in ("gflops", "gb_s", "arithmetic_intensity"))
-    rates = f"{gflops} GFLOP/s, {gb_s} GB/s at {intensity} FLOP/B"
+def _hover(row: dict[Any, Any]) -> list[str]:
+    kind = ", ".join(filter(None, [label(row["op_type"]), label(row["precision"])]))
     time = f"{show(row['latency_ms'], 'latency_ms')} ({show(row['share'], 'share')} of the time), {show(row['macs'], 'macs')} MACs"
-    return f"{label(row['op_type'])}, {label(row['precision'])}<br>{rates}<br>{time}"
+    return [wrapped(row["name"]), kind, time]
 
 
 def _left_out(roof: Roofline) -> str:
@@ -138,7 +138,7 @@ def _y_range(roof: Roofline) -> tuple[float, float]:
 def _log_axis(theme: Theme, title: str, ends: tuple[float, float]) -> dict[str, Any]:
     return {
         **axis(theme, title), "type": "log", "range": [round(float(np.log10(end)), 4) for end in ends],
-        "dtick": "D2" if ends[1] / ends[0] < 30 else 1, "exponentformat": "none", "automargin": True, "zeroline": False,
+        "dtick": "D2" if ends[1] / ends[0] < 200 else 1, "exponentformat": "none", "automargin": True, "zeroline": False,
     }  # fmt: skip
 
 

@@ -40,8 +40,8 @@ PLOTLY = STATIC / "plotly-basic-4.1.1.min.js"
 TOP_LAYERS = 30
 """Layers in the bar chart; the heatmap and the table have all."""
 
-_RUN_CELLS = 120_000
-"""Cells of the layers x runs view, all profiles together: they are half of a large report."""
+_RUN_CELLS, _FEWEST_RUN_COLUMNS = 120_000, 32
+"""Cells of the layers x runs view, all profiles together: most of a large report. With too few columns a profile has no such view."""
 
 _COLORS = ("surface", "raised", "ink", "ink_muted", "line", "accent", "good", "warning", "bar", "missing")
 
@@ -97,6 +97,7 @@ def _section(position: int, profile: Profile, total: int) -> dict[str, Any]:
         "ops": op_type_table(profile),
         "layers": layer_table(profile),
         "fates": summary.fates(profile),
+        "nodes": [node for node in profile.nodes if node.layers != (node.node,)],
         "method": summary.method(profile),
         "context": summary.context_rows(profile),
         "fingerprint": summary.fingerprint_rows(profile),
@@ -120,11 +121,13 @@ def _figure_json(figure: go.Figure) -> dict[str, Any]:
 
 
 def _heatmap_data(profile: Profile, total: int) -> dict[str, str]:
-    merged = dataclasses.replace(profile, findings=())
-    data = {"heatmap-data": _json(heatmap(merged).to_json())}
-    if len(profile.spans):
-        data["runs-data"] = _json(heatmap_runs(profile, max_cells=_RUN_CELLS // total).to_json())
-    return data
+    """The heatmap's data, without findings (the page lists them), and the single runs unless the report is too large for them."""
+    metrics = heatmap(dataclasses.replace(profile, findings=())).to_json()
+    cells = _RUN_CELLS // total
+    if profile.spans.empty or cells < _FEWEST_RUN_COLUMNS * len(profile.layers):
+        metrics["meta"]["instrumented_runs"] = 0
+        return {"heatmap-data": _json(metrics)}
+    return {"heatmap-data": _json(metrics), "runs-data": _json(heatmap_runs(profile, max_cells=cells).to_json())}
 
 
 def _heatmap_module() -> str:
@@ -151,9 +154,7 @@ def _policy(scripts: Sequence[dict[str, str]]) -> str:
 
 def _json(value: Any) -> str:
     """JSON that can stand in a script element."""
-    import plotly.io
-
-    text: str = plotly.io.json.to_json_plotly(value)
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=lambda number: number.item())
     return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
 
 

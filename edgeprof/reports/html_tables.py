@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import pandas as pd
 
@@ -28,7 +29,10 @@ class Heading:
 
 @dataclass(frozen=True)
 class Cell:
-    """``text`` is shown, ``key`` is what sorting looks at, ``bar`` the part of a bar to draw (0 to 1; below 0: no bar)."""
+    """``text`` is shown, ``bar`` is the part of a bar to draw (0 to 1; below 0: no bar).
+
+    Sorting looks at the text, or at ``key`` where the text is rounded too much for that.
+    """
 
     text: str
     key: str = ""
@@ -59,20 +63,22 @@ _LAYER_NUMBERS = (
     "peak_memory_bytes", "workspace_bytes", "power_mw", "energy_mj",
 )  # fmt: skip
 _LAYER_TEXTS = ("precision", "output_shape", "provider")
+_ONE_FOR_ALL = ("precision", "provider")
+"""Said once in the settings where all layers have the same."""
 
 
 def layer_table(profile: Profile) -> Table:
     """All layers in the order they ran, the row between layers last; columns without any number are left out."""
     layers = profile.layers
     numbers = [name for name in _LAYER_NUMBERS if _tells(profile.measured_layers, name)]
-    texts = [name for name in _LAYER_TEXTS if profile.measured_layers[name].nunique() > (name == "provider")]
+    texts = [name for name in _LAYER_TEXTS if profile.measured_layers[name].nunique() > (name in _ONE_FOR_ALL)]
     columns, headings = _number_columns(layers, numbers)
     headings = [Heading("index", "#", column("index").meaning), Heading("op_type", "Op type", column("op_type").meaning, False), *headings]
     headings += [Heading(name, column(name).title, column(name).meaning, False) for name in texts]
     rows = []
     for i, row in enumerate(layers.to_dict("records")):
         between = row["kind"] == "between"
-        first = (Cell("" if between else str(row["index"]), str(row["index"])), Cell(row["op_type"]))
+        first = (Cell("" if between else str(row["index"])), Cell(row["op_type"]))
         cells = (*first, *(cell[i] for cell in columns), *(Cell(row[name] or MISSING) for name in texts))
         note = "" if row["kind"] in ("layer", "between") else row["kind"]
         rows.append(Row(row["name"], op_family(row["op_type"]), note, cells, between))
@@ -85,7 +91,7 @@ def op_type_table(profile: Profile) -> Table:
     numbers = [name for name in ("latency_ms", "share", "macs", "param_bytes", "energy_mj") if table[name].notna().any()]
     columns, headings = _number_columns(table, numbers)
     rows = tuple(
-        Row(op, op_family(op), "", (Cell(str(n) if n else "", str(n)), *(cell[i] for cell in columns)), op == BETWEEN_LAYERS)
+        Row(op, op_family(op), "", (Cell(str(n) if n else ""), *(cell[i] for cell in columns)), op == BETWEEN_LAYERS)
         for i, (op, n) in enumerate(zip(table["op_type"], table["layers"], strict=True))
     )
     return Table((Heading("layers", "Layers", "Number of layers of this op type."), *headings), rows)
@@ -103,26 +109,28 @@ def _number_columns(table: pd.DataFrame, names: list[str]) -> tuple[list[list[Ce
     columns, headings = [], []
     for name in names:
         about = column(name)
-        shown: Callable[[float], str] = (lambda v, n=name: show(v, n)) if about.unit != "ms" else (lambda v: _fixed(v * scale, decimals))
+        shown = (lambda value: _fixed(value * scale, decimals)) if about.unit == "ms" else partial(show, name=name)
         title = f"{about.title} ({unit})" if about.unit == "ms" else about.title
         largest = table[name].max()
-        columns.append([_cell(value, shown, value / largest if name == "share" and largest > 0 else -1.0) for value in table[name]])
+        bar = 1 / largest if name == "share" and largest > 0 else math.nan
+        keys = [f"{value:.5g}" if name == "latency_ms" else "" for value in table[name]]
+        columns.append([_cell(value, shown, key, max(-1.0, value * bar)) for value, key in zip(table[name], keys, strict=True)])
         headings.append(Heading(name, title, about.meaning))
         if name == "latency_ms" and table["latency_low_ms"].notna().any():
             ends = zip(table["latency_low_ms"], table["latency_high_ms"], strict=True)
             columns.append([_interval(low * scale, high * scale, decimals) for low, high in ends])
-            headings.append(Heading("interval", f"95 % interval ({unit})", "Where the median lies; sorts by width."))
+            headings.append(Heading("interval", f"95 % interval ({unit})", "Where the median lies."))
     return columns, headings
 
 
-def _cell(value: float, shown: Callable[[float], str], bar: float) -> Cell:
-    return Cell(MISSING) if math.isnan(value) else Cell(shown(value), f"{value:.6g}", bar)
+def _cell(value: float, shown: Callable[[float], str], key: str, bar: float) -> Cell:
+    return Cell(MISSING) if math.isnan(value) else Cell(shown(value), key, bar)
 
 
 def _interval(low: float, high: float, decimals: int) -> Cell:
     if math.isnan(low) or math.isnan(high):
         return Cell(MISSING)
-    return Cell(f"{_fixed(low, decimals)} – {_fixed(high, decimals)}", f"{high - low:.4g}")
+    return Cell(f"{_fixed(low, decimals)} – {_fixed(high, decimals)}")
 
 
 def _time_unit(table: pd.DataFrame) -> tuple[float, str, int]:

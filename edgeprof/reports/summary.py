@@ -11,9 +11,9 @@ import pandas as pd
 
 from edgeprof import units
 from edgeprof.figures.theme import ORIGIN_LABELS
-from edgeprof.records.profile import Profile, RunContext
+from edgeprof.records.profile import Fate, Profile, RunContext
 
-_FATES = {
+_FATES: dict[Fate, str] = {
     "executed": "carried out by a layer",
     "folded": "computed once at load time",
     "removed": "removed as having no effect",
@@ -92,14 +92,13 @@ def _instrument(profile: Profile) -> tuple[str, str]:
 
 def method(profile: Profile) -> list[str]:
     """How the numbers were obtained, sentence by sentence."""
-    context, instrument = profile.context, profile.context.instrument
     told = [f"The numbers are {ORIGIN_LABELS[profile.origin]}."]
     if profile.origin == "estimated":
         parent = f" made from the model {profile.parent[:12]}" if profile.parent else ""
         told.append(f"They are a what-if estimate{parent}: nothing was run for them.")
     else:
         told.append(_runs_sentence(profile))
-    if instrument.method == "none":
+    if profile.context.instrument.method == "none":
         told.append("The runtime's profiler was not calibrated: layer times hold its cost and are not corrected.")
     else:
         told.append(_instrument_sentence(profile))
@@ -146,9 +145,12 @@ def _instrument_sentence(profile: Profile) -> str:
 
 
 def fates(profile: Profile) -> str:
-    """``120 original nodes: 100 carried out by a layer, 20 computed once at load time``."""
+    """``100 carried out by a layer, 20 computed once at load time``."""
     counts = Counter(node.fate for node in profile.nodes)
-    return ", ".join(f"{counts[fate]} {words}" for fate, words in _FATES.items() if counts[fate])
+    same = sum(node.layers == (node.node,) for node in profile.nodes)
+    which = "each" if same == counts["executed"] else f"{same} of them"
+    named = f" ({which} by one with the node's own name)" if same else ""
+    return ", ".join(f"{counts[fate]} {words}{named * (fate == 'executed')}" for fate, words in _FATES.items() if counts[fate])
 
 
 def context_rows(profile: Profile) -> list[tuple[str, str]]:

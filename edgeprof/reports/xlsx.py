@@ -19,7 +19,7 @@ from edgeprof.reports.tables import layer_table
 def render(profiles: Sequence[Profile]) -> bytes:
     """A workbook; texts are written as texts, never as formulas, and what was not measured is an empty cell."""
     try:
-        import xlsxwriter
+        import xlsxwriter  # type: ignore[import-untyped]
     except ImportError as error:
         raise MissingExtra('An .xlsx report needs XlsxWriter, which is not installed: pip install "edgeprof[xlsx]".') from error
     buffer = io.BytesIO()
@@ -31,7 +31,10 @@ def render(profiles: Sequence[Profile]) -> bytes:
 
 
 def _sheets(profiles: Sequence[Profile]) -> dict[str, pd.DataFrame]:
-    about = [{"profile": i, "title": p.title, "started_at": p.context.started_at, **{t.title: t.value for t in tiles(p)}} for i, p in enumerate(profiles)]
+    about = [
+        {"profile": i, "title": p.title, "started_at": p.context.started_at, **{t.title: t.value for t in tiles(p)}}
+        for i, p in enumerate(profiles)
+    ]
     ops = pd.concat([by_op_type(p).assign(profile=i) for i, p in enumerate(profiles)], ignore_index=True)
     return {"profiles": pd.DataFrame(about), "layers": layer_table(profiles), "op_types": ops[["profile", *ops.columns.drop("profile")]]}
 

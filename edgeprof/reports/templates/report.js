@@ -9,9 +9,9 @@ const CONFIG = { responsive: true, displaylogo: false, modeBarButtonsToRemove: [
 
 function drawFigure(element) {
   const source = text(element.dataset.figure);
-  const draw = (isDark) => {
+  const draw = (isDark, width) => {
     const figure = JSON.parse(isDark ? source.replace(/#[0-9a-f]{6}/g, (color) => swap[color] ?? color) : source);
-    return Plotly.react(element, figure.data, fitted(figure.layout, element), CONFIG);
+    return Plotly.react(element, figure.data, { ...fitted(figure.layout, element), width }, CONFIG);
   };
   drawn.set(element, draw);
   draw(dark.matches);
@@ -36,7 +36,11 @@ function drawHeatmap(element) {
   const runs = element.dataset.runs ? JSON.parse(text(element.dataset.runs)) : undefined;
   const theme = (isDark) => (isDark ? "dark" : "light");
   const view = edgeprofHeatmap(element, JSON.parse(text(element.dataset.heatmap)), { runs, height: 520, theme: theme(dark.matches) });
-  drawn.set(element, (isDark) => view.set({ theme: theme(isDark) }));
+  drawn.set(element, (isDark) => {
+    view.set({ theme: theme(isDark) });
+    view.resize?.(); // at once: a printer does not wait for the next frame
+    view.draw?.();
+  });
 }
 
 const draw = (element) => {
@@ -48,12 +52,19 @@ const waiting = document.querySelectorAll("[data-figure], [data-heatmap]");
 const near = new IntersectionObserver((entries) => entries.forEach((entry) => entry.isIntersecting && draw(entry.target)), { rootMargin: "600px" });
 waiting.forEach((element) => near.observe(element));
 dark.addEventListener("change", () => drawn.forEach((again) => again(dark.matches)));
+
+// Paper is light and narrow, and the browser asks for its size too late: figures are drawn anew at a width that fits A4 and letter.
+const PAPER_PX = 660;
 addEventListener("beforeprint", () => {
   waiting.forEach(draw);
   document.querySelectorAll(".method ~ details").forEach((part) => (part.open = true));
-  drawn.forEach((again) => again(false));
+  waiting.forEach((element) => (element.style.width = `${PAPER_PX}px`));
+  drawn.forEach((again) => again(false, PAPER_PX));
 });
-addEventListener("afterprint", () => drawn.forEach((again) => again(dark.matches)));
+addEventListener("afterprint", () => {
+  waiting.forEach((element) => (element.style.width = ""));
+  drawn.forEach((again) => again(dark.matches));
+});
 
 // ---- tables ----
 
@@ -75,7 +86,7 @@ function sort(table, heading, column) {
   heading.setAttribute("aria-sort", way);
   const sign = way === "ascending" ? 1 : -1;
   const body = table.tBodies[0];
-  const key = (row) => (words ? row.cells[column].textContent : parseFloat(row.cells[column].dataset.k));
+  const key = (row) => (words ? row.cells[column].textContent : number(row.cells[column]));
   const known = (value) => words || !Number.isNaN(value);
   const rows = [...body.rows].map((row) => [key(row), row]);
   rows.sort(([a], [b]) => {
@@ -83,6 +94,13 @@ function sort(table, heading, column) {
     return sign * (words ? a.localeCompare(b, undefined, { numeric: true }) : a - b);
   });
   body.append(...rows.map(([, row]) => row));
+}
+
+/** The number of a cell: its exact key, or its text read back (``1.24 MB``, ``−0.3``, ``12.1 – 12.5``). */
+function number(cell) {
+  if (cell.dataset.k) return parseFloat(cell.dataset.k);
+  const [, digits, prefix] = cell.textContent.replace("−", "-").match(/^(-?[\d.]+)(?: ([kMGT]))?/) ?? [];
+  return parseFloat(digits) * 1000 ** (prefix ? " kMGT".indexOf(prefix) : 0);
 }
 
 function makeSearchable(table) {
