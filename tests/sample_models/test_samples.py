@@ -15,7 +15,7 @@ import pytest
 from onnxruntime.quantization import CalibrationDataReader, quantize_static
 
 FOLDER = Path(__file__).parents[2] / "sample_models"
-NAMES = ("resnet8_mnist", "dscnn_mnist", "vit_clutter")
+NAMES = ("resnet8_mnist", "dscnn_mnist", "mobilenetv2_clutter", "vit_clutter")
 LIMIT_BYTES = 8_000_000
 FIGURES = re.compile(
     r"\*\*Accuracy\*\* \| ([\d.]+) % "
