@@ -9,6 +9,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -196,7 +197,12 @@ def _listener(progress: bool | OnEvent | None, name: str) -> OnEvent:
 
 
 def _build(trace: Trace, graph: Graph, source: str) -> Profile:
-    return build_profile(trace, graph, _executed(trace), input_source=source)
+    try:
+        executed = _executed(trace)
+    except EdgeprofError as error:
+        text = f"The optimised model that the runtime saved cannot be read ({error}); layers are matched with the model by their names."
+        trace, executed = replace(trace, messages=(*trace.messages, ("executed-unreadable", text))), None
+    return build_profile(trace, graph, executed, input_source=source)
 
 
 def _partial(trace: Trace | None, graph: Graph, source: str) -> Profile | None:
@@ -215,4 +221,4 @@ def _executed(trace: Trace) -> Graph | None:
     with tempfile.TemporaryDirectory(prefix="edgeprof-") as folder:
         path = Path(folder, "executed.onnx")
         path.write_bytes(trace.executed_model)
-        return load_onnx(path, weights_here=False)
+        return load_onnx(path, shapes_of(trace.plan.inputs), weights_here=False)

@@ -99,12 +99,23 @@ class _Attributing:
             self.reasons.update((kind, "ran inside an event that was not attributed") for kind in level)
             return
         layers = [layer for parent in (sorted(parents) if around else [None]) for layer in self.inside[parent]]
+        layers = self._in_the_branch_that_ran(level, layers)
         self._match_names(level, layers)
         left = [kind for kind in level if kind not in self.layers]
         taken = {self.layers[kind] for kind in level if kind in self.layers}
         free = [layer for layer in layers if layer.name not in taken]
         self._match_order(left, free)
         self.match_shapes([kind for kind in left if kind not in self.layers], free)
+
+    def _in_the_branch_that_ran(self, level: Sequence[int], layers: list[Layer]) -> list[Layer]:
+        """The layers of the one branch of an If that holds as many of each type as ran; all of them when that singles none out."""
+        nodes = {(kind.op_type, kind.name, kind.node_index) for kind in (self.kinds[k] for k in level)}
+        ran = Counter(op_type for op_type, _, _ in nodes)
+        branches: dict[tuple[str | None, str | None], list[Layer]] = defaultdict(list)
+        for layer in layers:
+            branches[layer.parent, layer.branch].append(layer)
+        fitting = [branch for branch in branches.values() if Counter(layer.op_type for layer in branch) == ran]
+        return fitting[0] if len(branches) > 1 and len(fitting) == 1 else layers
 
     def _match_names(self, level: Sequence[int], layers: Sequence[Layer]) -> None:
         """Rule 1."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import re
@@ -60,7 +61,10 @@ class OnnxRuntime(Runtime):
             )
         except Exception as error:  # the binding raises its own untyped exceptions
             raise _refusal(error) from error
-        return OrtSession(self._ort, session, inputs)
+        try:
+            return OrtSession(self._ort, session, inputs)
+        except Exception as error:
+            raise Refused("input", _first_sentence(str(error))) from error
 
     def decode_array(self, dtype: str, shape: Sequence[int], data: bytes) -> Any:
         """See `Runtime.decode_array`."""
@@ -91,33 +95,34 @@ class OnnxRuntime(Runtime):
 
 
 class OrtSession(Session):
-    """One InferenceSession; inputs and outputs are bound once, so a run is the runtime's work and nothing else."""
+    """One InferenceSession; inputs and outputs are bound once, so a run is the runtime's work and nothing else.
+
+    Texts cannot be bound: a model that reads them is given its inputs at each run.
+    """
 
     def __init__(self, ort: Any, session: Any, inputs: Dict[str, Any]) -> None:
         self._session = session
+        # The Python wrapper checks its arguments at each call; the object under it is what runs.
+        if any(array.dtype == object for array in inputs.values()):
+            outputs = [output.name for output in session.get_outputs()]
+            self._call = functools.partial(session._sess.run, outputs, inputs, None)
+            return
         self._binding = session.io_binding()
-        self._values = []
-        for name, array in inputs.items():
-            value = ort.OrtValue.ortvalue_from_numpy(array) if array.dtype != object else None
-            if value is None:
-                self._binding.bind_cpu_input(name, array)
-            else:
-                self._binding.bind_ortvalue_input(name, value)
-            self._values.append((array, value))
+        self._values = {name: ort.OrtValue.ortvalue_from_numpy(array) for name, array in inputs.items()}
+        for name, value in self._values.items():
+            self._binding.bind_ortvalue_input(name, value)
         for output in session.get_outputs():
             self._binding.bind_output(output.name)
-        # The Python wrapper checks its arguments at each call; the object under it is what runs.
-        self._raw = session._sess
-        self._raw_binding = self._binding._iobinding
+        self._call = functools.partial(session._sess.run_with_iobinding, self._binding._iobinding, None)
 
     def run(self, count: int) -> List[int]:
         """See `Session.run`."""
-        clock, call, binding = time.perf_counter_ns, self._raw.run_with_iobinding, self._raw_binding
+        clock, call = time.perf_counter_ns, self._call
         times = [0] * (2 * count)
         try:
             for i in range(0, 2 * count, 2):
                 times[i] = clock()
-                call(binding, None)
+                call()
                 times[i + 1] = clock()
         except Exception as error:
             raise Refused("run", _first_sentence(str(error))) from error

@@ -1,0 +1,126 @@
+"""Small models of every kind that a board must be able to run, the boards, and a temporary folder that must be empty again."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper, parser
+
+from edgeprof.boards.base import Board
+from edgeprof.boards.local import LocalBoard
+
+HEAD = '<ir_version: 8, opset_import: ["": 17]>'
+RNG = np.random.default_rng(0)
+
+
+def text(body: str, *weights: tuple[str, np.ndarray]) -> onnx.ModelProto:
+    model = parser.parse_model(f"{HEAD}\n{body}")
+    model.graph.initializer.extend(numpy_helper.from_array(array, name) for name, array in weights)
+    return model
+
+
+def weights(*shape: int, dtype: str = "float32") -> np.ndarray:
+    return RNG.standard_normal(shape).astype(dtype)
+
+
+def chain(n: int) -> onnx.ModelProto:
+    names = ["x", *(f"t{i}" for i in range(n - 1)), "y"]
+    ops = ("Relu", "Neg", "Abs", "Tanh")
+    nodes = [helper.make_node(ops[i % 4], [names[i]], [names[i + 1]], name=f"n{i}") for i in range(n)]
+    return graph_of(nodes, {"x": [1, 4]}, {"y": [1, 4]})
+
+
+def graph_of(nodes, inputs: dict[str, list[int]], outputs: dict[str, list[int]], initializers=()) -> onnx.ModelProto:
+    infos = [[helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in part.items()] for part in (inputs, outputs)]
+    return helper.make_model(
+        helper.make_graph(nodes, "g", *infos, list(initializers)), opset_imports=[helper.make_opsetid("", 17)], ir_version=8
+    )
+
+
+def external(folder: Path) -> onnx.ModelProto:
+    model = text("g (float[1,64] x) => (float[1,64] y) { y = MatMul(x, w) }", ("w", weights(64, 64)))
+    onnx.save(model, folder / "model.onnx", save_as_external_data=True, location="model.onnx.data", size_threshold=0)
+    return onnx.load(folder / "model.onnx", load_external_data=False)
+
+
+def branches(_: Path) -> onnx.ModelProto:
+    return text(
+        "g (float[1,8,16,16] x) => (float[1,8,16,16] y) {"
+        " a = Conv<kernel_shape=[3,3], pads=[1,1,1,1]>(x, wa)\n ra = Relu(a)\n"
+        " b = Conv<kernel_shape=[1,1]>(x, wb)\n sb = Sigmoid(b)\n y = Add(ra, sb) }",
+        ("wa", weights(8, 8, 3, 3)),
+        ("wb", weights(8, 8, 1, 1)),
+    )
+
+
+def qdq(_: Path) -> onnx.ModelProto:
+    scale, zero = np.float32(0.05), np.int8(0)
+    return text(
+        "g (float[1,16] x) => (float[1,16] y) {"
+        " xq = QuantizeLinear(x, s, z)\n xd = DequantizeLinear(xq, s, z)\n wd = DequantizeLinear(wq, s, z)\n"
+        " m = MatMul(xd, wd)\n mq = QuantizeLinear(m, s, z)\n y = DequantizeLinear(mq, s, z) }",
+        ("s", np.array(scale)),
+        ("z", np.array(zero)),
+        ("wq", RNG.integers(-127, 127, (16, 16)).astype(np.int8)),
+    )
+
+
+MODELS: dict[str, Callable[[Path], onnx.ModelProto]] = {
+    "one node": lambda _: text("g (float[1,8] x) => (float[1,8] y) { y = Softmax(x) }"),
+    "two branches": branches,
+    "strings": lambda _: text("g (string[4] x) => (string[4] y) { y = Identity(x) }"),
+    "ints": lambda _: text("g (int64[1,4] ids) => (float[1,4,8] y) { y = Gather(table, ids) }", ("table", weights(32, 8))),
+    "no inputs": lambda _: text("g () => (float[n] y) { r = RandomNormal<shape=[8]>()\n y = Relu(r) }"),
+    "dynamic shapes": lambda _: text("g (float[batch, n] x) => (float[batch, n] y) { r = Relu(x)\n y = Softmax(r) }"),
+    "dynamic outputs": lambda _: text("g (float[8] x) => (int64[1, n] y) { y = NonZero(x) }"),
+    "if": lambda _: text(
+        "g (float[1,8] x, bool c) => (float[1,8] y) { y = If (c) <"
+        " then_branch = t () => (float[1,8] a) { a = Relu(x) },"
+        " else_branch = e () => (float[1,8] b) { n = Neg(x)\n b = Relu(n) }> }"
+    ),
+    "loop": lambda _: text(
+        "g (float[8] x) => (float[8] y) { n = Constant<value_int = 3>()\n"
+        " y = Loop (n, , x) <body = b (int64 i, bool c, float[8] s) => (bool d, float[8] t) { d = Identity(c)\n t = Tanh(s) }> }"
+    ),
+    "external data": external,
+    "int8": qdq,
+    "float16": lambda _: text(
+        "g (float16[1,16] x) => (float16[1,16] y) { m = MatMul(x, w)\n y = Relu(m) }", ("w", weights(16, 16, dtype="float16"))
+    ),
+    "no nodes": lambda _: graph_of([], {"x": [1, 8]}, {"x": [1, 8]}),
+    "long chain": lambda _: chain(5000),
+}
+
+
+@pytest.fixture(params=["local"])
+def board(request: pytest.FixtureRequest) -> Board:
+    """Each board that can be made here; one that is added to this list is put to the whole suite."""
+    return {"local": LocalBoard}[request.param]()
+
+
+@pytest.fixture
+def make_model(tmp_path: Path) -> Callable[[str], Path]:
+    """Writes one of `MODELS` to a folder and returns its path."""
+
+    def make(name: str) -> Path:
+        folder = tmp_path / "model"
+        folder.mkdir(exist_ok=True)
+        onnx.save(MODELS[name](folder), folder / "model.onnx")
+        return folder / "model.onnx"
+
+    return make
+
+
+@pytest.fixture(autouse=True)
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder for all temporary files, which must be empty when the test ends."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    yield folder
+    assert not list(folder.iterdir()), "temporary files were left behind"

@@ -1,0 +1,111 @@
+"""Every kind of model, measured for real: each executed layer has a row, numbers are plausible, all nodes have a known fate."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+import edgeprof as ep
+from edgeprof.boards.base import Board
+from edgeprof.records.profile import Profile
+
+OPS = {
+    "one node": {"Softmax"},
+    "two branches": {"Conv", "Add"},  # their activations are fused into the convolutions
+    "ints": {"Gather"},
+    "dynamic shapes": {"Relu", "Softmax"},
+    "dynamic outputs": {"NonZero"},
+    "if": {"If", "Relu"},
+    "loop": {"Loop", "Tanh"},
+    "external data": {"MatMul"},
+    "int8": {"QLinearMatMul"},
+}
+NO_WORK = ("strings", "no nodes")
+
+
+def measured(path, board: Board, **options) -> Profile:
+    return ep.profile(path, board=board, **{"runs": 3, "warmup": 1, "progress": False} | options)
+
+
+def check(profile: Profile, instrumented: int) -> None:
+    layers, runs = profile.measured_layers, profile.runs
+    assert profile.origin == "measured"
+    assert (runs["instrumented"].sum(), (~runs["instrumented"]).sum()) == (instrumented, instrumented)
+    assert (runs["latency_ms"] > 0).all()
+    assert layers["name"].is_unique
+    assert {node.fate for node in profile.nodes} <= {"executed", "folded", "removed"}
+    assert {layer for node in profile.nodes for layer in node.layers} <= set(layers["name"])
+    outer = layers[layers["kind"] != "nested"]
+    ran = outer[outer["latency_raw_ms"].notna()]
+    assert set(ran["index"]) <= set(profile.spans["layer"])
+    # layers cannot take longer than the instrumented runs that hold them
+    assert ran["latency_raw_ms"].sum() <= runs.loc[runs["instrumented"], "latency_ms"].max() * 1.05
+    between = profile.layers.loc[profile.layers["kind"] == "between", "latency_ms"].item()
+    whole = outer["latency_ms"].sum() + between
+    assert math.isclose(whole, profile.context.latency.median_ms, rel_tol=0.05, abs_tol=0.01) or "nested" in set(layers["kind"])
+
+
+@pytest.mark.parametrize("kind", OPS)
+def test_layers_that_ran_have_rows(kind, board, make_model):
+    profile = measured(make_model(kind), board)
+    check(profile, 3)
+    assert OPS[kind] <= set(profile.measured_layers["op_type"]), profile.measured_layers["op_type"].tolist()
+
+
+@pytest.mark.parametrize("kind", NO_WORK)
+def test_model_with_nothing_to_do(kind, board, make_model):
+    profile = measured(make_model(kind), board)
+    assert profile.context.latency.median_ms > 0
+    assert {node.fate for node in profile.nodes} <= {"executed", "removed"}
+
+
+def test_model_without_inputs(board, make_model):
+    profile = measured(make_model("no inputs"), board)
+    check(profile, 3)
+    assert profile.context.input_shapes == {}
+
+
+def test_float16(board, make_model):
+    profile = measured(make_model("float16"), board)
+    check(profile, 3)
+    assert "MatMul" in set(profile.measured_layers["op_type"]) | {node.op_type for node in profile.nodes}
+
+
+def test_nothing_is_lost_of_a_long_chain(board, make_model):
+    profile = measured(make_model("long chain"), board)
+    executed = [node for node in profile.nodes if node.fate == "executed"]
+    assert len(profile.nodes) == 5000
+    assert len(executed) + sum(node.fate == "removed" for node in profile.nodes) == 5000
+    assert profile.measured_layers["latency_raw_ms"].notna().all()
+
+
+def test_no_optimization_runs_each_node(board, make_model):
+    profile = measured(make_model("two branches"), board, optimization="disabled")
+    assert profile.measured_layers["op_type"].tolist() == ["Conv", "Relu", "Conv", "Sigmoid", "Add"] or set(
+        profile.measured_layers["op_type"]
+    ) == {"Conv", "Relu", "Sigmoid", "Add"}
+    assert all(len(sources) == 1 for sources in profile.measured_layers["source_nodes"])
+
+
+def test_given_shapes_are_run(board, make_model):
+    profile = measured(make_model("dynamic shapes"), board, shapes={"x": [2, 32]})
+    assert profile.context.input_shapes == {"x": (2, 32)}
+    assert set(profile.measured_layers["output_shape"]) == {"2×32"}
+
+
+@pytest.mark.parametrize(("condition", "op_type"), [(True, "Relu"), (False, "Neg")])
+def test_given_inputs_decide_what_runs(condition, op_type, board, make_model):
+    inputs = {"x": np.ones((1, 8), np.float32), "c": np.array(condition)}
+    layers = measured(make_model("if"), board, inputs=inputs, optimization="disabled").measured_layers
+    ran = layers[(layers["kind"] == "nested") & layers["latency_raw_ms"].notna()]
+    assert op_type in set(ran["op_type"])
+
+
+def test_saved_and_loaded_it_is_the_same(board, make_model, tmp_path):
+    profile = measured(make_model("two branches"), board)
+    profile.save(str(tmp_path / "x.edgeprof"))
+    loaded = ep.load(tmp_path / "x.edgeprof")
+    assert loaded.context == profile.context
+    assert loaded.layers.equals(profile.layers)
