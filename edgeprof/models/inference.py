@@ -112,8 +112,7 @@ def _forget_inner_shapes(model: Any, declared: Mapping[str, Any], symbols: Mappi
         del graph.value_info[:]
         names = {output.name for output in graph.output}
         for output in graph.output:
-            if output.type.WhichOneof("value") == "tensor_type":
-                output.type.tensor_type.ClearField("shape")
+            output.ClearField("type")
         for node in graph.node:
             if not onnx.defs.has(node.op_type, domain=domain_of(node)):
                 _add(graph, {name: declared[name] for name in node.output if name in declared}, names, symbols)

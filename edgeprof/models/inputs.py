@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import lzma
 import math
+import struct
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
@@ -84,6 +87,10 @@ def read_inputs(path: str | Path, graph: Graph, *, most_bytes: int = MOST_BYTES)
         return {_only_input(graph, file): _read_npy(file, most_bytes)}
     except OSError as error:
         raise InputError(f"{file} cannot be read: {error.strerror or error}.") from error
+
+
+_DAMAGE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, NotImplementedError, RuntimeError, UnicodeDecodeError)
+"""What zipfile raises on damaged, truncated, encrypted or oddly compressed archives."""
 
 
 # Making
@@ -196,8 +203,8 @@ def _read_npz(file: Path, most_bytes: int) -> dict[str, Array]:
                 name = member.filename.removesuffix(".npy")
                 with archive.open(member) as stream:
                     arrays[name] = _read_array(stream, member.file_size, f"'{name}' in {file.name}", most_bytes)
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:  # damaged, odd compression, encrypted, cut off
-        raise InputError(f"{file.name} is damaged: {error}. Save it again with numpy.savez.") from error
+    except _DAMAGE as error:
+        raise InputError(f"{file.name} is damaged: {str(error).rstrip('.')}. Save it again with numpy.savez.") from error
     if not arrays:
         raise InputError(f"{file.name} holds no arrays. Save the inputs by name with numpy.savez.")
     return arrays
@@ -220,6 +227,9 @@ def _read_array(stream: IO[bytes], size: int, what: str, most_bytes: int) -> Arr
         raise InputError(
             f"{what} claims {units.size(claimed)} ({show_shape(shape)} {dtype}), {units.size(there)} are there{limit}. Save it again."
         )
-    array = np.frombuffer(stream.read(claimed), dtype).copy() if claimed else np.empty(math.prod(shape), dtype)
+    content = stream.read(claimed)
+    if len(content) < claimed:
+        raise InputError(f"{what} ends after {units.size(len(content))} of {units.size(claimed)}. Save it again.")
+    array = np.frombuffer(content, dtype).copy() if claimed else np.empty(math.prod(shape), dtype)
     array = array.reshape(shape[::-1]).transpose() if fortran else array.reshape(shape)
     return np.ascontiguousarray(array) if array.ndim else array

@@ -123,7 +123,7 @@ class _Expander:
             sparse.values.name = scope.names[sparse.values.name]
         for value in [*graph.value_info, *graph.output]:
             if value.type.WhichOneof("value"):
-                self.expansion.declared.setdefault(value.name, value.type)
+                self.expansion.declared.setdefault(value.name, _copy_of(value.type))
 
     def _body(self, nodes: Any, scope: _Scope, parent: str | None, branch: str | None) -> list[Any] | None:
         """Layers of a body; the nodes that stand for it when functions were expanded, else None (changed in place)."""
@@ -253,12 +253,7 @@ def _subgraphs(node: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _copies(nodes: Any) -> list[Any]:
-    copies = []
-    for node in nodes:
-        copy = type(node)()
-        copy.CopyFrom(node)
-        copies.append(copy)
-    return copies
+    return [_copy_of(node) for node in nodes]
 
 
 def _bindings(function: Any, node: Any) -> dict[str, Any]:
@@ -272,16 +267,12 @@ def _bind(nodes: Iterable[Any], bindings: Mapping[str, Any]) -> None:
         if any(attribute.ref_attr_name for attribute in node.attribute):
             bound = []
             for attribute in node.attribute:
-                if not attribute.ref_attr_name:
-                    bound.append(attribute)
-                elif attribute.ref_attr_name in bindings:
-                    copy = type(attribute)()
-                    copy.CopyFrom(bindings[attribute.ref_attr_name])
-                    copy.name = attribute.name
-                    bound.append(copy)
-            kept = [_copy_of(attribute) for attribute in bound]
+                source = bindings.get(attribute.ref_attr_name) if attribute.ref_attr_name else attribute
+                if source is not None:
+                    bound.append(_copy_of(source))
+                    bound[-1].name = attribute.name
             del node.attribute[:]
-            node.attribute.extend(kept)
+            node.attribute.extend(bound)
         for _, graph in _subgraphs(node):
             _bind(graph.node, bindings)
 

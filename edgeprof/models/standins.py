@@ -110,12 +110,15 @@ def _like(writer: _Writer, op_type: str, places: Sequence[int], keep: Sequence[s
 def _matrix_product(writer: _Writer) -> None:
     if writer.attribute("transBatchA") or writer.attribute("transBatchB"):
         return
-    a = "...ki" if writer.attribute("transA") else "...ik"
-    b = "...jk" if writer.attribute("transB") else "...kj"
-    if (a, b) == ("...ik", "...kj"):
-        writer.add("MatMul", [writer.input(0), writer.input(1)])
-    else:
+    stored = writer.sizes.get(writer.input(1), ())
+    if writer.attribute("transB") and not writer.attribute("transA") and len(stored) >= 2:
+        writer.add("MatMul", [writer.input(0), writer.weights([*stored[:-2], stored[-1], stored[-2]])])
+    elif writer.attribute("transA") or writer.attribute("transB"):
+        a = "...ki" if writer.attribute("transA") else "...ik"
+        b = "...jk" if writer.attribute("transB") else "...kj"
         writer.add("Einsum", [writer.input(0), writer.input(1)], equation=f"{a},{b}->...ij")
+    else:
+        writer.add("MatMul", [writer.input(0), writer.input(1)])
 
 
 def _integer_product(writer: _Writer) -> None:

@@ -47,20 +47,25 @@ _ANOTHER_BYTE = 0x80
 
 @dataclass(frozen=True)
 class _Message:
-    """Fields of one message type: which hold messages to walk into, which are left out of the copy."""
+    """Fields of one message type: which hold messages to walk into, which are left out of the copy, which are names."""
 
     name: str
     children: dict[int, _Message] = field(default_factory=dict)
     dropped: frozenset[int] = frozenset()
+    texts: frozenset[int] = frozenset()
 
 
 _TENSOR = _Message("tensor")
 _SPARSE = _Message("sparse tensor", {1: _TENSOR, 2: _TENSOR})
-_ATTRIBUTE = _Message("attribute", dropped=frozenset({13}))
-_NODE = _Message("node", {5: _ATTRIBUTE}, frozenset({6, 9, 10}))
-_GRAPH = _Message("graph", {1: _NODE, 5: _TENSOR, 15: _SPARSE}, frozenset({10, 14, 16}))
-_FUNCTION = _Message("function", {7: _NODE, 11: _ATTRIBUTE}, frozenset({8, 14}))
-_MODEL = _Message("model", {7: _GRAPH, 25: _FUNCTION}, frozenset({6, 20, 26}))
+_ATTRIBUTE = _Message("attribute", dropped=frozenset({13}), texts=frozenset({1, 21}))
+_NODE = _Message("node", {5: _ATTRIBUTE}, frozenset({6, 9, 10}), frozenset({1, 2, 3, 4, 7, 8}))
+_DIM = _Message("axis", texts=frozenset({2}))
+_TENSOR_TYPE = _Message("tensor type", {2: _Message("shape", {1: _DIM})})
+_VALUE = _Message("value", {2: _Message("type", {1: _TENSOR_TYPE})}, frozenset({3, 4}), frozenset({1}))
+_GRAPH = _Message("graph", {1: _NODE, 5: _TENSOR, 11: _VALUE, 12: _VALUE, 13: _VALUE, 15: _SPARSE}, frozenset({10, 14, 16}), frozenset({2}))
+_OPSET = _Message("opset", texts=frozenset({1}))
+_FUNCTION = _Message("function", {7: _NODE, 9: _OPSET, 11: _ATTRIBUTE}, frozenset({8, 12, 14}), frozenset({1, 4, 5, 6, 10, 13}))
+_MODEL = _Message("model", {7: _GRAPH, 8: _OPSET, 25: _FUNCTION}, frozenset({6, 14, 20, 26}), frozenset({2, 3, 4}))
 _ATTRIBUTE.children.update({5: _TENSOR, 6: _GRAPH, 10: _TENSOR, 11: _GRAPH, 22: _SPARSE, 23: _SPARSE})
 
 _MODEL_FIELDS = {1: _VARINT, 2: _BYTES, 3: _BYTES, 4: _BYTES, 5: _VARINT, 6: _BYTES, 7: _BYTES, 8: _BYTES, 14: _BYTES,
@@ -184,6 +189,9 @@ class _Walker:
         for number, wire, field_start, value, field_end in self._fields(message, start, end):
             if field_end > end:
                 raise self._damaged(message, field_start, field_end - value, end - value)
+            if number in message.texts:
+                self._text(message, value, field_end)
+                continue
             child = message.children.get(number)
             if child is not None and wire == _BYTES:
                 new = self._copy(child, value, field_end, depth + 1)
@@ -206,6 +214,14 @@ class _Walker:
         if tensor.payload_bytes <= SMALL_PAYLOAD_BYTES:
             return None
         return b"".join(self.data[a:b] for a, b in tensor.kept) + _LEFT_OUT
+
+    def _text(self, message: _Message, start: int, end: int) -> str:
+        try:
+            return bytes(self.data[start:end]).decode()
+        except UnicodeDecodeError as error:
+            raise ModelError(
+                f"{self.name} is damaged: at byte {start:,} the name in a {message.name} is not text (UTF-8). Copy or export it again."
+            ) from error
 
     def _long_lists(self, start: int, end: int) -> frozenset[int]:
         """The list fields of an attribute that are too long to keep; a Constant's value_ints and value_floats are its tensor."""
@@ -301,9 +317,10 @@ class _Tensor:
             elif number == _TENSOR_DTYPE:
                 self.dtype = walker._read_varint(_TENSOR, value, field_end)[0]
             elif number == _TENSOR_NAME and wire == _BYTES:
-                self.name = bytes(walker.data[value:field_end]).decode("utf-8", "replace")
+                self.name = walker._text(_TENSOR, value, field_end)
             elif number == _TENSOR_EXTERNAL:
                 self.has_place = True
+                walker._text(_TENSOR, value, field_end)
             elif number == _TENSOR_LOCATION:
                 self.external = walker.data[value] == 1
 

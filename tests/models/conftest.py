@@ -14,7 +14,7 @@ def value(name, shape, dtype=TensorProto.FLOAT):
 def build(nodes, inputs, outputs=(), initializers=(), *, opset=17, ir=8, functions=(), opsets=(), name="g", **graph):
     """A ModelProto. ``inputs``: name -> shape, or ValueInfoProtos; ``outputs``: names, shapes are left open."""
     ins = [value(n, s) for n, s in inputs.items()] if isinstance(inputs, dict) else list(inputs)
-    outs = [value(o, None) if isinstance(o, str) else o for o in outputs]
+    outs = [onnx.ValueInfoProto(name=o) if isinstance(o, str) else o for o in outputs]
     body = helper.make_graph(list(nodes), name, ins, outs, list(initializers), **graph)
     imports = [helper.make_opsetid("", opset), *(helper.make_opsetid(d, v) for d, v in opsets)]
     return helper.make_model(body, opset_imports=imports, ir_version=ir, functions=list(functions))

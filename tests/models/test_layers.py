@@ -62,7 +62,9 @@ def if_model(then_nodes, else_nodes, then_output="o", else_output="o"):
     then_branch = helper.make_graph(then_nodes, "t", [], [value(then_output)])
     else_branch = helper.make_graph(else_nodes, "e", [], [value(else_output)])
     choice = node("If", "c", "y", "choose")
-    choice.attribute.extend(helper.make_attribute(name, body) for name, body in [("then_branch", then_branch), ("else_branch", else_branch)])
+    choice.attribute.extend(
+        helper.make_attribute(name, body) for name, body in [("then_branch", then_branch), ("else_branch", else_branch)]
+    )
     return [node("Abs", "x", "a", "before"), choice], [value("x", [2, 3]), value("c", [], TensorProto.BOOL)], ["y"]
 
 
@@ -84,7 +86,9 @@ def test_control_flow_counts_on_nested_rows_only(model_file):
     then_branch = helper.make_graph([node("MatMul", "x w", "o", "m")], "t", [], [value("o")], [weights])
     else_branch = helper.make_graph([node("MatMul", "x w", "o", "m")], "e", [], [value("o")], [weights])
     choice = node("If", "c", "y", "choose")
-    choice.attribute.extend(helper.make_attribute(name, body) for name, body in [("then_branch", then_branch), ("else_branch", else_branch)])
+    choice.attribute.extend(
+        helper.make_attribute(name, body) for name, body in [("then_branch", then_branch), ("else_branch", else_branch)]
+    )
     graph = load_model(model_file([choice], [value("x", [2, 3]), value("c", [], TensorProto.BOOL)], ["y"]))
     costs = graph_costs(graph)
     assert costs["choose/then_branch/m"].macs == costs["choose/else_branch/m"].macs == 24
