@@ -45,7 +45,7 @@ _MIN_RATIO_LIMIT = 1.25  # a quiet run must look quiet: noise of a few percent s
 
 @dataclass(frozen=True)
 class ViewData:
-    """``meta`` can be written as JSON; ``numbers`` holds little-endian arrays, each starting at a multiple of 4 bytes."""
+    """``meta`` can be written as JSON; ``numbers`` holds little-endian arrays, each starting at a multiple of 8 bytes."""
 
     meta: dict[str, Any]
     numbers: bytes
@@ -65,7 +65,7 @@ def heatmap(profile: Profile) -> ViewData:
     layers = profile.layers
     columns = [schema.column(name) for name in METRIC_COLUMNS if _worth_a_column(name, layers)]
     hover = [name for name in HOVER_COLUMNS if layers[name].notna().any()]
-    arrays: dict[str, NDArray[Any]] = {name: layers[name].to_numpy(np.float32) for name in (*(c.name for c in columns), *hover)}
+    arrays: dict[str, NDArray[Any]] = {name: layers[name].to_numpy(_precision(name)) for name in (*(c.name for c in columns), *hover)}
     texts: dict[str, list[str]] = {}
     for name in _TEXT_COLUMNS:
         codes, values = pd.factorize(layers[name])
@@ -159,7 +159,7 @@ def place(values: NDArray[Any], scale: Mapping[str, float | bool]) -> NDArray[np
     if high <= low:
         return np.where(np.isnan(values), np.nan, 0.5)
     if scale["log"]:
-        return np.clip(np.log(np.maximum(values, low) / low) / math.log(high / low), 0, 1)
+        return np.asarray(np.clip((np.log(np.maximum(values, low)) - math.log(low)) / (math.log(high) - math.log(low)), 0, 1))
     return np.clip((np.asarray(values, float) - low) / (high - low), 0, 1)
 
 
@@ -194,6 +194,11 @@ def _format_of(name: str) -> str:
     if name.endswith("_bytes"):
         return "size"
     return {"share": "share", "macs": "count", "calls": "count"}.get(name, "number")
+
+
+def _precision(name: str) -> type[np.floating[Any]]:
+    """Seven digits are plenty to show, but how many are shown of a number with an interval depends on the interval's width."""
+    return np.float64 if name in HOVER_COLUMNS or name in ("latency_ms", "energy_mj") else np.float32
 
 
 def _worth_a_column(name: str, layers: pd.DataFrame) -> bool:
@@ -248,7 +253,7 @@ def _pack(meta: dict[str, Any], arrays: Mapping[str, NDArray[Any]]) -> ViewData:
     entries, parts, offset = {}, [], 0
     for name, values in arrays.items():
         block = values.astype(values.dtype.newbyteorder("<")).tobytes()
-        block += b"\0" * (-len(block) % 4)
+        block += b"\0" * (-len(block) % 8)
         entries[name] = {"type": f"{values.dtype.kind}{values.dtype.itemsize}", "offset": offset, "length": int(values.size)}
         parts.append(block)
         offset += len(block)

@@ -117,7 +117,7 @@ class View(anywidget.AnyWidget):
 
     @traitlets.validate("selection")
     def _known_names(self, proposal: Any) -> tuple[str, ...]:
-        names = (proposal["value"],) if isinstance(proposal["value"], str) else tuple(map(str, proposal["value"]))
+        names = tuple(map(str, proposal["value"]))
         for name in names:
             if name not in self._names:
                 raise traitlets.TraitError(f"There is no layer {name!r} in this profile{did_you_mean(name, self._names)}.")

@@ -9,7 +9,8 @@ from typing import Any
 import traitlets
 
 from edgeprof.errors import UsageError
-from edgeprof.figures import heatmap as figure
+from edgeprof.figures.heatmap import STATIC, heatmap_runs
+from edgeprof.figures.heatmap import heatmap as heatmap_data
 from edgeprof.figures.heatmap_picture import WIDTH, draw
 from edgeprof.records.profile import Profile
 from edgeprof.widgets.base import STILL, View, compact, did_you_mean, refuse_unknown
@@ -23,8 +24,8 @@ class HeatmapView(View):
     ``selection`` (names of layers), ``mode``, ``sort``, ``statistic`` and ``height`` can be read, set and observed.
     """
 
-    _esm = compact((figure.STATIC / "heatmap.js").read_text("utf-8") + STILL + (Path(__file__).parent / "heatmap.js").read_text("utf-8"))
-    _css = (figure.STATIC / "heatmap.css").read_text("utf-8")
+    _esm = compact((STATIC / "heatmap.js").read_text("utf-8") + STILL + (Path(__file__).parent / "heatmap.js").read_text("utf-8"))
+    _css = (STATIC / "heatmap.css").read_text("utf-8")
 
     picture_width = WIDTH
 
@@ -36,7 +37,7 @@ class HeatmapView(View):
     height: Any = traitlets.Int(0, min=0).tag(sync=True)
 
     def __init__(self, profile: Profile, **traits: Any) -> None:
-        data = figure.heatmap(profile)
+        data = heatmap_data(profile)
         self._sorts = (*SORTS, *(column["name"] for column in data.meta["columns"]))
         runs = _runs(profile, traits.get("statistic", "max")) if traits.get("mode") == "runs" else {}
         super().__init__(profile, data={"meta": data.meta, "numbers": data.numbers}, runs=runs, **traits)
@@ -91,5 +92,5 @@ def heatmap(
 
 
 def _runs(profile: Profile, statistic: Any) -> dict[str, Any]:
-    view = figure.heatmap_runs(profile, statistic="median" if statistic == "median" else "max")
+    view = heatmap_runs(profile, statistic="median" if statistic == "median" else "max")
     return {"meta": view.meta, "numbers": view.numbers}

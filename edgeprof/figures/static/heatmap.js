@@ -56,7 +56,7 @@ function h(tag, attributes = {}, ...children) {
 
 // ---- numbers and how they are shown (the rules of edgeprof/units.py) ----
 
-const ARRAYS = { f4: Float32Array, u2: Uint16Array, u1: Uint8Array };
+const ARRAYS = { f8: Float64Array, f4: Float32Array, u2: Uint16Array, u1: Uint8Array };
 
 function unpack({ meta, numbers }) {
   let buffer = numbers;
@@ -130,7 +130,7 @@ function ramp(stops) {
 
 /** Place of a number, 0 to 1, on a column's scale {log, min, max} as figures/heatmap.py made it. */
 function place(value, { log, min, max }) {
-  const at = log ? Math.log(Math.max(value, min) / min) / Math.log(max / min) : (value - min) / (max - min);
+  const at = log ? (Math.log(Math.max(value, min)) - Math.log(min)) / (Math.log(max) - Math.log(min)) : (value - min) / (max - min);
   return Math.min(1, Math.max(0, Number.isFinite(at) ? at : 0.5));
 }
 
@@ -660,6 +660,13 @@ class Heatmap {
     c.strokeRect(1, y + 1, MAP_WIDTH - 2, height - 2);
     c.fillStyle = colors.accent;
     for (const row of this.selected) if (this.place.has(row)) c.fillRect(0, (this.place.get(row) / this.order.length) * plan.height - 1, 10, 3);
+  }
+
+  dragMap(event) {
+    const { plan } = this;
+    const total = this.order.length * ROW;
+    const at = (event.clientY - this.map.getBoundingClientRect().top) / plan.height;
+    this.grid.scrollTop = at * total - (plan.height - plan.head) / 2;
   }
 
   mapLatencies(height) {

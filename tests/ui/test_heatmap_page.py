@@ -1,0 +1,114 @@
+"""The same module in a plain page, as the HTML report uses it: no Jupyter."""
+
+import json
+
+import numpy as np
+import pytest
+from playwright.sync_api import expect
+
+from edgeprof import units
+from edgeprof.figures.heatmap import STATIC, heatmap, heatmap_runs
+from edgeprof.testing import make_profile
+
+pytestmark = pytest.mark.ui
+
+PAGE = """<!doctype html><meta charset="utf-8"><style>{css}</style><body style="margin:0"><div id="view"></div><script type="module">{js}
+const errors = window.errors = [];
+addEventListener("error", (e) => errors.push(e.message));
+window.view = renderHeatmap(document.getElementById("view"), {data}, {{ runs: {runs}, theme: "light", ...{options},
+  onSelect: (names) => (window.names = names) }});
+</script>"""
+
+
+def show(page, profile, **options):
+    """Shows ``profile`` in ``page``."""
+    data, runs = (json.dumps(d.to_json()).replace("<", "\\u003c") for d in (heatmap(profile), heatmap_runs(profile)))
+    css, js = ((STATIC / f"heatmap.{kind}").read_text("utf-8") for kind in ("css", "js"))
+    page.set_content(PAGE.format(css=css, js=js, data=data, runs=runs, options=json.dumps(options)))
+    page.wait_for_function("() => window.view")
+    return page
+
+
+def test_numbers_are_shown_as_python_shows_them(page):
+    latencies = [1.234e-5, 9.993e-4, 0.001, 0.0123, 0.5, 1.0, 9.996, 123.4, 999.6, 4321.0]
+    profile = make_profile(latencies)
+    show(page, profile)
+    shown = [row.inner_text().split("\t") for row in page.locator(".ep-table tbody tr").all()]
+    layers = profile.layers.sort_values("latency_ms", ascending=False).query("kind != 'between'").head(10)
+    for cells, row in zip(shown, layers.itertuples(), strict=True):
+        assert cells[0] == row.name
+        assert cells[2] == units.latency_interval(row.latency_ms, row.latency_low_ms, row.latency_high_ms)
+        assert cells[3:9] == [
+            units.share(row.share), units.latency(row.latency_p95_ms), units.count(row.macs),
+            f"{units.significant(row.arithmetic_intensity, 3)} FLOP/B", units.size(row.param_bytes), units.size(row.activation_bytes),
+        ]  # fmt: skip
+
+
+def test_names_are_text_and_never_markup(page):
+    profile = make_profile([0.5, 0.1], name=["<img src=x onerror='window.pwned=1'>", "</script><script>window.pwned=1</script>"])
+    show(page, profile)
+    page.locator(".ep-scroll").hover(position={"x": 40, "y": 65})
+    expect(page.locator(".ep-card")).to_contain_text("<img src=x")
+    assert page.evaluate("() => window.pwned") is None and page.locator("#view img").count() == 0
+
+
+def test_the_card_says_everything_with_units_and_what_was_not_measured(page):
+    show(page, make_profile([0.5, 0.1], energy_mj=[1.5, np.nan], energy_low_mj=[1.4, np.nan], energy_high_mj=[1.6, np.nan]))
+    page.locator(".ep-scroll").hover(position={"x": 40, "y": 65})
+    card = page.locator(".ep-card")
+    for text in ("/block0/conv_0", "500 µs [475, 525]", "1.50 mJ [1.40, 1.60]", "4.10 kB", "CPUExecutionProvider", "1×16×32×32"):
+        expect(card).to_contain_text(text)
+    page.locator(".ep-scroll").hover(position={"x": 40, "y": 87})
+    expect(card).to_contain_text("Not measured")
+
+
+def test_ten_thousand_layers_scroll_and_select(page):
+    show(page, make_profile(np.full(10_000, 0.01), runs=1), sort="latency_ms")
+    page.locator(".ep-scroll").focus()
+    page.keyboard.press("End")
+    page.keyboard.press("ArrowUp")
+    page.keyboard.press("Space")
+    assert page.evaluate("() => window.names") == ["/block2499/matmul_9999"]
+    assert page.evaluate("() => document.querySelector('.ep-scroll').scrollTop") > 200_000
+    box = page.locator(".ep-map").bounding_box()
+    page.mouse.click(box["x"] + 10, box["y"] + box["height"] / 2)
+    assert 90_000 < page.evaluate("() => document.querySelector('.ep-scroll').scrollTop") < 130_000
+
+
+def test_linked_table_selects_and_sorts(page):
+    show(page, make_profile([0.5, 0.1, 0.2, 0.3]))
+    page.get_by_role("button", name="/block0/matmul_3").click()
+    assert page.evaluate("() => window.names") == ["/block0/matmul_3"]
+    expect(page.locator(".ep-caption")).to_have_text("Top 4 by latency, 1 selected")
+    page.get_by_role("button", name="Op type").click()
+    names = [row.inner_text().split("\t")[1] for row in page.locator(".ep-table tbody tr").all()]
+    assert names == ["Add", "Conv", "MatMul", "Relu"]
+
+
+@pytest.mark.parametrize(
+    ("runs", "latencies", "mode", "text"), [(0, [0.5], "runs", "no instrumented runs"), (4, None, "metrics", "no layers")]
+)
+def test_empty_states_say_what_to_do(page, runs, latencies, mode, text):
+    profile = make_profile(latencies or [0.5], runs=runs)
+    if latencies is None:
+        from dataclasses import replace
+
+        profile = replace(profile, layers=profile.layers.iloc[:0], spans=profile.spans.iloc[:0])
+    show(page, profile, mode=mode)
+    expect(page.locator(".ep-empty")).to_contain_text(text)
+
+
+def test_follows_the_system_theme_outside_jupyter(page):
+    page.emulate_media(color_scheme="dark")
+    show(page, make_profile(), theme="auto")
+    expect(page.locator(".ep-heatmap.ep-dark")).to_be_visible()
+    page.emulate_media(color_scheme="light")
+    expect(page.locator(".ep-heatmap.ep-light")).to_be_visible()
+
+
+def test_a_narrow_page_has_no_sideways_scrolling(page):
+    page.set_viewport_size({"width": 700, "height": 900})
+    show(page, make_profile(np.full(60, 0.01), energy_mj=np.full(60, 1.0)))
+    assert page.evaluate("() => document.documentElement.scrollWidth <= 700")
+    page.set_viewport_size({"width": 1500, "height": 900})
+    page.wait_for_function("() => document.querySelector('.ep-canvas').clientWidth > 1300")
