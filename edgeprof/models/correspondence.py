@@ -7,7 +7,7 @@ far as op types agree; what a reader that is already known reads at that place; 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from edgeprof.models.graph import Layer
 from edgeprof.models.scope import Scope
@@ -15,10 +15,11 @@ from edgeprof.models.scope import Scope
 LAYOUT = frozenset({"ReorderInput", "ReorderOutput", "MemcpyToHost", "MemcpyFromHost"})
 RESHAPES = frozenset({"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose"})
 MOVEMENT = RESHAPES | LAYOUT | {"Cast", "Identity", "Expand", "Dropout"}
+PASSING = MOVEMENT | {"QuantizeLinear", "DequantizeLinear"}
 INSERTABLE = RESHAPES | LAYOUT | {"Cast", "Identity", "QuantizeLinear", "DequantizeLinear"}
 
 _PREFIXES = ("InsertedPrecisionFreeCast_", "InsertedCast_", "FusedBack_", "FusedFront_")
-_LAYER_SUFFIX = re.compile(r"(?:_token_\d+|/+\w*Fusion/?|_nhwc|_fused)$")
+_LAYER_SUFFIX = re.compile(r"(?:_token_\d+|/+\w*Fusion/?|_nhwc|_fused|/duplicated)$")
 _BLOCKED_NAME = re.compile(r"^(?P<tensor>.+?)_nchwc(?:_token_\d+|_\d+)?$")
 _BLOCKED_KINDS = ("", "_bn", "_mul", "_add")
 _WRAPPED_OP = re.compile(r"^(?:Nhwc)?(?:Fused|QLinear|DynamicQuantize|Q(?=[A-Z]))?(?P<op>.+?)(?:ToFloat)?$")
@@ -30,7 +31,10 @@ _OTHER_CORES: Mapping[str, frozenset[str]] = {
     "Resize": frozenset({"Upsample"}),
 }
 _QUANTIZED_SLOTS: Mapping[int, int] = {0: 0, 3: 1}
+_MOVES = ("perm", "to")
+_SIZES = ("kernel_shape", "strides", "dilations", "group", "perm")
 _NEAR = 16
+_FAR = 4
 
 
 def core_types(layer: Layer) -> frozenset[str]:
@@ -68,10 +72,10 @@ class Correspondence:
         self._value: dict[str, str] = {}
         self._by_name = _unique_names(original)
         self._read_names()
-        self._see_through()
+        self._open = self._look_back()
         self._anchor_layers()
         self.live = {original.same(v) for v in self._value.values()}
-        self._fill_values()
+        self._go_forward()
         self.replaced: set[tuple[str, int]] = set()
         self._align()
         self.live = {original.same(v) for v in self._value.values()}
@@ -104,26 +108,86 @@ class Correspondence:
             if name is not None:
                 self._value[tensor] = name
 
-    def _see_through(self) -> None:
-        """Case 2: copies, casts and layout changes that the original does not have at that place become aliases."""
+    def _look_back(self) -> set[int]:
+        """Case 2, where names tell: what an inserted layer reads has the value of its output. Returns the ones without names."""
+        unknown = set()
         for index in self.executed.order:
             layer = self.executed.layers[index]
-            if layer.op_type in INSERTABLE and layer.inputs and not self._is_original_movement(layer):
-                source, target = self._root(layer.inputs[0]), self._root(layer.outputs[0])
-                if self._join(source, target):
-                    self.inserted.add(index)
+            if layer.op_type not in INSERTABLE or not layer.inputs:
+                continue
+            name = self.named(layer.outputs[0])
+            if layer.op_type in LAYOUT or (name is not None and not self._makes(layer, name)):
+                self._see_through(index)
+            elif name is None and self._named_node(layer) is None:
+                unknown.add(index)
+        return unknown
 
-    def _is_original_movement(self, layer: Layer) -> bool:
-        if layer.op_type in LAYOUT:
+    def _makes(self, layer: Layer, name: str) -> bool:
+        """True when the original makes this tensor with the same kind of movement."""
+        node = self.original.maker(name) if layer.outputs[0] in self.original.tensors else None
+        return node is not None and is_kin(layer, node)
+
+    def _see_through(self, index: int) -> None:
+        layer = self.executed.layers[index]
+        if self._join(self._root(layer.inputs[0]), self._root(layer.outputs[0])):
+            self.inserted.add(index)
+
+    def _go_forward(self) -> None:
+        """Cases 2 to 4 for outputs without a name, in the order of execution, until nothing more is found."""
+        waiting = [i for i in self.executed.order if i not in self.inserted and self._is_lost(i)]
+        while waiting:
+            left = [index for index in waiting if not self._find(index)]
+            if len(left) == len(waiting):
+                break
+            waiting = left
+        for index in sorted(self._open):
+            self._see_through(index)
+        self._open.clear()
+
+    def _is_lost(self, index: int) -> bool:
+        outputs = self.executed.layers[index].outputs
+        return bool(outputs) and self.value(outputs[0]) is None
+
+    def _find(self, index: int) -> bool:
+        """Looks for the node of a layer whose output has no name; True when the layer needs no further looking."""
+        layer = self.executed.layers[index]
+        if index in self._open:
+            return self._find_movement(index, layer)
+        node = self.anchor.get(index)
+        if node is None:
+            node = self._by_weights(layer)
+        if node is None:
+            node = self._by_neighbours(layer)
+        if node is not None:
+            self._claim(index, node)
+            self._set_outputs(layer, self.original.layers[node])
+            return True
+        return self._by_readers(index, layer)
+
+    def _find_movement(self, index: int, layer: Layer) -> bool:
+        if self.value(layer.inputs[0]) is None:
             return False
-        name = self.named(layer.outputs[0])
-        if name is None:
-            node = self._named_node(layer)
-        elif layer.outputs[0] not in self.original.tensors:
-            return False
+        self._open.discard(index)
+        node = self._repeats(layer)
+        if node is None and layer.op_type in RESHAPES:
+            node = self._by_neighbours(layer)
+        if node is None:
+            self._see_through(index)
         else:
-            node = self.original.producer.get(name)
-        return node is not None and is_kin(layer, self.original.layers[node])
+            self._claim(index, node)
+            self._set_outputs(layer, self.original.layers[node])
+        return True
+
+    def _repeats(self, layer: Layer) -> int | None:
+        """The original node that does the same to the same: then the output is the same, too."""
+        value = self.value(layer.inputs[0])
+        if value is None or layer.op_type in RESHAPES - {"Transpose"}:
+            return None
+        for tensor in dict.fromkeys((value, self.original.same(value))):
+            for node, slot in self.original.readers.get(tensor, ()):
+                if slot == 0 and self.original.layers[node].op_type == layer.op_type and _agree(layer, self.original.layers[node], _MOVES):
+                    return node
+        return None
 
     def _join(self, source: str, target: str) -> bool:
         """Makes two executed tensors one; False when they are known to differ."""
@@ -173,19 +237,6 @@ class Correspondence:
                 return tensor, kind
         return None, ""
 
-    def _fill_values(self) -> None:
-        """Cases 3 and 4: outputs without a name, in the order of execution."""
-        for index in self.executed.order:
-            layer = self.executed.layers[index]
-            if index in self.inserted or not layer.outputs or self.value(layer.outputs[0]) is not None:
-                continue
-            if index not in self.anchor:
-                node = self._only_fit(layer)
-                if node is None:
-                    continue
-                self._claim(index, node)
-            self._set_outputs(layer, self.original.layers[self.anchor[index]])
-
     def _set_outputs(self, layer: Layer, node: Layer) -> None:
         for position, (tensor, made) in enumerate(zip(layer.outputs, node.outputs, strict=False)):
             if tensor and made and self.value(tensor) is None:
@@ -193,16 +244,26 @@ class Correspondence:
 
     def _expected(self, tensor: str, made: str) -> str:
         """``made``, or what the known readers of ``tensor`` read, if that lies a few fused nodes further down."""
+        made = self._quantized(tensor, made)
         wanted = {self.original.same(w): w for w in self._wanted(tensor)}
         found = {self.original.same(w): w for w in (self._trim(w, made) for w in wanted.values()) if w is not None}
         return next(iter(found.values())) if len(found) == 1 else made
+
+    def _quantized(self, tensor: str, made: str) -> str:
+        """What QuantizeLinear makes of ``made``, if the executed tensor holds 8-bit integers and ``made`` does not."""
+        dtypes = self.executed.graph.tensor(tensor).dtype, self.original.graph.tensor(made).dtype
+        if dtypes[0] not in ("int8", "uint8") or dtypes[1] in ("int8", "uint8"):
+            return made
+        readers = [self.original.layers[node] for node, _ in self.original.readers.get(made, ())]
+        made_of = [reader.outputs[0] for reader in readers if reader.op_type == "QuantizeLinear"]
+        return made_of[0] if len(made_of) == 1 else made
 
     def readers(self, tensor: str) -> Iterator[tuple[int, int]]:
         """Executed layers (and slots) that read a tensor or a copy of it."""
         queue = [tensor]
         while queue:
             for reader, slot in self.executed.readers.get(queue.pop(), ()):
-                if reader in self.inserted:
+                if reader in self.inserted or reader in self._open:
                     queue.append(self.executed.layers[reader].outputs[0])
                 else:
                     yield reader, slot
@@ -285,19 +346,67 @@ class Correspondence:
             seen.add(name)
         return False
 
-    def _only_fit(self, layer: Layer) -> int | None:
-        """Case 4: the one unclaimed node of the same kind that reads the same at the first place."""
-        value = self.value(layer.inputs[0]) if layer.inputs else None
-        if value is None:
+    def _by_weights(self, layer: Layer) -> int | None:
+        """Case 4: the one node that reads a constant which this layer still reads."""
+        fits: set[int] = set()
+        for tensor in layer.inputs[1:]:
+            value = self.value(tensor) if tensor in self.executed.constant else None
+            queue = [value] if value is not None else []
+            while queue:
+                readers = self.original.readers.get(queue.pop(), [])
+                for node in {n for n, _ in readers} if len(readers) == 1 else ():
+                    made = self.original.layers[node].outputs
+                    if all(t in self.original.constant for t in made):
+                        queue.extend(made)
+                    elif is_kin(layer, self.original.layers[node]):
+                        fits.add(node)
+        return fits.pop() if len(fits) == 1 and not fits & self._taken else None
+
+    def _by_neighbours(self, layer: Layer) -> int | None:
+        """Case 4: the one node of the kind that reads what the layer reads, at most some vanished data movement further on."""
+        values = [self.value(t) for t in layer.inputs if t and t not in self.executed.constant]
+        if not values or values[0] is None:
             return None
-        wanted = self.original.same(value)
-        fits = {
-            node
-            for tensor in {value, wanted}
-            for node, slot in self.original.readers.get(tensor, ())
-            if slot == 0 and is_kin(layer, self.original.layers[node]) and node not in self._taken
-        }
+        rest = {self.original.same(v) for v in values[1:] if v is not None}
+        fits = {node for node in self._ahead(layer, values[0]) if self._reads_all(node, rest)}
         return fits.pop() if len(fits) == 1 else None
+
+    def _ahead(self, layer: Layer, value: str) -> Iterator[int]:
+        queue = [(tensor, 0) for tensor in dict.fromkeys((value, self.original.same(value)))]
+        while queue:
+            tensor, depth = queue.pop(0)
+            for node, _ in self.original.readers.get(tensor, ()):
+                reader = self.original.layers[node]
+                if any(t in self.executed.tensors for t in reader.outputs):
+                    continue
+                if is_kin(layer, reader):
+                    if node not in self._taken and _agree(layer, reader, _SIZES):
+                        yield node
+                elif reader.op_type in PASSING and depth < _FAR:
+                    queue.append((reader.outputs[0], depth + 1))
+
+    def _reads_all(self, node: int, values: set[str]) -> bool:
+        inputs = [t for t in self.original.layers[node].inputs if t]
+        return all(any(self._is_downstream(t, value) for t in inputs) for value in values)
+
+    def _by_readers(self, index: int, layer: Layer) -> bool:
+        """Case 3: a fusion without a name makes what all its readers expect, if that lies downstream of what it reads."""
+        values = [self.value(t) for t in layer.inputs if t and t not in self.executed.constant]
+        wanted = {self.original.same(w): w for w in self._wanted(layer.outputs[0])}
+        if len(wanted) != 1 or not values or values[0] is None:
+            return False
+        result = self._trim(next(iter(wanted.values())), values[0])
+        if result is None or self.original.same(result) == self.original.same(values[0]) or result not in self.original.producer:
+            return False
+        self._claim(index, self.original.producer[result])
+        self._value[self._root(layer.outputs[0])] = result
+        return True
+
+
+def _agree(layer: Layer, node: Layer, keys: Iterable[str]) -> bool:
+    """False when both have one of these attributes and it differs."""
+    pairs = ((layer.attributes.get(key), node.attributes.get(key)) for key in keys)
+    return all(a == b for a, b in pairs if a is not None and b is not None)
 
 
 def _slot_of_core(layer: Layer, slot: int) -> int | None:

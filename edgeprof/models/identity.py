@@ -60,6 +60,7 @@ NO_EFFECT = MOVEMENT | ARITHMETIC | {"Slice", "Pad", "Concat", "Relu", "Clip", "
 """Types that may have no effect at all: a Cast to the same type, a product with one, a second Relu."""
 
 _BUDGET = 256
+_FEW = 12
 
 
 @dataclass(frozen=True)
@@ -218,6 +219,7 @@ class _Level:
         self.sources: dict[int, set[int]] = {}
         self.carried: dict[int, set[int]] = defaultdict(set)
         self.removed: dict[int, tuple[Fate, str]] = {}
+        self.dropped_from: dict[int, int] = {}
         self.notes: dict[str, str] = {}
 
     def match(self) -> None:
@@ -259,57 +261,83 @@ class _Level:
         return {self.original.same(v) for v in values if v is not None}
 
     def _share_clusters(self, lost: Sequence[int]) -> None:
-        """Case 5: lost layers take part in the region of the known layer that they lead to."""
+        """Case 5: layers that are known by nothing took part in what the known layer behind them carries out.
+
+        If that is one node (a Softmax run in five steps), it is theirs too. If it is several, nobody can tell them apart.
+        """
         for index in reversed(lost):
             layer = self.executed.layers[index]
-            readers = {r for t in layer.outputs for r, _ in self.tensors.readers(t) if r in self.sources}
-            region = set().union(*(self.sources[r] for r in readers)) if readers else set()
-            fits = {n for n in region if self.original.layers[n].op_type in core_types(layer)} - set(self.tensors.anchor.values())
-            if len(fits) == 1:
-                self.sources[index] = fits
-                for reader in readers:
-                    self.sources[reader] -= fits
-            elif layer.op_type in MOVEMENT:
+            known = {r for t in layer.outputs for r, _ in self.tensors.readers(t) if self.sources.get(r)}
+            shared = {n for r in known for n in self.sources[r] if self.original.layers[n].op_type not in MOVEMENT}
+            if layer.op_type in MOVEMENT:
                 self.tensors.inserted.add(index)
                 self.notes[layer.name] = "inserted by the runtime"
+            elif len(shared) == 1:
+                self.sources[index] = shared
             else:
-                self.sources[index] = set(region)
+                self._give_up(index, known)
+
+    def _give_up(self, index: int, known: Iterable[int]) -> None:
+        layer = self.executed.layers[index]
+        self.notes[layer.name] = "its tensors have lost their names, and several nodes may be what it carries out"
+        for reader in known:
+            behind = self.executed.layers[reader].name
+            for node in self.sources[reader] - {self.tensors.anchor.get(reader)}:
+                self._drop(
+                    node, reader, ("unattributed", f"carried out by {behind} or a layer before it; their tensors have lost their names")
+                )
 
     def _keep_possible(self, index: int) -> None:
         """Case 8: drops from a layer what a layer of its type cannot carry out, and says why."""
         layer, nodes = self.executed.layers[index], self.sources[index]
         own = {n for n in nodes if self.original.layers[n].op_type in core_types(layer)}
+        plain = is_plain(layer) and any(self.original.layers[n].op_type == layer.op_type or layer.op_type == "Gemm" for n in own)
         for node in nodes - own:
-            verdict = self._verdict(layer, self.original.layers[node], bool(own))
+            verdict = self._verdict(layer, self.original.layers[node], plain)
             if verdict is not None:
-                self.removed.setdefault(node, verdict)
-                nodes.discard(node)
-        if len(own) > 1 and is_plain(layer) and layer.op_type not in ABSORBS:
+                self._drop(node, index, verdict)
+        if plain and len(own) > 1 and layer.op_type not in ABSORBS:
             for node in own - {max(own, key=self.original.rank.__getitem__)}:
-                self.removed.setdefault(node, ("removed", f"merged with its neighbour {layer.name}"))
-                nodes.discard(node)
+                self._drop(node, index, ("removed", f"merged with its neighbour {layer.name}"))
 
-    def _verdict(self, layer: Layer, node: Layer, has_own: bool) -> tuple[Fate, str] | None:
+    def _drop(self, node: int, index: int, verdict: tuple[Fate, str]) -> None:
+        self.sources[index].discard(node)
+        self.removed.setdefault(node, verdict)
+        self.dropped_from.setdefault(node, index)
+
+    def _verdict(self, layer: Layer, node: Layer, plain: bool) -> tuple[Fate, str] | None:
         if node.op_type in COPY_OPS and layer.op_type != node.op_type:
             return "removed", "passes its input on"
-        if not has_own or not is_plain(layer) or node.op_type in ABSORBS.get(layer.op_type, ()):
+        if not plain or node.op_type in ABSORBS.get(layer.op_type, ()):
             return None
         if node.op_type in NO_EFFECT:
             return "removed", f"no effect, or cancelled, before {layer.name}"
         return "unattributed", f"vanished before {layer.name}, a {layer.op_type} that cannot carry out a {node.op_type}"
 
     def _pair_moved(self) -> None:
-        """A Transpose or Cast that vanished here and stands inserted there with the same attributes has been moved."""
-        waiting: dict[object, list[int]] = defaultdict(list)
-        for node, (fate, _) in self.removed.items():
-            layer = self.original.layers[node]
-            if fate == "removed" and layer.op_type in {"Transpose", "Cast"}:
-                waiting[_movement_key(layer)].append(node)
-        for index in self.executed.order:
+        """A Transpose that vanished at one layer and stands inserted at that or the next ones has been moved past them."""
+        waiting: dict[tuple[int, object], list[int]] = defaultdict(list)
+        for node, index in self.dropped_from.items():
+            if self.original.layers[node].op_type == "Transpose":
+                waiting[index, self.original.layers[node].attributes.get("perm")].append(node)
+        for index in self.tensors.inserted if waiting else ():
             layer = self.executed.layers[index]
-            if index in self.tensors.inserted and len(waiting.get(_movement_key(layer), ())) == 1:
-                node = waiting[_movement_key(layer)].pop()
-                self.sources[index] = {node}
+            near = self._around(index) if layer.op_type == "Transpose" else ()
+            found = [key for key in ((other, layer.attributes.get("perm")) for other in near) if len(waiting.get(key, ())) == 1]
+            if len(found) == 1:
+                self.sources[index] = set(waiting.pop(found[0]))
+
+    def _around(self, index: int) -> set[int]:
+        """Layers that tensors without an original name connect to this one, and the first ones beyond, a few steps away."""
+        queue, near = [index], {index}
+        while queue and len(near) < _FEW:
+            layer = self.executed.layers[queue.pop(0)]
+            linked = {self.executed.producer[t] for t in layer.inputs if t in self.executed.producer}
+            linked |= {reader for t in layer.outputs for reader, _ in self.executed.readers.get(t, ())}
+            lost = [t for t in (*layer.inputs, *layer.outputs) if t not in self.original.tensors]
+            queue += [i for i in linked - near if {*self.executed.layers[i].inputs, *self.executed.layers[i].outputs} & set(lost)]
+            near |= linked
+        return near - {index}
 
     def carriers(self, node: Layer) -> list[Layer]:
         """Executed layers that carry out this original layer."""
