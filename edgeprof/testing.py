@@ -37,6 +37,7 @@ def make_layers(latencies_ms: Sequence[float], *, plain_ms: float | None = None,
     table["name"] = [f"/block{i // 4}/{_OPS[i % len(_OPS)].lower()}_{i}" for i in range(n)] + [schema.BETWEEN_LAYERS]
     table["kind"] = ["inserted" if op.startswith("Reorder") else "layer" for op in table["op_type"][:-1]] + ["between"]
     table["source_nodes"] = [[] if kind != "layer" else [name] for kind, name in zip(table["kind"], table["name"], strict=True)]
+    table["runtime_name"] = [*table["name"][:-1], ""]
     table["provider"] = ["CPUExecutionProvider"] * n + [""]
     table["precision"] = ["float32"] * n + [""]
     table["output_shape"] = ["1×16×32×32"] * n + [""]

@@ -17,7 +17,8 @@ from .health import available_memory, fingerprint, process_memory
 from .runtimes import Refused, load
 from .runtimes.base import Runtime, Session
 
-MAX_BLOCKS = 20
+FEWEST_BLOCKS = 20
+BLOCK_NS = 2_000_000_000  # more blocks when they would take longer: a measurement can be stopped between two of them
 MAX_SESSIONS = 5
 EVENT_CAP = 800_000  # ONNX Runtime's tracer keeps 1,000,000 events and drops the rest
 EVENT_BYTES = 2_500  # what an event takes in the tracer, seen on 1.32
@@ -154,7 +155,7 @@ class Measurement:
         runs = int(self._job["runs"])
         limit = self._job.get("time_limit_s")
         in_turn = self._memory_is_short()
-        blocks = _split(runs, min(MAX_BLOCKS, runs))
+        blocks = _split(runs, min(runs, max(FEWEST_BLOCKS, int(2 * runs * run_ns / BLOCK_NS))))
         groups = _group(blocks, self._sessions(run_ns, events, blocks, in_turn))
         settle = 0 if run_ns > LONG_RUN_NS else 1
         if in_turn:

@@ -39,6 +39,8 @@ def findings(profile: Profile) -> tuple[Finding, ...]:
     The findings that the profile carries are kept as they are; one found here again under the same id is left out.
     """
     known = {finding.id for finding in profile.findings}
+    if "outliers" in known:
+        known.add("long-tail")  # the same runs, said already
     found = [finding for rule in _RULES for finding in rule(profile) if finding.id not in known]
     return tuple(sorted((*profile.findings, *found), key=lambda finding: _SEVERITIES.index(finding.severity)))
 
@@ -47,12 +49,17 @@ def _closure_gap(profile: Profile) -> Iterator[Finding]:
     between = profile.layers[profile.layers["kind"] == "between"]
     if between.empty or math.isnan(gap := float(between["share"].iloc[0])):
         return
-    ms = float(between["latency_ms"].iloc[0])
+    ms, low, high = (float(between[name].iloc[0]) for name in ("latency_ms", "latency_low_ms", "latency_high_ms"))
     if gap > GAP_ABOVE:
-        yield Finding("closure-gap", "warning", f"{latency(ms)}, {share(gap)} of the whole, lies in no layer (row (between layers)).")
+        text = f"{latency(ms)}, {share(gap)} of the whole, lies in no layer"
     elif gap < GAP_BELOW:
-        text = f"The layers sum to {latency(-ms)} ({share(-gap)}) more than the whole model takes: single layers may be read too long."
-        yield Finding("closure-gap", "warning", text)
+        text = f"The layers sum to {latency(-ms)} ({share(-gap)}) more than the whole model takes: single layers may be read too long"
+    else:
+        return
+    if low <= 0 <= high:
+        yield Finding("closure-gap", "info", f"{text}; the interval from {latency(low)} to {latency(high)} covers zero.")
+    else:
+        yield Finding("closure-gap", "warning", f"{text}.")
 
 
 def _not_corrected(profile: Profile) -> Iterator[Finding]:
@@ -173,7 +180,7 @@ def _unknown_macs(profile: Profile) -> Iterator[Finding]:
     if not unknown.empty:
         ops = listed((f"{op} {n}" for op, n in unknown["op_type"].value_counts().items()), most=4)
         text = f"MACs of {_layers(len(unknown))} are not known ({ops}; {share(unknown['share'].sum(min_count=1))} of the time)."
-        yield Finding("unknown-macs", "info", text, tuple(unknown["name"]))
+        yield Finding("uncounted", "info", text, tuple(unknown["name"]))
 
 
 def _below_zero(profile: Profile) -> Iterator[Finding]:

@@ -24,6 +24,9 @@ Order = Literal["value", "executed"]
 
 _INTERVALS = {"latency_ms": ("latency_low_ms", "latency_high_ms"), "energy_mj": ("energy_low_mj", "energy_high_mj")}
 _BETWEEN_METRICS = ("latency_ms", "share")
+_INTERVAL_BELOW, _INTERVAL_ABOVE = 0.15, 0.4
+"""How far intervals may reach beyond zero and beyond the largest bar, in parts of that bar."""
+
 REST = "rest"
 BETWEEN_MEANING = "What no layer explains: median of the plain runs less the sum of the layers"
 _TICK_FORMATS = {"share": ".0%"} | {name: "~s" for name in METRICS if column(name).unit == "B" or name == "macs"}
@@ -152,14 +155,29 @@ def _figure(table: pd.DataFrame, metric: str, *, hatched: bool, theme: Theme) ->
 def _scaled(table: pd.DataFrame, metric: str) -> pd.DataFrame:
     """The table with what is drawn: ``x``, ``x_low`` and ``x_high`` (µs where no time reaches a millisecond) and ``text``.
 
-    A rest more than twice the largest bar has no bar, only its number: it would press all others flat.
+    Nothing may press the bars flat: a rest more than twice the largest bar has no bar, and an interval that reaches far beyond
+    the bars is cut at the edge; in both cases the text beside it says so.
     """
     scale = 1e3 if _in_us(table, metric) else 1.0
     rest = (table["op_type"] == "") & ~table["between"]
     too_long = rest & (table["value"] > 2 * table.loc[~rest, "value"].max())
-    text = [f"{show(value, metric)}{' (bar left out)' * long}" for value, long in zip(table["value"], too_long, strict=True)]
-    drawn = table.assign(x=table["value"].mask(too_long, 0) * scale, x_low=table["low"] * scale, x_high=table["high"] * scale, text=text)
+    value = table["value"].mask(too_long, 0)
+    largest = float(value.abs().max() or 1.0) if len(value) else 1.0
+    lowest, highest = min(float(value.min()), 0.0) - _INTERVAL_BELOW * largest, max(float(value.max()), 0.0) + _INTERVAL_ABOVE * largest
+    cut = (table["low"] < lowest) | (table["high"] > highest)
+    drawn = table.assign(
+        x=value * scale,
+        x_low=table["low"].clip(lower=lowest) * scale,
+        x_high=table["high"].clip(upper=highest) * scale,
+        text=[_text(row, metric) for row in table.assign(cut=cut, too_long=too_long).to_dict("records")],
+    )
     return drawn.reset_index(drop=True)
+
+
+def _text(row: dict[Any, Any], metric: str) -> str:
+    if row["too_long"]:
+        return f"{show(row['value'], metric)} (bar left out)"
+    return f"{interval(metric, row['value'], row['low'], row['high'])} (cut)" if row["cut"] else show(row["value"], metric)
 
 
 def _in_us(table: pd.DataFrame, metric: str) -> bool:
@@ -204,11 +222,12 @@ def _lay_out(figure: go.Figure, table: pd.DataFrame, metric: str, theme: Theme) 
     plot_px = max(rows, 2) * (24 if rows <= 40 else 18)
     low = float(np.nanmin([*table["x"], *table["x_low"], 0.0]))
     high = float(np.nanmax([*table["x"], *table["x_high"], 0.0])) or 1.0
+    room = 1.45 if table["text"].str.endswith("(cut)").any() else 1.16
     legend = (table["op_type"] != table["name"]).any() and sum(bool(trace.showlegend) for trace in figure.data) > 1
     figure.update_layout(
         **frame(theme, plot_px, legend=bool(legend)),
         barmode="overlay",
-        xaxis={**axis(theme, _axis_title(table, metric)), "range": [low * 1.12, high * 1.16], "tickformat": _TICK_FORMATS.get(metric)},
+        xaxis={**axis(theme, _axis_title(table, metric)), "range": [low * 1.12, high * room], "tickformat": _TICK_FORMATS.get(metric)},
         yaxis={
             "tickmode": "array", "tickvals": table.index.tolist(), "ticktext": [label(name) for name in table["name"]],
             "range": [rows - 0.4, -0.6], "automargin": True, "showgrid": False, "zeroline": False, "ticklabelstandoff": 6,

@@ -33,6 +33,7 @@ _OTHER_CORES: Mapping[str, frozenset[str]] = {
 _QUANTIZED_SLOTS: Mapping[int, int] = {0: 0, 3: 1}
 _MOVES = ("perm", "to")
 _SIZES = ("kernel_shape", "strides", "dilations", "group", "perm")
+_EIGHT_BITS = frozenset({"int8", "uint8"})
 _NEAR = 16
 _FAR = 4
 
@@ -251,8 +252,9 @@ class Correspondence:
 
     def _quantized(self, tensor: str, made: str) -> str:
         """What QuantizeLinear makes of ``made``, if the executed tensor holds 8-bit integers and ``made`` does not."""
-        dtypes = self.executed.graph.tensor(tensor).dtype, self.original.graph.tensor(made).dtype
-        if dtypes[0] not in ("int8", "uint8") or dtypes[1] in ("int8", "uint8"):
+        maker = self.executed.maker(tensor)
+        quantized = self.executed.graph.tensor(tensor).dtype in _EIGHT_BITS or (maker is not None and maker.op_type.startswith("QLinear"))
+        if not quantized or self.original.graph.tensor(made).dtype in _EIGHT_BITS:
             return made
         readers = [self.original.layers[node] for node, _ in self.original.readers.get(made, ())]
         made_of = [reader.outputs[0] for reader in readers if reader.op_type == "QuantizeLinear"]

@@ -29,7 +29,7 @@ def _formula(function: Callable[..., float], **places: int) -> Formula:
     def count(layer: Layer, graph: Graph) -> float:
         try:
             return float(function(layer, graph, **places))
-        except _Unknown:
+        except (_Unknown, IndexError, ZeroDivisionError, OverflowError, ValueError):  # or shapes that no such operator can have
             return math.nan
 
     return count

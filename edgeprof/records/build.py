@@ -64,6 +64,7 @@ def _layers(rows: Sequence[Row], times: LayerTimes, graph: Graph) -> pd.DataFram
     table: dict[str, Any] = {c.name: blank for c in schema.LAYER_COLUMNS if c.is_metric} | {
         "index": range(n + 1),
         "name": [*(row.name for row in rows), schema.BETWEEN_LAYERS],
+        "runtime_name": [*(row.runtime_name for row in rows), ""],
         "op_type": [*(row.op_type for row in rows), ""],
         "kind": [*(row.kind for row in rows), "between"],
         "parent": [*(row.parent for row in rows), ""],

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -22,9 +23,13 @@ _CONVERTERS = frozenset({"Cast", "QuantizeLinear", "DequantizeLinear", "DynamicQ
 
 @dataclass(frozen=True)
 class Row:
-    """One layer as executed; ``types`` is one of its events, or None when it never ran."""
+    """One layer as executed; ``types`` is one of its events, or None when it never ran.
+
+    ``runtime_name`` is what the runtime calls it; ``name`` is what people call it (see `_named`).
+    """
 
     name: str
+    runtime_name: str
     op_type: str
     kind: Kind
     parent: str = ""
@@ -73,7 +78,30 @@ class Rows:
 
 def make_rows(blocks: Sequence[Block], graph: Graph, executed: Graph | None) -> Rows:
     """The rows for these blocks of runs of ``graph``, which the runtime rewrote into ``executed`` (None: it did not say)."""
-    return _with_executed(blocks, graph, executed) if executed is not None else _directly(blocks, graph)
+    return _named(_with_executed(blocks, graph, executed) if executed is not None else _directly(blocks, graph), graph)
+
+
+def _named(rows: Rows, graph: Graph) -> Rows:
+    """The same rows under the names that people know.
+
+    A layer is called by the original node that it is about: the only one of its op type among those that it carries out, or the only one
+    that it carries out at all; provided that no other layer carries it out too. Every other layer keeps the runtime's name.
+    """
+    op_types = {layer.name: layer.op_type for layer in graph.layers}
+    shared = Counter(source for row in rows.rows for source in row.sources)
+    taken = Counter(row.name for row in rows.rows)
+    names: dict[str, str] = {}
+    for row in rows.rows:
+        same = [s for s in row.sources if op_types[s] == row.op_type] or list(row.sources)
+        if len(same) == 1 and shared[same[0]] == 1 and (same[0] == row.name or not taken[same[0]]):
+            names[row.name] = same[0]
+            taken[same[0]] += 1
+    return Rows(
+        tuple(replace(row, name=names.get(row.name, row.name), parent=names.get(row.parent, row.parent)) for row in rows.rows),
+        rows.of_kind,
+        tuple(replace(node, layers=tuple(names.get(layer, layer) for layer in node.layers)) for node in rows.nodes),
+        rows.unattributed,
+    )
 
 
 def row_costs(rows: Sequence[Row], graph: Graph) -> list[Cost]:
@@ -113,7 +141,7 @@ def _with_executed(blocks: Sequence[Block], graph: Graph, executed: Graph) -> Ro
     for layer in executed.layers:
         found, own = identity.by_layer[layer.name], kinds_of.get(layer.name, [])
         types = kinds[own[0]] if own else None
-        made.append((Row(layer.name, layer.op_type, found.kind, layer.parent or "", found.sources, types), own))
+        made.append((Row(layer.name, layer.name, layer.op_type, found.kind, layer.parent or "", found.sources, types), own))
     lost = [index for index, name in enumerate(attribution.layers) if name is None]
     made += _rows_of_their_own(lost, kinds, {row.name for row, _ in made})
     return _ordered(made, kinds, _first_positions(events), node_fates(identity), tuple(kinds[k].name for k in lost))
@@ -129,7 +157,7 @@ def _directly(blocks: Sequence[Block], graph: Graph) -> Rows:
     taken: set[str] = set()
     for (name, op_type, _), own in groups.items():
         sources = tuple(dict.fromkeys(s for k in own for s in named[k]))
-        made.append((Row(_unique(name, taken), op_type, "layer", "", sources, kinds[own[0]]), own))
+        made.append((Row(_unique(name, taken), name, op_type, "layer", "", sources, kinds[own[0]]), own))
     executed_in = {s: tuple(row.name for row, _ in made if s in row.sources) for row, _ in made for s in row.sources}
     nodes = tuple(
         NodeFate(layer.name, layer.op_type, "executed" if layer.name in executed_in else "unattributed", executed_in.get(layer.name, ()))
@@ -143,7 +171,7 @@ def _rows_of_their_own(lost: Sequence[int], kinds: Sequence[EventKind], taken: s
     by_name: dict[tuple[str, str], list[int]] = {}
     for kind in lost:
         by_name.setdefault((kinds[kind].name, kinds[kind].op_type), []).append(kind)
-    return [(Row(_unique(name, taken), op, "layer", "", (), kinds[own[0]]), own) for (name, op), own in by_name.items()]
+    return [(Row(_unique(name, taken), name, op, "layer", "", (), kinds[own[0]]), own) for (name, op), own in by_name.items()]
 
 
 def _unique(name: str, taken: set[str]) -> str:

@@ -49,7 +49,8 @@ class Column:
 
 LAYER_COLUMNS: tuple[Column, ...] = (
     Column("index", "int64", "Index", "", "Position in the order of execution, from 0."),
-    Column("name", "str", "Layer", "", "Unique name of the executed layer."),
+    Column("name", "str", "Layer", "", "Unique name: that of the original node the layer is about, else the runtime's own."),
+    Column("runtime_name", "str", "Runtime's name", "", "What the runtime calls the layer in its optimised graph and its trace."),
     Column("op_type", "str", "Op type", "", "Operator of the executed layer, as the runtime names it."),
     Column("kind", "str", "Kind", "", "layer, inserted (by the runtime), nested, or between."),
     Column("parent", "str", "Parent", "", "Name of the control-flow layer it runs inside, or empty."),

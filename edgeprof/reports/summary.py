@@ -103,8 +103,8 @@ def method(profile: Profile) -> list[str]:
     else:
         told.append(_instrument_sentence(profile))
     told += [
-        "A layer's latency is the median over the instrumented runs, the interval is at 95 % and takes whole blocks of runs"
-        " as the unit, since neighbouring runs resemble each other.",
+        "A layer's latency is the median over blocks of its part of the block's plain time, times the plain median. The 95 % interval"
+        " comes from drawing whole blocks again (bootstrap), plain runs and calibration included.",
         "The row (between layers) is the median of the plain runs less the sum of the layers; nothing is scaled to hide it.",
         "MACs and bytes are counted from the model's shapes. A dash means not measured or not known, never zero.",
     ]

@@ -1,8 +1,11 @@
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from edgeprof.errors import TraceError
+from edgeprof.models.graph import Layer
 from edgeprof.records import schema
 from edgeprof.records.build import build_profile
 from edgeprof.records.conditions import condition_findings, mark_outliers
@@ -117,3 +120,13 @@ def test_conditions_of_the_board(environment, after, expected):
 def test_an_unfinished_trace_says_so():
     found = condition_findings(some_trace(complete=False), runs_table([0.1] * 9))
     assert [f.id for f in found] == ["incomplete"]
+
+
+def test_a_fused_layer_is_called_by_the_node_it_is_about():
+    graph = make_graph(["Conv", "Relu"])
+    fused = replace(graph, layers=(Layer("y_nchwc", "Conv", ("x",), ("y",), "com.microsoft.nchwc", {"activation": "Relu"}),))
+    made = trace([block(i, 70, spans([kind("y_nchwc", "Conv")], [20])) for i in range(4)], PROBES)
+    profile = build_profile(made, graph, fused)
+    row = profile.layers.iloc[0]
+    assert (row["name"], row["runtime_name"], row["source_nodes"]) == ("Conv_0", "y_nchwc", ["Conv_0", "Relu_1"])
+    assert [node.layers for node in profile.nodes] == [("Conv_0",), ("Conv_0",)]
