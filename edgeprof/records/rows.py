@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from edgeprof.models.cost import Cost, group_costs
-from edgeprof.models.graph import Graph, TensorInfo
+from edgeprof.models.correspondence import core_types
+from edgeprof.models.graph import Graph, Layer, TensorInfo
 from edgeprof.models.identity import match
 from edgeprof.records.attribution import attribute, attribute_directly, node_fates
 from edgeprof.records.profile import NodeFate
@@ -84,7 +85,7 @@ def make_rows(blocks: Sequence[Block], graph: Graph, executed: Graph | None) -> 
 def _named(rows: Rows, graph: Graph) -> Rows:
     """The same rows under the names that people know.
 
-    A layer is called by the original node that it is about: the only one of its op type among those that it carries out, or the only one
+    A layer is called by the original node that it is about: the only one of its type (a FusedMatMul is a MatMul) among those that it carries out, or the only one
     that it carries out at all; provided that no other layer carries it out too. Every other layer keeps the runtime's name.
     """
     op_types = {layer.name: layer.op_type for layer in graph.layers}
@@ -92,7 +93,8 @@ def _named(rows: Rows, graph: Graph) -> Rows:
     taken = Counter(row.name for row in rows.rows)
     names: dict[str, str] = {}
     for row in rows.rows:
-        same = [s for s in row.sources if op_types[s] == row.op_type] or list(row.sources)
+        core = core_types(Layer("", row.op_type, (), ()))
+        same = [s for s in row.sources if op_types[s] in core] or list(row.sources)
         if len(same) == 1 and shared[same[0]] == 1 and (same[0] == row.name or not taken[same[0]]):
             names[row.name] = same[0]
             taken[same[0]] += 1
