@@ -24,12 +24,7 @@ def fingerprint(sysroot: str = "/") -> Dict[str, Any]:
 
 def process_memory(pid: str = "self", sysroot: str = "/") -> Dict[str, int]:
     """VmRSS (now) and VmHWM (highest so far) of a process, in bytes; empty where there is no /proc."""
-    sizes = {}
-    for line in (_text(sysroot, "proc/%s/status" % pid) or "").splitlines():
-        name, _, rest = line.partition(":")
-        if name in ("VmRSS", "VmHWM"):
-            sizes[name] = int(rest.split()[0]) * 1024
-    return sizes
+    return _sizes(_text(sysroot, "proc/%s/status" % pid), ("VmRSS", "VmHWM"))
 
 
 def available_memory(sysroot: str = "/") -> Optional[int]:
@@ -126,22 +121,28 @@ def _throttle_counts(sysroot: str) -> Dict[str, int]:
 
 
 def _meminfo(sysroot: str) -> Dict[str, int]:
+    return _sizes(_text(sysroot, "proc/meminfo"), ("MemTotal", "MemAvailable", "SwapFree"))
+
+
+def _sizes(text: Optional[str], wanted: Tuple[str, ...]) -> Dict[str, int]:
+    """Bytes by name from lines such as ``MemTotal:  8245696 kB``."""
     sizes = {}
-    for line in (_text(sysroot, "proc/meminfo") or "").splitlines():
+    for line in (text or "").splitlines():
         name, _, rest = line.partition(":")
-        if name in ("MemTotal", "MemAvailable", "SwapFree"):
-            sizes[name] = int(rest.split()[0]) * 1024
+        kilobytes = rest.split()[:1]
+        if name in wanted and kilobytes and kilobytes[0].isdigit():
+            sizes[name] = int(kilobytes[0]) * 1024
     return sizes
 
 
-def _load(sysroot: str) -> Optional[float]:
-    text = _text(sysroot, "proc/loadavg")
-    return float(text.split()[0]) if text else None
+def _first_number(path: str) -> Callable[[str], Optional[float]]:
+    def read(sysroot: str) -> Optional[float]:
+        try:
+            return float((_text(sysroot, path) or "").split()[0])
+        except (IndexError, ValueError):
+            return None
 
-
-def _uptime(sysroot: str) -> Optional[float]:
-    text = _text(sysroot, "proc/uptime")
-    return float(text.split()[0]) if text else None
+    return read
 
 
 def _os_name(sysroot: str) -> Optional[str]:
@@ -174,8 +175,8 @@ _READERS: Tuple[Tuple[str, Callable[[str], Any]], ...] = (
     ("temperature_c", _temperatures),
     ("throttle_count", _throttle_counts),
     ("memory_bytes", _meminfo),
-    ("load_1min", _load),
-    ("uptime_s", _uptime),
+    ("load_1min", _first_number("proc/loadavg")),
+    ("uptime_s", _first_number("proc/uptime")),
     ("os", _os_name),
     ("kernel", lambda root: platform.release()),
     ("machine", lambda root: platform.machine()),

@@ -65,7 +65,7 @@ def read(stream: BinaryIO) -> Frame | None:
     payload = _exactly(stream, payload_bytes)
     try:
         fields = json.loads(header.decode())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ProtocolError("a frame's header is not JSON") from error
     if not isinstance(fields, dict) or not isinstance(fields.get("type"), str):
         raise ProtocolError("a frame's header has no type")
