@@ -252,13 +252,15 @@ class Correspondence:
 
     def _quantized(self, tensor: str, made: str) -> str:
         """What QuantizeLinear makes of ``made``, if the executed tensor holds 8-bit integers and ``made`` does not."""
-        maker = self.executed.maker(tensor)
-        quantized = self.executed.graph.tensor(tensor).dtype in _EIGHT_BITS or (maker is not None and maker.op_type.startswith("QLinear"))
-        if not quantized or self.original.graph.tensor(made).dtype in _EIGHT_BITS:
+        if not self._is_quantized(tensor) or self.original.graph.tensor(made).dtype in _EIGHT_BITS:
             return made
         readers = [self.original.layers[node] for node, _ in self.original.readers.get(made, ())]
         made_of = [reader.outputs[0] for reader in readers if reader.op_type == "QuantizeLinear"]
         return made_of[0] if len(made_of) == 1 else made
+
+    def _is_quantized(self, tensor: str) -> bool:
+        maker = self.executed.maker(tensor)
+        return self.executed.graph.tensor(tensor).dtype in _EIGHT_BITS or (maker is not None and maker.op_type.startswith("QLinear"))
 
     def readers(self, tensor: str) -> Iterator[tuple[int, int]]:
         """Executed layers (and slots) that read a tensor or a copy of it."""
@@ -398,6 +400,9 @@ class Correspondence:
         if len(wanted) != 1 or not values or values[0] is None:
             return False
         result = self._trim(next(iter(wanted.values())), values[0])
+        maker = self.original.maker(result) if result is not None else None
+        if maker is not None and maker.op_type == "QuantizeLinear" and not self._is_quantized(layer.outputs[0]):
+            result = maker.inputs[0]
         if result is None or self.original.same(result) == self.original.same(values[0]) or result not in self.original.producer:
             return False
         self._claim(index, self.original.producer[result])
