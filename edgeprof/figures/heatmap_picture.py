@@ -30,9 +30,20 @@ _LABEL, _OP, _BAR = 300, 110, 96
 _CELLS = 12 + _LABEL + _OP + _BAR + 8
 
 
-def draw(profile: Profile, *, mode: str = "metrics", sort: str = "execution", selection: Sequence[str] = (), theme: Theme = LIGHT) -> bytes:
-    """PNG of the metrics or runs view. Of more than `MAX_ROWS` layers the longest are shown, and the picture says so."""
-    view = heatmap(profile)
+def draw(
+    profile: Profile,
+    *,
+    view: ViewData | None = None,
+    mode: str = "metrics",
+    sort: str = "execution",
+    selection: Sequence[str] = (),
+    theme: Theme = LIGHT,
+) -> bytes:
+    """PNG of the metrics or runs view. Of more than `MAX_ROWS` layers the longest are shown, and the picture says so.
+
+    ``view`` is ``heatmap(profile)`` where that is there already.
+    """
+    view = view or heatmap(profile)
     rows = _rows(profile, sort)
     runs = heatmap_runs(profile, max_columns=110) if mode == "runs" else None
     pen = _Pen(theme, _TOP + _HEAD + _ROW * max(1, len(rows)) + 60)

@@ -48,10 +48,22 @@ def somebody_is_there() -> bool:
 
 
 def compact(source: str) -> str:
-    """JavaScript without indentation and comment lines: it is sent with each view. Texts over several lines are not used there."""
+    """JavaScript without comments, indentation and needless spaces: it is sent with each view.
+
+    Lines stay lines. Spaces stay within "texts", and on every line with a backtick, a quote of the other kind or a slash, which may
+    begin a template or a pattern. Texts over several lines are not written there.
+    """
     source = re.sub(r"(?m)^\s*/\*\*.*?\*/\s*$", "", source, flags=re.DOTALL)
-    lines = (line.strip() for line in source.splitlines())
-    return "\n".join(line for line in lines if line and not line.startswith("//"))
+    lines = (re.sub(r"\s// [^\"`]*$", "", line.strip()) for line in source.splitlines())
+    return "\n".join(_squeeze(line) for line in lines if line and not line.startswith("//"))
+
+
+def _squeeze(line: str) -> str:
+    if re.search(r"['`/]", line):
+        return line
+    parts = re.split(r'("(?:[^"\\]|\\.)*")', line)  # code, text, code, ...
+    parts[::2] = (re.sub(r"\s*([=*<>?:,;{}()&|+\[\]-])\s*", r"\1", code) for code in parts[::2])
+    return "".join(parts)
 
 
 class View(anywidget.AnyWidget):

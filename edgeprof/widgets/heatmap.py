@@ -9,7 +9,7 @@ from typing import Any
 import traitlets
 
 from edgeprof.errors import UsageError
-from edgeprof.figures.heatmap import STATIC, heatmap_runs
+from edgeprof.figures.heatmap import STATIC, ViewData, heatmap_runs
 from edgeprof.figures.heatmap import heatmap as heatmap_data
 from edgeprof.figures.heatmap_picture import WIDTH, draw
 from edgeprof.records.profile import Profile
@@ -44,7 +44,7 @@ class HeatmapView(View):
 
     def picture(self) -> bytes:
         """The view as a PNG picture: the mode, sort order and selection that it has now."""
-        return draw(self.profile, mode=self.mode, sort=self.sort, selection=self.selection)
+        return draw(self.profile, view=ViewData(**self.data), mode=self.mode, sort=self.sort, selection=self.selection)
 
     @traitlets.validate("sort")
     def _known_sort(self, proposal: Any) -> str:

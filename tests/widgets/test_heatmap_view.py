@@ -73,7 +73,7 @@ def test_numbers_go_out_as_bytes():
     profile = make_profile([0.5, 0.1])
     state = heatmap(profile).get_state()
     assert state["data"]["numbers"] == heatmap_data(profile).numbers and state["runs"] == {}
-    assert len(state["_esm"].encode()) < 45_000
+    assert len(state["_esm"].encode()) < 40 * 1024
 
 
 def test_runs_are_sent_when_looked_at():
@@ -135,8 +135,8 @@ def test_notebook_run_by_nbclient_holds_the_picture_alone():
 
 
 def test_compact_keeps_code_and_texts():
-    source = '/** Head.\n * more\n */\nconst a = "//x"; // why\n\n  // alone\n  b();\n'
-    assert compact(source) == 'const a = "//x"; // why\nb();'
+    source = '/** Head.\n * more\n */\nconst a = "b = // c";\n\n  // alone\n  if (b < 2) { c(1, "d, e"); } // why\nf = `${g} / 2`;'
+    assert compact(source) == 'const a = "b = // c";\nif(b<2){c(1,"d, e");}\nf = `${g} / 2`;'
 
 
 def test_the_base_view_has_no_picture():

@@ -18,6 +18,9 @@
  * The style sheet is heatmap.css. Texts reach the page as text nodes only. Errors are shown inside the element.
  */
 
+const { abs, ceil, floor, log, max, min, round } = Math;
+const known = Number.isFinite;
+
 const ROW = 22;
 const GAP = 8; // sets the row between layers apart
 const MAP_WIDTH = 26;
@@ -69,12 +72,12 @@ function unpack({ meta, numbers }) {
 
 function significant(value, digits = 3) {
   if (value === 0) return "0";
-  return value.toFixed(Math.min(9, Math.max(0, digits - 1 - Math.floor(Math.log10(Math.abs(value))))));
+  return value.toFixed(min(9, max(0, digits - 1 - floor(Math.log10(abs(value))))));
 }
 
 function scaled(value, names) {
   let unit = 0;
-  while (Math.abs(value) >= 999.5 && unit < names.length - 1) {
+  while (abs(value) >= 999.5 && unit < names.length - 1) {
     value /= 1000;
     unit += 1;
   }
@@ -83,8 +86,8 @@ function scaled(value, names) {
 }
 
 function timeUnit(ms) {
-  if (Math.abs(ms) >= 1000) return [1e-3, "s"];
-  return Math.abs(ms) >= 1 ? [1, "ms"] : [1e3, "µs"];
+  if (abs(ms) >= 1000) return [1e-3, "s"];
+  return abs(ms) >= 1 ? [1, "ms"] : [1e3, "µs"];
 }
 
 const FORMATS = {
@@ -97,17 +100,17 @@ const FORMATS = {
 };
 
 function show(value, format, unit) {
-  return Number.isFinite(value) ? FORMATS[format](value, unit) : MISSING;
+  return known(value) ? FORMATS[format](value, unit) : MISSING;
 }
 
 /** `1.240 ms [1.221, 1.262]`: one unit, one digit beyond the interval's width. */
 function showInterval(value, low, high, format, unit) {
-  if (!Number.isFinite(value)) return MISSING;
-  if (!Number.isFinite(low) || !Number.isFinite(high)) return show(value, format, unit);
+  if (!known(value)) return MISSING;
+  if (!known(low) || !known(high)) return show(value, format, unit);
   const [scale, name] = format === "latency" ? timeUnit(value) : [1, unit];
-  const width = Math.abs(high - low) * scale;
-  const magnitude = Math.floor(Math.log10(width > 0 ? width : Math.abs(value * scale) || 1));
-  const decimals = width > 0 ? Math.min(4, Math.max(0, 1 - magnitude)) : Math.max(0, 2 - magnitude);
+  const width = abs(high - low) * scale;
+  const magnitude = floor(Math.log10(width > 0 ? width : abs(value * scale) || 1));
+  const decimals = width > 0 ? min(4, max(0, 1 - magnitude)) : max(0, 2 - magnitude);
   const [v, l, u] = [value, low, high].map((x) => (x * scale).toFixed(decimals));
   return `${v} ${name} [${l}, ${u}]`;
 }
@@ -121,17 +124,18 @@ function ramp(stops) {
   const rgb = stops.map((s) => [1, 3, 5].map((i) => parseInt(s.slice(i, i + 2), 16)));
   return Array.from({ length: 256 }, (_, i) => {
     const at = (i / 255) * (rgb.length - 1);
-    const k = Math.min(rgb.length - 2, Math.floor(at));
-    const c = rgb[k].map((v, j) => Math.round(v + (rgb[k + 1][j] - v) * (at - k)));
+    const k = min(rgb.length - 2, floor(at));
+    const c = rgb[k].map((v, j) => round(v + (rgb[k + 1][j] - v) * (at - k)));
     const [r, g, b] = c.map((v) => (v / 255) ** 2.2);
     return { fill: `rgb(${c})`, ink: 0.2126 * r + 0.7152 * g + 0.0722 * b > 0.18 ? "#0b0f14" : "#ffffff" };
   });
 }
 
 /** Place of a number, 0 to 1, on a column's scale {log, min, max} as figures/heatmap.py made it. */
-function place(value, { log, min, max }) {
-  const at = log ? (Math.log(Math.max(value, min)) - Math.log(min)) / (Math.log(max) - Math.log(min)) : (value - min) / (max - min);
-  return Math.min(1, Math.max(0, Number.isFinite(at) ? at : 0.5));
+function place(value, scale) {
+  const on = scale.log ? (v) => log(max(v, scale.min)) : (v) => v;
+  const at = (on(value) - on(scale.min)) / (on(scale.max) - on(scale.min));
+  return known(at) ? min(1, max(0, at)) : 0.5;
 }
 
 // ---- the view ----
@@ -168,7 +172,11 @@ class Heatmap {
     this.rowOf = new Map(names.map((name, i) => [name, i]));
     this.between = names.findIndex((_, i) => this.text("kind", i) === "between");
     this.layers = names.length - (this.between >= 0);
-    this.maxLatency = names.reduce((m, _, i) => (i === this.between ? m : Math.max(m, this.value("latency_ms", i) || 0)), 0);
+    this.maxLatency = names.reduce((m, _, i) => (i === this.between ? m : max(m, this.value("latency_ms", i) || 0)), 0);
+  }
+
+  get byRun() {
+    return this.options.mode === "runs";
   }
 
   value(name, row) {
@@ -243,7 +251,7 @@ class Heatmap {
       this.segments("View", { metrics: "Metrics", runs: "Runs" }, mode, (value) => this.change({ mode: value })),
       this.menu("Sort", this.sorts(), sort, (value) => this.change({ sort: value })),
     ];
-    if (mode === "metrics") {
+    if (!this.byRun) {
       const wishes = { auto: "Auto", linear: "Linear", log: "Log" };
       parts.push(this.menu("Scale", wishes, this.scaleWish, (value) => ((this.scaleWish = value), this.arrange())));
     } else {
@@ -297,10 +305,10 @@ class Heatmap {
     this.place = new Map(this.order.map((row, i) => [row, i]));
     const found = this.order.length - (this.order.at(-1) === this.between && this.between >= 0);
     this.count.textContent = this.query ? `${grouped(found)} of ${grouped(this.layers)}` : `${grouped(this.layers)} layers`;
-    this.columns = this.options.mode === "runs" ? (this.runs?.columns ?? []) : this.data.columns;
-    this.scales = this.options.mode === "runs" ? [] : this.columns.map((c) => c.scales[this.scaleWish]);
-    this.active.row = Math.min(this.active.row, Math.max(0, this.order.length - 1));
-    this.active.col = Math.min(this.active.col, Math.max(0, this.columns.length - 1));
+    this.columns = this.byRun ? (this.runs?.columns ?? []) : this.data.columns;
+    this.scales = this.byRun ? [] : this.columns.map((c) => c.scales[this.scaleWish]);
+    this.active.row = min(this.active.row, max(0, this.order.length - 1));
+    this.active.col = min(this.active.col, max(0, this.columns.length - 1));
     this.grid.setAttribute("aria-rowcount", this.order.length);
     this.grid.setAttribute("aria-colcount", this.columns.length);
     this.grid.setAttribute("aria-label", `${this.data.title}: layers by ${this.options.mode}`);
@@ -336,7 +344,7 @@ class Heatmap {
     const { sort } = this.options;
     if (sort === "execution") return rows;
     const values = this.data.arrays[sort === "op_type" ? "latency_ms" : sort];
-    const number = (row) => (Number.isFinite(values?.[row]) ? values[row] : -Infinity);
+    const number = (row) => (known(values?.[row]) ? values[row] : -Infinity);
     const byNumber = (a, b) => (number(a) === number(b) ? a - b : number(b) - number(a));
     if (sort !== "op_type") return rows.sort(byNumber);
     return rows.sort((a, b) => this.text("op_type", a).localeCompare(this.text("op_type", b)) || byNumber(a, b));
@@ -345,9 +353,9 @@ class Heatmap {
   showEmpty() {
     let text = "";
     if (!this.layers) text = "This profile has no layers. Profile a model with instrumented runs, or open another .edgeprof file.";
-    else if (this.options.mode === "runs" && !this.data.instrumented_runs) {
+    else if (this.byRun && !this.data.instrumented_runs) {
       text = "This profile has no instrumented runs, so there is nothing to show run by run. Profile the model again with runs=100, or look at the metrics.";
-    } else if (this.options.mode === "runs" && !this.columns.length) text = "Loading the runs …";
+    } else if (this.byRun && !this.columns.length) text = "Loading the runs …";
     else if (!this.order.length) text = "No layer matches the search. Press Esc in the search box to see all of them.";
     this.empty.textContent = text;
     this.empty.hidden = !text;
@@ -360,7 +368,7 @@ class Heatmap {
     if (this.body.hidden || !width) return;
     if (!this.colors.ink) this.applyTheme(); // a notebook makes the view before it puts it into the page
     const rows = this.order.length * ROW + (this.between >= 0 ? GAP : 0) + 2;
-    const room = this.options.height ? (head) => this.options.height - head : () => Math.min(rows, 22 * ROW + GAP);
+    const room = this.options.height ? (head) => this.options.height - head : () => min(rows, 22 * ROW + GAP);
     let plan = this.layout(width);
     const overflow = rows > room(plan.head);
     if (overflow) plan = this.layout(width - MAP_WIDTH - 12);
@@ -377,15 +385,15 @@ class Heatmap {
 
   /** Where things lie for a grid of this width: label, op type, bar, cells. */
   layout(width) {
-    const runs = this.options.mode === "runs";
-    const n = Math.max(1, this.columns.length);
+    const runs = this.byRun;
+    const n = max(1, this.columns.length);
     const op = width > 940 ? 112 : 0;
-    const bar = Math.round(Math.min(120, Math.max(52, width * 0.08)));
-    const longest = this.data.names.reduce((m, name) => Math.max(m, name.length), 8) * 7 + 30;
-    const label = Math.round(Math.min(longest, Math.max(170, Math.min(440, width * 0.3))));
+    const bar = round(min(120, max(52, width * 0.08)));
+    const longest = this.data.names.reduce((m, name) => max(m, name.length), 8) * 7 + 30;
+    const label = round(min(longest, max(170, min(440, width * 0.3))));
     const x = label + op + bar + 10;
     const angled = !runs && (width - x - 4) / n < 60;
-    const cell = Math.min(runs ? 34 : 104, (width - x - (angled ? 44 : 4)) / n); // the last slanted heading needs room
+    const cell = min(runs ? 34 : 104, (width - x - (angled ? 44 : 4)) / n); // the last slanted heading needs room
     return { width, label, op, bar, x, cell, angled, head: runs ? 52 : angled ? 104 : 54 };
   }
 
@@ -395,9 +403,9 @@ class Heatmap {
 
   rowAt(y) {
     if (y < this.plan.head) return -1;
-    const i = Math.floor((y - this.plan.head + this.grid.scrollTop) / ROW);
+    const i = floor((y - this.plan.head + this.grid.scrollTop) / ROW);
     const last = this.order.length - 1;
-    if (i >= last && this.order[last] === this.between) return y >= this.rowTop(last) && y < this.rowTop(last) + ROW ? last : y < this.rowTop(last) - GAP ? Math.min(i, last - 1) : -2;
+    if (i >= last && this.order[last] === this.between) return y >= this.rowTop(last) && y < this.rowTop(last) + ROW ? last : y < this.rowTop(last) - GAP ? min(i, last - 1) : -2;
     return i <= last ? i : -2;
   }
 
@@ -415,8 +423,8 @@ class Heatmap {
     c.setTransform(ratio, 0, 0, ratio, 0, 0);
     c.clearRect(0, 0, plan.width, plan.height);
     c.textBaseline = "middle";
-    const first = Math.max(0, Math.floor(this.grid.scrollTop / ROW) - 1);
-    const last = Math.min(this.order.length - 1, Math.ceil((this.grid.scrollTop + plan.height - plan.head) / ROW));
+    const first = max(0, floor(this.grid.scrollTop / ROW) - 1);
+    const last = min(this.order.length - 1, ceil((this.grid.scrollTop + plan.height - plan.head) / ROW));
     c.save();
     c.beginPath();
     c.rect(0, plan.head, plan.width, plan.height);
@@ -424,7 +432,7 @@ class Heatmap {
     for (let i = first; i <= last; i++) this.drawRow(c, i);
     this.drawActive(c);
     c.restore();
-    if (this.options.mode === "runs") this.drawRunHeads(c);
+    if (this.byRun) this.drawRunHeads(c);
     else this.drawColumnHeads(c);
     c.fillStyle = colors.line;
     c.fillRect(0, plan.head - 1, plan.width, 1);
@@ -451,7 +459,7 @@ class Heatmap {
     }
     this.drawLabel(c, row, y, isBetween);
     this.drawBar(c, row, y);
-    if (this.options.mode === "runs") this.drawRunCells(c, row, y);
+    if (this.byRun) this.drawRunCells(c, row, y);
     else this.drawMetricCells(c, row, y, isBetween);
   }
 
@@ -480,17 +488,17 @@ class Heatmap {
   drawBar(c, row, y) {
     const { plan, colors } = this;
     const x = plan.label + plan.op;
-    const wide = (v) => (Math.max(0, v) / (this.maxLatency || 1)) * (plan.bar - 6);
+    const wide = (v) => (max(0, v) / (this.maxLatency || 1)) * (plan.bar - 6);
     const value = this.value("latency_ms", row);
-    if (!Number.isFinite(value)) {
+    if (!known(value)) {
       this.hatch(c, x, y + 7, 24, ROW - 14);
       return;
     }
-    const length = Math.min(plan.bar, Math.max(wide(value), value > 0 ? 1 : 0));
+    const length = min(plan.bar, max(wide(value), value > 0 ? 1 : 0));
     c.fillStyle = row === this.between ? colors.muted : colors.bar;
     c.fillRect(x, y + 7, length, ROW - 14);
     if (this.data.header.origin === "estimated") this.hatch(c, x, y + 7, length, ROW - 14, colors.surface);
-    const [low, high] = [this.value("latency_low_ms", row), this.value("latency_high_ms", row)].map((v) => Math.min(plan.bar, wide(v)));
+    const [low, high] = [this.value("latency_low_ms", row), this.value("latency_high_ms", row)].map((v) => min(plan.bar, wide(v)));
     if (high - low >= 2) {
       c.fillStyle = colors.ink;
       c.fillRect(x + low, y + ROW / 2 - 0.5, high - low, 1);
@@ -504,13 +512,13 @@ class Heatmap {
     c.font = plan.cell < 52 ? colors.tiny : colors.small;
     c.textAlign = "center";
     this.columns.forEach((column, k) => {
-      const x = plan.x + Math.round(k * plan.cell);
-      const w = Math.round((k + 1) * plan.cell) - Math.round(k * plan.cell) - 1;
+      const x = plan.x + round(k * plan.cell);
+      const w = round((k + 1) * plan.cell) - round(k * plan.cell) - 1;
       const value = this.data.arrays[column.name][row];
       let ink = colors.muted;
-      if (!Number.isFinite(value)) this.hatch(c, x, y, w, ROW - 1);
+      if (!known(value)) this.hatch(c, x, y, w, ROW - 1);
       else if (!isBetween) {
-        const step = lut[Math.round(place(value, this.scales[k]) * 255)];
+        const step = lut[round(place(value, this.scales[k]) * 255)];
         c.fillStyle = step.fill;
         c.fillRect(x, y, w, ROW - 1);
         ink = step.ink;
@@ -527,10 +535,10 @@ class Heatmap {
     const { ms } = this.runs.arrays;
     const gap = plan.cell >= 6 ? 1 : 0;
     for (let k = 0; k < n; k++) {
-      const x = Math.round(plan.x + k * plan.cell);
-      const w = Math.round(plan.x + (k + 1) * plan.cell) - x - gap;
+      const x = round(plan.x + k * plan.cell);
+      const w = round(plan.x + (k + 1) * plan.cell) - x - gap;
       const value = ms[row * n + k];
-      if (!Number.isFinite(value)) {
+      if (!known(value)) {
         this.hatch(c, x, y, w, ROW - 1);
         continue;
       }
@@ -542,9 +550,9 @@ class Heatmap {
   runColor(row, value) {
     const { ratio_limit: limit, range_ms: range, arrays } = this.runs;
     const at = this.relative
-      ? 0.5 + (0.5 * Math.log(value / arrays.median_ms[row])) / Math.log(limit)
-      : Math.log(Math.max(value, range[0]) / range[0]) / Math.log(range[1] / range[0] || 1);
-    return (this.relative ? this.divergingLut : this.lut)[Math.round(Math.min(1, Math.max(0, at || 0)) * 255)].fill;
+      ? 0.5 + (0.5 * log(value / arrays.median_ms[row])) / log(limit)
+      : log(max(value, range[0]) / range[0]) / log(range[1] / range[0] || 1);
+    return (this.relative ? this.divergingLut : this.lut)[round(min(1, max(0, at || 0)) * 255)].fill;
   }
 
   drawColumnHeads(c) {
@@ -585,14 +593,14 @@ class Heatmap {
   drawRunHeads(c) {
     const { plan, colors } = this;
     const { run_ms: whole } = this.runs.arrays;
-    const top = Math.max(...whole.filter(Number.isFinite), 0) || 1;
+    const top = max(...whole.filter(known), 0) || 1;
     let start = 0;
     c.font = colors.small;
     c.textAlign = "left";
     this.columns.forEach((column, k) => {
-      const x = Math.round(plan.x + k * plan.cell);
-      const w = Math.max(1, Math.round(plan.x + (k + 1) * plan.cell) - x - (plan.cell >= 4 ? 1 : 0));
-      const height = Math.max(1, (24 * whole[k]) / top);
+      const x = round(plan.x + k * plan.cell);
+      const w = max(1, round(plan.x + (k + 1) * plan.cell) - x - (plan.cell >= 4 ? 1 : 0));
+      const height = max(1, (24 * whole[k]) / top);
       c.fillStyle = column.outlier ? colors.warning : colors.quiet;
       c.fillRect(x, plan.head - 3 - height, w, height);
       if (column.outlier) {
@@ -612,7 +620,7 @@ class Heatmap {
       if (c.measureText(label).width < room - 2) c.fillText(label, from, 5.5);
       if (k + 1 < this.columns.length && room > 14) {
         c.fillStyle = colors.muted;
-        c.fillRect(Math.round(from + room) - 1, 12, 1, plan.height);
+        c.fillRect(round(from + room) - 1, 12, 1, plan.height);
       }
       start = k + 1;
     });
@@ -643,16 +651,16 @@ class Heatmap {
     const ratio = this.map.width / MAP_WIDTH;
     c.setTransform(ratio, 0, 0, ratio, 0, 0);
     c.clearRect(0, 0, MAP_WIDTH, plan.height);
-    this.mapPicture ??= this.mapLatencies(Math.floor(plan.height));
+    this.mapPicture ??= this.mapLatencies(floor(plan.height));
     const scale = this.data.columns.find((column) => column.name === "latency_ms")?.scales.auto;
     this.mapPicture.forEach((value, y) => {
       if (!(value > 0) || !scale) return;
-      c.fillStyle = this.lut[Math.round(place(value, scale) * 255)].fill;
+      c.fillStyle = this.lut[round(place(value, scale) * 255)].fill;
       c.fillRect(0, y, MAP_WIDTH, 1);
     });
     const total = this.order.length * ROW;
     const y = (this.grid.scrollTop / total) * plan.height;
-    const height = Math.max(6, ((plan.height - plan.head) / total) * plan.height);
+    const height = max(6, ((plan.height - plan.head) / total) * plan.height);
     c.fillStyle = colors.hover;
     c.fillRect(0, y, MAP_WIDTH, height);
     c.lineWidth = 2;
@@ -673,9 +681,9 @@ class Heatmap {
     const longest = new Float32Array(height);
     this.order.forEach((row, i) => {
       if (row === this.between) return;
-      const from = Math.floor((i / this.order.length) * height);
-      const to = Math.max(from + 1, Math.floor(((i + 1) / this.order.length) * height));
-      for (let y = from; y < to; y++) longest[y] = Math.max(longest[y], this.value("latency_ms", row) || 0);
+      const from = floor((i / this.order.length) * height);
+      const to = max(from + 1, floor(((i + 1) / this.order.length) * height));
+      for (let y = from; y < to; y++) longest[y] = max(longest[y], this.value("latency_ms", row) || 0);
     });
     return longest;
   }
@@ -689,7 +697,7 @@ class Heatmap {
   cut(c, text, width) {
     if (text.length * 12 <= width || c.measureText(text).width <= width) return text;
     let [low, high] = [1, text.length];
-    const cutTo = (n) => `${text.slice(0, Math.floor((n - 1) * 0.4))}…${text.slice(text.length - Math.ceil((n - 1) * 0.6))}`;
+    const cutTo = (n) => `${text.slice(0, floor((n - 1) * 0.4))}…${text.slice(text.length - ceil((n - 1) * 0.6))}`;
     while (low < high) {
       const middle = (low + high + 1) >> 1;
       if (c.measureText(cutTo(middle)).width <= width) low = middle;
@@ -706,7 +714,7 @@ class Heatmap {
 
   drawLegend() {
     if (this.legend.hidden) return;
-    const runs = this.options.mode === "runs";
+    const runs = this.byRun;
     const stops = runs && this.relative ? this.theme.diverging : this.theme.sequential;
     const bar = h("span", { class: "ep-ramp" });
     bar.style.background = `linear-gradient(to right, ${stops.join(", ")})`;
@@ -720,7 +728,7 @@ class Heatmap {
   }
 
   metricLegend() {
-    const k = Math.min(this.hover?.k ?? this.active.col, this.columns.length - 1);
+    const k = min(this.hover?.k ?? this.active.col, this.columns.length - 1);
     const [column, scale] = [this.columns[k], this.scales[k]];
     const text = (v) => show(v, column.format, column.unit);
     return [column.title, `${scale.below ? "≤ " : ""}${text(scale.min)}`, text(scale.max), `${scale.log ? "log" : "linear"}; each column has its own scale`];
@@ -739,7 +747,7 @@ class Heatmap {
   hit(event) {
     const box = this.canvas.getBoundingClientRect();
     const [x, y] = [event.clientX - box.left, event.clientY - box.top];
-    const k = Math.floor((x - this.plan.x) / this.plan.cell);
+    const k = floor((x - this.plan.x) / this.plan.cell);
     return { i: this.rowAt(y), k: k >= 0 && k < this.columns.length ? k : null };
   }
 
@@ -749,7 +757,7 @@ class Heatmap {
     this.hover = hit.i === -2 ? null : hit;
     if (old?.i !== this.hover?.i || old?.k !== this.hover?.k) {
       this.fillCard();
-      if (this.options.mode === "metrics") this.drawLegend();
+      if (!this.byRun) this.drawLegend();
       this.redraw();
     }
     this.moveCard(event);
@@ -767,7 +775,7 @@ class Heatmap {
     const column = hover?.k == null ? null : this.columns[hover.k];
     this.card.hidden = row == null && !column;
     if (this.card.hidden) return;
-    const runs = this.options.mode === "runs";
+    const runs = this.byRun;
     const title = row == null ? (runs ? `Run ${column.label}` : column.title) : this.data.names[row];
     const parts = [h("div", { class: "ep-card-title" }, title)];
     let facts = [];
@@ -805,9 +813,9 @@ class Heatmap {
       if (run == null && this.text(name, row)) facts.push([title, this.text(name, row)]);
     }
     const [some, none] = [[], []];
-    for (const column of columns) (Number.isFinite(this.value(column.name, row)) ? some : none).push(column);
+    for (const column of columns) (known(this.value(column.name, row)) ? some : none).push(column);
     for (const column of some) facts.push([column.title, this.number(column, row)]);
-    if (Number.isFinite(this.value("latency_raw_ms", row))) facts.push(["Latency, raw", show(this.value("latency_raw_ms", row), "latency")]);
+    if (known(this.value("latency_raw_ms", row))) facts.push(["Latency, raw", show(this.value("latency_raw_ms", row), "latency")]);
     if (run == null && this.text("energy_method", row)) facts.push(["Energy method", this.text("energy_method", row)]);
     if (none.length) facts.push(["Not measured", none.map((column) => column.title).join(", ")]);
     return facts;
@@ -827,18 +835,18 @@ class Heatmap {
     const box = this.element.getBoundingClientRect();
     const [w, height] = [this.card.offsetWidth, this.card.offsetHeight];
     let x = event.clientX - box.left + 18;
-    if (x + w > box.width - 4) x = Math.max(4, event.clientX - box.left - w - 18);
-    const low = Math.max(4, -box.top + 4); // keep it inside the element and the window
-    const high = Math.min(box.height, window.innerHeight - box.top) - height - 4;
-    const y = Math.max(low, Math.min(event.clientY - box.top + 18, high));
-    this.card.style.transform = `translate(${Math.round(x)}px, ${Math.round(y)}px)`;
+    if (x + w > box.width - 4) x = max(4, event.clientX - box.left - w - 18);
+    const low = max(4, -box.top + 4); // keep it inside the element and the window
+    const high = min(box.height, window.innerHeight - box.top) - height - 4;
+    const y = max(low, min(event.clientY - box.top + 18, high));
+    this.card.style.transform = `translate(${round(x)}px, ${round(y)}px)`;
   }
 
   // -- selection --
 
   click(event) {
     const hit = this.hit(event);
-    if (hit.i === -1 && hit.k != null && this.options.mode === "metrics") {
+    if (hit.i === -1 && hit.k != null && !this.byRun) {
       const { name } = this.columns[hit.k];
       this.change({ sort: this.options.sort === name ? "execution" : name });
     }
@@ -851,7 +859,7 @@ class Heatmap {
   }
 
   range(a, b) {
-    return this.order.slice(Math.min(a, b), Math.max(a, b) + 1);
+    return this.order.slice(min(a, b), max(a, b) + 1);
   }
 
   /** A person selects rows: instead of the selection, or added to it; `toggle` takes away what is selected already. */
@@ -897,7 +905,7 @@ class Heatmap {
   }
 
   key(event) {
-    const page = Math.max(1, Math.floor((this.plan.height - this.plan.head) / ROW) - 1);
+    const page = max(1, floor((this.plan.height - this.plan.head) / ROW) - 1);
     const { row, col } = this.active;
     const last = this.order.length - 1;
     const moves = {
@@ -906,10 +914,10 @@ class Heatmap {
     };
     const move = moves[event.key];
     if (move) {
-      this.active.col = Math.min(this.columns.length - 1, Math.max(0, move[1]));
-      this.reveal(Math.min(last, Math.max(0, move[0])));
+      this.active.col = min(this.columns.length - 1, max(0, move[1]));
+      this.reveal(min(last, max(0, move[0])));
       if (event.shiftKey && move[0] !== row) this.pick(this.range(row, this.active.row), true);
-      if (this.options.mode === "metrics") this.drawLegend();
+      if (!this.byRun) this.drawLegend();
     } else if (event.key === " " || event.key === "Enter") {
       this.pick([this.order[row]], event.ctrlKey || event.metaKey || event.shiftKey, true);
     } else if (event.key === "Escape") {
@@ -938,7 +946,7 @@ class Heatmap {
     if (row === undefined) return;
     const column = this.columns[this.active.col];
     let value = "";
-    if (this.options.mode === "metrics") value = `${column.title} ${this.number(column, row).replace(MISSING, "not measured")}`;
+    if (!this.byRun) value = `${column.title} ${this.number(column, row).replace(MISSING, "not measured")}`;
     else if (column) value = `run ${column.label} ${show(this.runs.arrays.ms[row * this.columns.length + this.active.col], "latency")}`;
     const chosen = this.selected.has(row);
     this.voice.textContent = `${this.data.names[row]}, ${this.text("op_type", row)}, ${value}${chosen ? ", selected" : ""}`;
@@ -1077,8 +1085,8 @@ function isDark() {
 /** Gives a canvas this size in CSS pixels, sharp on every screen. */
 function fit(canvas, width, height) {
   const ratio = window.devicePixelRatio || 1;
-  canvas.width = Math.round(width * ratio);
-  canvas.height = Math.round(height * ratio);
+  canvas.width = round(width * ratio);
+  canvas.height = round(height * ratio);
   canvas.style.width = `${width}px`;
   canvas.style.height = `${height}px`;
 }
@@ -1096,10 +1104,10 @@ function hatching(c, color, step) {
 function wrap(c, text, width) {
   if (c.measureText(text).width <= width) return [text];
   const words = text.split(" ");
-  return words.length < 2 ? [text] : [words.slice(0, Math.ceil(words.length / 2)).join(" "), words.slice(Math.ceil(words.length / 2)).join(" ")];
+  return words.length < 2 ? [text] : [words.slice(0, ceil(words.length / 2)).join(" "), words.slice(ceil(words.length / 2)).join(" ")];
 }
 
 function compare(a, b) {
   if (typeof a === "string") return a.localeCompare(b);
-  return (Number.isFinite(a) ? a : -Infinity) - (Number.isFinite(b) ? b : -Infinity);
+  return (known(a) ? a : -Infinity) - (known(b) ? b : -Infinity);
 }
