@@ -95,7 +95,7 @@ def _layers_by_blocks(profile: Profile, layer_ids: npt.NDArray[np.int64]) -> Flo
     runs = profile.runs.set_index("run")
     plain = {block: _midmean(rows["latency_ms"].to_numpy()) for block, rows in runs[~runs["instrumented"]].groupby("block")}
     seen = runs.loc[runs.index.isin(grid.columns), "block"]
-    blocks = [block for block in seen.unique() if block in plain]
+    blocks = [block for block in seen.unique() if plain.get(block, 0) > 0]
     whole = float(np.median(list(plain.values()))) if plain else 1.0
     parts = [_midmean(grid[seen.index[seen == block]].to_numpy(dtype=float)) * (whole / plain[block]) for block in blocks]
     return np.stack(parts, axis=1) if parts else np.empty((len(layer_ids), 0))

@@ -66,7 +66,8 @@ def roofline_points(profile: Profile) -> Roofline:
         "bytes not known": (macs > 0) & (latency > 0) & ~(np.isfinite(intensity) & (intensity > 0)),
     }
     keep = ~np.logical_or.reduce([reason.to_numpy() for reason in reasons.values()])
-    points = layers[keep].assign(gflops=FLOPS_PER_MAC * macs / (latency * 1e6))
+    points = layers[keep]
+    points = points.assign(gflops=FLOPS_PER_MAC * points["macs"] / (points["latency_ms"] * 1e6))
     points = points.assign(gb_s=points["gflops"] / points["arithmetic_intensity"])
     peak, bandwidth, source = _ceilings(profile, points)
     left_out = {reason: int(where.sum()) for reason, where in reasons.items() if where.any()}

@@ -222,7 +222,7 @@ def _lay_out(figure: go.Figure, table: pd.DataFrame, metric: str, theme: Theme) 
     plot_px = max(rows, 2) * (24 if rows <= 40 else 18)
     low = float(np.nanmin([*table["x"], *table["x_low"], 0.0]))
     high = float(np.nanmax([*table["x"], *table["x_high"], 0.0])) or 1.0
-    room = 1.45 if table["text"].str.endswith("(cut)").any() else 1.16
+    room = 1.45 if any(text.endswith("(cut)") for text in table["text"]) else 1.16
     legend = (table["op_type"] != table["name"]).any() and sum(bool(trace.showlegend) for trace in figure.data) > 1
     figure.update_layout(
         **frame(theme, plot_px, legend=bool(legend)),
