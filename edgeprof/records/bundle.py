@@ -268,7 +268,7 @@ def _profile(contents: Contents, path: Path, *, partial: bool) -> Profile:
         with _noting(damaged, GRAPH):
             graph = members.graph_from(contents.graph)
     if damaged and not partial:
-        raise BundleDamaged(f"{path.name} is damaged: {_listed(damaged)}. The rest can be loaded with partial=True.", tuple(damaged))
+        raise BundleDamaged(f"{path.name} is damaged: {_listed(damaged)}. The rest can be read with --partial (in Python: load(..., partial=True)).", tuple(damaged))
     findings = header.findings
     if damaged:
         findings += (Finding("bundle-damaged", "error", f"The file was damaged and not all of it could be read: {_listed(damaged)}."),)

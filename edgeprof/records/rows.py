@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from edgeprof.models.cost import Cost, group_costs
 from edgeprof.models.correspondence import core_types
+from edgeprof.models.cost import Cost, group_costs
 from edgeprof.models.graph import Graph, Layer, TensorInfo
 from edgeprof.models.identity import match
 from edgeprof.records.attribution import attribute, attribute_directly, node_fates
@@ -85,8 +85,8 @@ def make_rows(blocks: Sequence[Block], graph: Graph, executed: Graph | None) -> 
 def _named(rows: Rows, graph: Graph) -> Rows:
     """The same rows under the names that people know.
 
-    A layer is called by the original node that it is about: the only one of its type (a FusedMatMul is a MatMul) among those that it carries out, or the only one
-    that it carries out at all; provided that no other layer carries it out too. Every other layer keeps the runtime's name.
+    A layer is called by the original node that it is about: among those that it carries out, the only one of its type (a FusedMatMul is a
+    MatMul), or the only one at all; provided that no other layer carries it out too. Every other layer keeps the runtime's name.
     """
     op_types = {layer.name: layer.op_type for layer in graph.layers}
     shared = Counter(source for row in rows.rows for source in row.sources)
