@@ -19,9 +19,11 @@ from edgeprof.records.profile import Profile
 from edgeprof.records.schema import BETWEEN_LAYERS
 
 BAR_CELLS = 8
+NARROW_OP_CELLS = 10
 OP_CELLS = 14
 WIDE_OP_CELLS = 22
 LEAST_NAME_CELLS = 12
+BARS_FROM_WIDTH = 72
 COSTS_FROM_WIDTH = 100
 SHAPES_FROM_WIDTH = 150
 
@@ -180,14 +182,14 @@ def _columns(console: Console, rows: Sequence[Row], by: str) -> list[_Column]:
         *(_layer_columns(console.width) if by == "layer" else [_Column("Layers", "right", lambda row: row.key)]),
         _Column(f"Time {unit.name}", "right", lambda row: unit.number(row.latency_ms)),
         _Column("95 % interval", "left", unit.interval),
-        _Column("", "left", lambda row: _bar(row, longest, plain=plain)),
+        *([_Column("", "left", lambda row: _bar(row, longest, plain=plain))] if console.width >= BARS_FROM_WIDTH else []),
         _Column("Share", "right", lambda row: units.share(row.share)),
         *(_cost_columns() if console.width >= COSTS_FROM_WIDTH else []),
     ]
 
 
 def _layer_columns(width: int) -> list[_Column]:
-    op_cells = WIDE_OP_CELLS if width > COSTS_FROM_WIDTH else OP_CELLS
+    op_cells = WIDE_OP_CELLS if width > COSTS_FROM_WIDTH else OP_CELLS if width >= BARS_FROM_WIDTH else NARROW_OP_CELLS
     found = [_Column("#", "right", lambda row: row.key), _Column("Op type", "left", lambda row: _fit(visible(row.op_type), op_cells))]
     if width >= SHAPES_FROM_WIDTH:
         found.append(_Column("Precision", "left", lambda row: _fit(visible(row.precision), OP_CELLS)))
