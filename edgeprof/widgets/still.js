@@ -5,9 +5,10 @@
  */
 function hideStill(el, tail) {
   const hidden = [];
+  let area = null;
   const changes = new MutationObserver(() => scan());
   const attached = new ResizeObserver(() => {
-    const area = el.closest(".jp-OutputArea, .cell_container");
+    area = el.closest(".jp-OutputArea, .cell_container");
     if (!area) return;
     attached.disconnect();
     changes.observe(area, { childList: true, subtree: true });
@@ -15,7 +16,7 @@ function hideStill(el, tail) {
   });
   function scan() {
     const end = tail();
-    for (const image of end ? el.closest(".jp-OutputArea, .cell_container").querySelectorAll("img") : []) {
+    for (const image of end ? area.querySelectorAll("img") : []) {
       if (!image.src.endsWith(end)) continue;
       const output = image.closest(".jp-OutputArea-child, .output") ?? image;
       output.style.display = "none";

@@ -70,6 +70,9 @@ def running_lab(root, home):
         "IPYTHONDIR": "i",
         "JUPYTERLAB_SETTINGS_DIR": "s",
     }
+    quiet = home / "s/@jupyterlab/apputils-extension/notification.jupyterlab-settings"
+    quiet.parent.mkdir(parents=True)
+    quiet.write_text('{"fetchNews": "false", "checkForUpdates": false}')  # or it asks, over the notebook
     env = {**os.environ, **{name: str(home / folder) for name, folder in folders.items()}}
     options = [
         "--no-browser", "--allow-root", "--ip=127.0.0.1", f"--port={port}", "--ServerApp.port_retries=0", "--IdentityProvider.token=t",

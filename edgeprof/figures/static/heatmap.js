@@ -172,7 +172,7 @@ class Heatmap {
     this.rowOf = new Map(names.map((name, i) => [name, i]));
     this.between = names.findIndex((_, i) => this.text("kind", i) === "between");
     this.layers = names.length - (this.between >= 0);
-    this.maxLatency = names.reduce((m, _, i) => (i === this.between ? m : max(m, this.value("latency_ms", i) || 0)), 0);
+    this.maxLatency = names.reduce((m, _, i) => max(m, this.value("latency_ms", i) || 0), 0);
   }
 
   get byRun() {
