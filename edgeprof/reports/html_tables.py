@@ -62,7 +62,7 @@ _LAYER_NUMBERS = (
     "latency_ms", "share", "latency_p95_ms", "latency_raw_ms", "calls", "macs", "param_bytes", "activation_bytes", "arithmetic_intensity",
     "peak_memory_bytes", "workspace_bytes", "power_mw", "energy_mj",
 )  # fmt: skip
-_LAYER_TEXTS = ("precision", "output_shape", "provider")
+_LAYER_TEXTS = ("precision", "output_shape", "provider", "runtime_name")
 _ONE_FOR_ALL = ("precision", "provider")
 """Said once in the settings where all layers have the same."""
 
@@ -71,7 +71,7 @@ def layer_table(profile: Profile) -> Table:
     """All layers in the order they ran, the row between layers last; columns without any number are left out."""
     layers = profile.layers
     numbers = [name for name in _LAYER_NUMBERS if _tells(profile.measured_layers, name)]
-    texts = [name for name in _LAYER_TEXTS if profile.measured_layers[name].nunique() > (name in _ONE_FOR_ALL)]
+    texts = {name: values for name in _LAYER_TEXTS if (values := _texts(profile, name))}
     columns, headings = _number_columns(layers, numbers)
     headings = [Heading("index", "#", column("index").meaning), Heading("op_type", "Op type", column("op_type").meaning, False), *headings]
     headings += [Heading(name, column(name).title, column(name).meaning, False) for name in texts]
@@ -79,7 +79,7 @@ def layer_table(profile: Profile) -> Table:
     for i, row in enumerate(layers.to_dict("records")):
         between = row["kind"] == "between"
         first = (Cell("" if between else str(row["index"])), Cell(row["op_type"]))
-        cells = (*first, *(cell[i] for cell in columns), *(Cell(row[name] or MISSING) for name in texts))
+        cells = (*first, *(cell[i] for cell in columns), *(Cell("" if between else values[i]) for values in texts.values()))
         note = "" if row["kind"] in ("layer", "between") else row["kind"]
         rows.append(Row(row["name"], op_family(row["op_type"]), note, cells, between))
     return Table(tuple(headings), tuple(rows))
@@ -95,6 +95,15 @@ def op_type_table(profile: Profile) -> Table:
         for i, (op, n) in enumerate(zip(table["op_type"], table["layers"], strict=True))
     )
     return Table((Heading("layers", "Layers", "Number of layers of this op type."), *headings), rows)
+
+
+def _texts(profile: Profile, name: str) -> list[str]:
+    """The column of all rows, empty when it says nothing: one value for all, or a runtime's name that is the layer's own."""
+    if name == "runtime_name":
+        other = ["" if theirs == ours else theirs for theirs, ours in zip(profile.layers[name], profile.layers["name"], strict=True)]
+        return other if any(other) else []
+    different = profile.measured_layers[name].nunique()
+    return [text or MISSING for text in profile.layers[name]] if different > (name in _ONE_FOR_ALL) else []
 
 
 def _tells(layers: pd.DataFrame, name: str) -> bool:

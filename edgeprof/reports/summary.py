@@ -92,23 +92,22 @@ def _instrument(profile: Profile) -> tuple[str, str]:
 
 def method(profile: Profile) -> list[str]:
     """How the numbers were obtained, sentence by sentence."""
-    told = [f"The numbers are {ORIGIN_LABELS[profile.origin]}."]
+    last = "MACs and bytes are counted from the model's shapes. A dash means not measured or not known, never zero."
     if profile.origin == "estimated":
-        parent = f" made from the model {profile.parent[:12]}" if profile.parent else ""
-        told.append(f"They are a what-if estimate{parent}: nothing was run for them.")
-    else:
-        told.append(_runs_sentence(profile))
-    if profile.context.instrument.method == "none":
-        told.append("The runtime's profiler was not calibrated: layer times hold its cost and are not corrected.")
-    else:
-        told.append(_instrument_sentence(profile))
-    told += [
+        of = f" of a change to the model {profile.parent[:12]}" if profile.parent else ""
+        return [f"The numbers are estimated, not measured: a what-if{of}. Nothing was run for them.", last]
+    corrected = profile.context.instrument.method != "none"
+    return [
+        f"The numbers are {ORIGIN_LABELS[profile.origin]}.",
+        _runs_sentence(profile),
+        _instrument_sentence(profile)
+        if corrected
+        else "The runtime's profiler was not calibrated: layer times hold its cost and are not corrected.",
         "A layer's latency is the median over blocks of its part of the block's plain time, times the plain median. The 95 % interval"
         " comes from drawing whole blocks again (bootstrap), plain runs and calibration included.",
         "The row (between layers) is the median of the plain runs less the sum of the layers; nothing is scaled to hide it.",
-        "MACs and bytes are counted from the model's shapes. A dash means not measured or not known, never zero.",
+        last,
     ]
-    return told
 
 
 def _runs_sentence(profile: Profile) -> str:
@@ -163,6 +162,7 @@ def context_rows(profile: Profile) -> list[tuple[str, str]]:
         ("Input shapes", {k: "×".join(map(str, shape)) for k, shape in c.input_shapes.items()}), ("Inputs", c.input_source),
         ("Runs asked for", c.runs or None), ("Warm-up runs", c.warmup_runs), ("Blocks", c.blocks), ("Sessions", c.sessions),
         ("Started", c.started_at), ("Peak memory", {k: units.size(v) for k, v in c.peak_memory_bytes.items()}),
+        ("Precision", sorted(set(profile.measured_layers["precision"]) - {""})),
         ("Energy method", c.energy_method), ("Scores", c.scores), ("Versions", c.versions),
     ]  # fmt: skip
     return [(label, text) for label, value in rows if (text := plain_text(value))]

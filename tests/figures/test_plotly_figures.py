@@ -78,7 +78,10 @@ def test_not_measured_is_left_out_and_said():
 def test_the_title_says_what_was_measured_and_when():
     assert "toy.onnx on local, onnxruntime 1.32.0, 1 thread, measured, 2026-11-23" in bars(make_profile()).layout.title.text
     estimated = make_profile(origin="estimated")
-    assert "estimated, not measured" in bars(estimated).layout.title.text and "estimated, not measured" in roofline(estimated).layout.title.text
+    assert (
+        "estimated, not measured" in bars(estimated).layout.title.text
+        and "estimated, not measured" in roofline(estimated).layout.title.text
+    )
 
 
 def test_estimated_and_between_layers_are_hatched_measured_are_not():
@@ -88,7 +91,9 @@ def test_estimated_and_between_layers_are_hatched_measured_are_not():
     assert set(hatched(bars(make_profile(origin="estimated"))).values()) == {"/"}
     measured = hatched(bars(make_profile()))
     assert measured.pop(BETWEEN_LAYERS) == "/" and set(measured.values()) == {None}
-    assert all(trace.marker.symbol.endswith("-open") for trace in roofline(make_profile(origin="estimated")).data if trace.mode == "markers")
+    assert all(
+        trace.marker.symbol.endswith("-open") for trace in roofline(make_profile(origin="estimated")).data if trace.mode == "markers"
+    )
 
 
 def test_the_rest_is_one_row_that_keeps_the_sum():
@@ -170,4 +175,6 @@ def test_mistakes_are_answered_with_what_is_possible(options, word):
 @pytest.mark.parametrize("latencies", [[math.nan, math.nan], [0.0, 0.0], [-0.1, 0.2]])
 def test_odd_numbers_draw(latencies):
     profile = make_profile([0.1, 0.2], latency_ms=latencies)
-    json.dumps([bars(profile).to_plotly_json(), bars(profile, "op_type").to_plotly_json(), roofline(profile).to_plotly_json()], allow_nan=False)
+    json.dumps(
+        [bars(profile).to_plotly_json(), bars(profile, "op_type").to_plotly_json(), roofline(profile).to_plotly_json()], allow_nan=False
+    )

@@ -1,0 +1,172 @@
+"""HTML report: what stands in the page without a browser. tests/ui/test_report.py looks at it in one."""
+
+import json
+import math
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import numpy as np
+import plotly.offline
+import pytest
+
+from edgeprof.figures.theme import DARK, LIGHT
+from edgeprof.records.profile import Finding, NodeFate
+from edgeprof.reports import html
+from edgeprof.testing import make_profile
+
+HOSTILE = '</script></style><img src=x onerror="window.hacked=1">\'&\u202e' + "\u05d0" * 40 + "y" * 2000
+
+
+class Page(HTMLParser):
+    """Tags, texts outside scripts, and the data of scripts by id."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.text, self.data, self._inside = [], [], {}, None
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        self._inside = tag if tag in ("script", "style") else None
+        if tag == "script" and dict(attrs).get("id"):
+            self._inside = dict(attrs)["id"]
+
+    def handle_endtag(self, tag):
+        self._inside = None
+
+    def handle_data(self, data):
+        if self._inside is None:
+            self.text.append(data)
+        elif self._inside not in ("script", "style"):
+            self.data[self._inside] = json.loads(data)
+
+    def count(self, tag):
+        return sum(name == tag for name, _ in self.tags)
+
+
+def page(*profiles):
+    return Page(html.render(profiles).decode())
+
+
+def many_layers(n, runs, seed):
+    rng = np.random.default_rng(seed)
+    names = [f"/model/backbone/stage{i // 12}/block{i // 4 % 3}/layer_{i}" for i in range(n)]
+    return make_profile(rng.lognormal(-3, 1, n), runs=runs, seed=seed, name=names, source_nodes=[[name] for name in names])
+
+
+def test_all_numbers_stand_in_the_page_without_scripts():
+    profile = make_profile([0.5, 0.1, 0.2], findings=(Finding("drift", "warning", "Runs became 8 % slower."),))
+    made = page(profile)
+    text = " ".join(made.text)
+    for expected in (
+        "toy.onnx", "local", "onnxruntime 1.32.0", "1 thread", "2026-11-23 12:00", "measured", "816 µs", "[808, 824] at 95 %, 8 plain runs",
+        "Runs became 8 % slower.", "/block0/conv_0", "475.0 – 525.0", "61.3 %", "(between layers)", "12.0 ms", "performance", "abababab",
+    ):  # fmt: skip
+        assert expected in text, expected
+
+
+def test_nothing_is_loaded_and_only_our_scripts_may_run():
+    made = page(make_profile())
+    attributes = [(tag, name) for tag, attrs in made.tags for name in attrs]
+    assert not [pair for pair in attributes if pair[1] in ("src", "srcset", "action", "data") or pair[1].startswith("on")]
+    assert all(attrs["href"].startswith("#") for tag, attrs in made.tags if "href" in attrs)
+    assert "link" not in dict(made.tags)
+    policy = next(attrs["content"] for tag, attrs in made.tags if attrs.get("http-equiv") == "Content-Security-Policy")
+    assert policy.startswith("default-src 'none'; script-src 'sha256-") and "unsafe-inline" not in policy.split("style-src")[0]
+    assert policy.count("sha256-") == sum(tag == "script" and attrs["type"] != "application/json" for tag, attrs in made.tags)
+
+
+def test_hostile_names_stay_text():
+    hostile = make_profile(
+        [0.5, 0.1], name=[HOSTILE, "ok"], op_type=[HOSTILE, "Conv"], provider=[HOSTILE, "CPU"], output_shape=[HOSTILE, "1"],
+        source_nodes=[[HOSTILE], []], findings=(Finding(HOSTILE, "info", HOSTILE),),
+    )  # fmt: skip
+    hostile = replace(
+        hostile,
+        nodes=(NodeFate(HOSTILE, HOSTILE, "unattributed", (HOSTILE, "x")),),
+        context=replace(hostile.context, model_name=HOSTILE, board=HOSTILE, fingerprint={HOSTILE: HOSTILE}, runtime=HOSTILE),
+    )
+    made, plain = page(hostile), page(make_profile([0.5, 0.1]))
+    assert made.count("img") == 0 and made.count("script") == plain.count("script")
+    assert "\u202e" not in "".join(made.text)
+    assert made.data["p0-heatmap-data"]["meta"]["names"][0] == HOSTILE, "the heatmap gets the real name, as data"
+
+
+def test_figures_are_data_of_the_page():
+    data = page(make_profile()).data
+    assert {"p0-ops-data", "p0-layers-data", "p0-roofline-data", "p0-heatmap-data", "p0-runs-data", "swap"} == set(data)
+    assert {trace["type"] for trace in data["p0-layers-data"]["data"]} == {"bar", "scatter"}
+    assert "title" not in data["p0-roofline-data"]["layout"] or not data["p0-roofline-data"]["layout"]["title"]
+
+
+def test_every_colour_of_a_figure_has_a_dark_twin():
+    swap = html.color_swap()
+    text = html.render([make_profile(op_type=["Conv", "MatMul", "Relu", "ReorderInput"])]).decode()
+    used = set()
+    for name in ("ops", "layers", "roofline"):
+        used |= set(re.findall("#[0-9a-f]{6}", re.search(rf'id="p0-{name}-data">(.*?)</script>', text)[1]))
+    assert used and used <= set(swap)
+    assert swap[LIGHT.surface] == DARK.surface
+    for family, color in LIGHT.families.items():
+        assert swap[color] == DARK.families[family]
+
+
+def test_several_profiles_and_their_overview():
+    made = page(make_profile(), make_profile(origin="estimated"))
+    assert {"p0-ops-data", "p1-ops-data"} <= set(made.data)
+    assert "2 profiles" in "".join(made.text) and "estimated, not measured" in "".join(made.text)
+    assert [attrs["id"] for tag, attrs in made.tags if tag == "article"] == ["p0", "p1"]
+
+
+def test_the_runtimes_name_stands_beside_the_layers_where_it_differs():
+    assert "Runtime's name" not in page(make_profile([0.1, 0.2])).text
+    named = page(make_profile([0.1, 0.2], runtime_name=["/block0/conv_0", "fused_7"])).text
+    assert "Runtime's name" in named and "fused_7" in named and named.count("/block0/conv_0") == 1
+
+
+def test_fates_of_nodes():
+    profile = replace(make_profile(), nodes=(NodeFate("a", "Conv", "executed", ("a",)), NodeFate("b", "Identity", "removed")))
+    text = "".join(page(profile).text)
+    assert "1 carried out by a layer (each by one with the node's own name), 1 removed as having no effect." in text
+    assert "The other 1 node" in text
+
+
+def test_an_estimate_says_so_and_claims_no_runs():
+    text = " ".join(page(replace(make_profile(origin="estimated"), parent="cd" * 32)).text)
+    assert "estimated, not measured" in text and "Nothing was run" in text and "plain runs" not in text
+
+
+@pytest.mark.parametrize("latencies", [[math.nan, math.nan], [0.0, 0.0], [-0.1, 0.2]])
+def test_odd_numbers(latencies):
+    made = page(make_profile([0.1, 0.2], latency_ms=latencies))
+    assert "nan" not in " ".join(made.text).lower().replace("nanoseconds", "")
+
+
+def test_nothing_measured_at_all():
+    profile = make_profile([0.1])
+    bare = replace(profile, layers=profile.layers.iloc[1:], runs=profile.runs.iloc[:0], spans=profile.spans.iloc[:0], nodes=(),
+                   context=type(profile.context)("x.onnx"))  # fmt: skip
+    assert "not measured" in " ".join(page(bare).text)
+
+
+def test_a_large_report_stays_small():
+    one = many_layers(500, 12, 0)
+    assert len(html.render([one])) < 2_500_000
+    assert len(html.render([one] * 10)) < 5_000_000
+
+
+def test_the_bundle_fits_the_installed_plotly():
+    bundled = re.search(r"plotly-basic-(\d+)\.(\d+)\.(\d+)\.min\.js", html.PLOTLY.name)
+    head = html.PLOTLY.read_text("utf-8")[:300]
+    assert "Licensed under the MIT license" in head and f"v{bundled[1]}.{bundled[2]}.{bundled[3]}" in head
+    assert plotly.offline.get_plotlyjs_version().split(".")[0] == bundled[1]
+
+
+def test_a_row_of_the_table_is_small_and_can_be_sorted():
+    text = html.render([make_profile([0.5, 0.1, 0.2])]).decode()
+    row = next(row for row in re.findall("<tr class.*?</tr>", text, re.S) if "/block0/conv_0" in row)
+    assert re.sub(r"\s+", " ", row).startswith(
+        '<tr class="f-convolution"><th><bdi>/block0/conv_0</bdi></th><td>0</td><td class="t">Conv</td><td data-k="0.5">500.0</td>'
+    )
+    assert len(row) < 500
