@@ -263,11 +263,11 @@ class Correspondence:
         return self.executed.graph.tensor(tensor).dtype in _EIGHT_BITS or (maker is not None and maker.op_type.startswith("QLinear"))
 
     def readers(self, tensor: str) -> Iterator[tuple[int, int]]:
-        """Executed layers (and slots) that read a tensor or a copy of it."""
+        """Executed layers (and slots) that read a tensor or a copy of it (an inserted layer copies what it reads first)."""
         queue = [tensor]
         while queue:
             for reader, slot in self.executed.readers.get(queue.pop(), ()):
-                if reader in self.inserted or reader in self._open:
+                if slot == 0 and (reader in self.inserted or reader in self._open):
                     queue.append(self.executed.layers[reader].outputs[0])
                 else:
                     yield reader, slot

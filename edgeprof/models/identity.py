@@ -61,6 +61,7 @@ NO_EFFECT = MOVEMENT | ARITHMETIC | {"Slice", "Pad", "Concat", "Relu", "Clip", "
 
 _BUDGET = 256
 _FEW = 12
+_ROUNDS = 4
 
 
 @dataclass(frozen=True)
@@ -261,31 +262,50 @@ class _Level:
         return {self.original.same(v) for v in values if v is not None}
 
     def _share_clusters(self, lost: Sequence[int]) -> None:
-        """Case 5: layers that are known by nothing took part in what the known layer behind them carries out.
+        """Case 5: layers that are known by nothing take part in what the known layers they are tied to carry out."""
+        moving = [index for index in lost if self.executed.layers[index].op_type in MOVEMENT]
+        self.tensors.inserted.update(moving)
+        self.notes.update((self.executed.layers[index].name, "inserted by the runtime") for index in moving)
+        left = [index for index in lost if index not in self.tensors.inserted]
+        for _ in range(_ROUNDS):
+            left = [index for index in reversed(left) if not self._share(index)]
+        for index in left:
+            self._give_up(index)
 
-        If that is one node (a Softmax run in five steps), it is theirs too. If it is several, nobody can tell them apart.
+    def _share(self, index: int) -> bool:
+        """True when all that is tied to a layer by tensors without a value carries out one and the same node.
+
+        A Softmax that runs in five steps is such a node; the five layers carry it out together.
         """
-        for index in reversed(lost):
-            layer = self.executed.layers[index]
-            known = {r for t in layer.outputs for r, _ in self.tensors.readers(t) if self.sources.get(r)}
-            shared = {n for r in known for n in self.sources[r] if self.original.layers[n].op_type not in MOVEMENT}
-            if layer.op_type in MOVEMENT:
-                self.tensors.inserted.add(index)
-                self.notes[layer.name] = "inserted by the runtime"
-            elif len(shared) == 1:
-                self.sources[index] = shared
-            else:
-                self._give_up(index, known)
+        layer = self.executed.layers[index]
+        tied = set(self._behind(layer))
+        tied |= {self.executed.producer[t] for t in layer.inputs if t in self.executed.producer and self.tensors.value(t) is None}
+        shared = {n for other in tied for n in self.sources.get(other, ()) if self.original.layers[n].op_type not in MOVEMENT}
+        if len(shared) == 1:
+            self.sources[index] = shared
+        return len(shared) == 1
 
-    def _give_up(self, index: int, known: Iterable[int]) -> None:
+    def _behind(self, layer: Layer) -> Iterator[int]:
+        """Layers that read this one and carry out something; for an inserted reader (its shape is read), what it moves."""
+        for reader, _ in (place for tensor in layer.outputs for place in self.tensors.readers(tensor)):
+            moved = self._what_moves(reader)
+            if self.sources.get(moved):
+                yield moved
+
+    def _what_moves(self, index: int) -> int:
+        """The layer whose output an inserted layer (or a chain of them) moves; any other layer is itself."""
+        while index in self.tensors.inserted and self.executed.layers[index].inputs[0] in self.executed.producer:
+            index = self.executed.producer[self.executed.layers[index].inputs[0]]
+        return index
+
+    def _give_up(self, index: int) -> None:
+        """Several nodes may be what a lost layer carries out; the layers behind it keep only what is surely theirs."""
         layer = self.executed.layers[index]
         self.notes[layer.name] = "its tensors have lost their names, and several nodes may be what it carries out"
-        for reader in known:
-            behind = self.executed.layers[reader].name
+        for reader in set(self._behind(layer)):
+            reason = f"carried out by {self.executed.layers[reader].name} or a layer before it; their tensors have lost their names"
             for node in self.sources[reader] - {self.tensors.anchor.get(reader)}:
-                self._drop(
-                    node, reader, ("unattributed", f"carried out by {behind} or a layer before it; their tensors have lost their names")
-                )
+                self._drop(node, reader, ("unattributed", reason))
 
     def _keep_possible(self, index: int) -> None:
         """Case 8: drops from a layer what a layer of its type cannot carry out, and says why."""
