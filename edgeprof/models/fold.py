@@ -49,7 +49,16 @@ class Values:
         for position, node in enumerate(self.graph.node):
             if node.op_type not in _FOLDED_NAMES or domain_of(node) or len(node.output) != 1 or position in self._failed:
                 continue
-            value = self._value(node, position, tensors)
+            try:
+                value = self._value(node, position, tensors)
+            except (
+                IndexError,
+                ValueError,
+                TypeError,
+                OverflowError,
+            ):  # a node with too few inputs, or such attributes, is left to the runtime
+                value = None
+                self._failed.add(position)
             if value is not None:
                 self._known[node.output[0]] = value
                 _make_constant(node, value)

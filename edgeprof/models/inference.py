@@ -17,6 +17,11 @@ from edgeprof.models.layers import domain_of
 from edgeprof.models.shapes import info_of, set_shape
 
 _MOST_ROUNDS = 200
+_LONGEST_VECTOR = 65536
+_LARGEST_NUMBER = 2**31
+_MOST_PARTS = 65536
+_HIDDEN = "(not inferred)"
+_WITH_OPEN_ENDS = frozenset({"Slice", "Shape", "Constant"})  # 2**63 - 1 may mean the end, or be a value
 _IR_WITH_PLAIN_INITIALIZERS = 4  # before, the inference overlooks initializers that are not inputs too; ONNX Runtime saves such models
 
 
@@ -39,18 +44,23 @@ def infer(model: Any, declared: Mapping[str, Any], symbols: Mapping[str, int]) -
     used = _used(model.graph)
     model.ir_version = max(model.ir_version, _IR_WITH_PLAIN_INITIALIZERS)
     standins.put_in(model)
+    _hide_absurd_nodes(model)
     _forget_inner_shapes(model, declared, symbols)
-    helped = False
+    helped = follow_values = False
     values = fold.Values(model)
     for _ in range(_MOST_ROUNDS):
-        inferred = _run(model, result)
+        inferred = _run(model, follow_values, result)
         if inferred is None:
             break
         result.tensors = dict(_collect(inferred.graph))
         open_tensors = [name for name in used if not is_known(result.tensors.get(name))]
-        if not open_tensors or values.fold(result.tensors):
-            if not open_tensors:
-                break
+        if not open_tensors:
+            break
+        if not follow_values and _may_follow_values(model, result.tensors):
+            follow_values = True
+            values.fold(result.tensors)
+            continue
+        if values.fold(result.tensors):
             continue
         if helped or not _declare(model, {name: declared[name] for name in open_tensors if name in declared}, symbols):
             result.notes += _contradictions(model)
@@ -78,11 +88,30 @@ def all_graphs(graph: Any) -> Iterator[Any]:
                 yield from all_graphs(inner)
 
 
-def _run(model: Any, result: Inferred) -> Any | None:
+def _may_follow_values(model: Any, tensors: Mapping[str, TensorInfo]) -> bool:
+    """False when a vector is so long that ONNX, which keeps a protobuf message for each element of one, would take for ever."""
+    lengths = [info.shape[0] for info in tensors.values() if info.shape is not None and len(info.shape) == 1]
+    lengths += [tensor.dims[0] for graph in all_graphs(model.graph) for tensor in graph.initializer if len(tensor.dims) == 1]
+    return all(length <= _LONGEST_VECTOR for length in lengths if isinstance(length, int))
+
+
+def _hide_absurd_nodes(model: Any) -> None:
+    """Take nodes out of the inference whose attributes would crash or hang it; their outputs stay unknown."""
+    for graph in all_graphs(model.graph):
+        for node in graph.node:
+            if node.op_type in _WITH_OPEN_ENDS:
+                continue
+            numbers = [number for attribute in node.attribute for number in (attribute.i, *attribute.ints)]
+            parts = next((attribute.i for attribute in node.attribute if attribute.name == "num_outputs"), 0)
+            if any(abs(number) > _LARGEST_NUMBER for number in numbers) or parts > _MOST_PARTS:
+                node.op_type = _HIDDEN
+
+
+def _run(model: Any, follow_values: bool, result: Inferred) -> Any | None:
     import onnx.shape_inference
 
     try:
-        return onnx.shape_inference.infer_shapes(model, check_type=False, strict_mode=False, data_prop=True)
+        return onnx.shape_inference.infer_shapes(model, check_type=False, strict_mode=False, data_prop=follow_values)
     except Exception as error:  # onnx raises many kinds; a model without shapes is still a model
         result.notes.append(f"Shape inference failed, so sizes are as the file says them: {_one_line(error)}")
         return None
@@ -93,7 +122,7 @@ def _contradictions(model: Any) -> list[str]:
     import onnx.shape_inference
 
     try:
-        onnx.shape_inference.infer_shapes(model, check_type=False, strict_mode=True, data_prop=True)
+        onnx.shape_inference.infer_shapes(model, check_type=False, strict_mode=True, data_prop=False)
     except Exception as error:
         text = _one_line(error)
         return [] if "No Op registered" in text or "No opset import" in text else [f"Shape inference stopped: {text}"]

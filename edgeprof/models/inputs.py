@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from edgeprof import units
 from edgeprof.errors import InputError
-from edgeprof.models.graph import Graph, TensorInfo
+from edgeprof.models.graph import DTYPE_BITS, Graph, TensorInfo
 from edgeprof.models.hints import Hint, hints
 from edgeprof.models.shapes import describe_inputs, show_shape
 
@@ -44,7 +44,8 @@ def make_inputs(graph: Graph, *, seed: int = 0, most_bytes: int = MOST_BYTES) ->
     needed = 0.0
     for tensor in graph.inputs:
         _check_makeable(tensor)
-        needed += tensor.elements * 4 if tensor.dtype == "string" else tensor.nbytes
+        elements = math.prod(max(dim, 1) for dim in tensor.shape or () if isinstance(dim, int))  # NumPy refuses (0, 2**60) too
+        needed += elements * DTYPE_BITS.get(tensor.dtype, 32) / 8
     if needed > most_bytes:
         raise InputError(
             f"The inputs need {units.size(needed)}, more than {units.size(most_bytes)}. Give smaller sizes with --shape. "
@@ -157,7 +158,11 @@ def _checked(tensor: TensorInfo, given: ArrayLike) -> Array:
         raise InputError(f"Input '{tensor.name}' is a sequence, map, optional or sparse tensor, which edgeprof cannot feed.")
     came = _dtype_of(array)
     if came != tensor.dtype:
-        way_out = "" if "string" in (came, tensor.dtype) or came == "object" else f" Convert it with .astype('{tensor.dtype}')."
+        way_out = (
+            " Give data of that type."
+            if "string" in (came, tensor.dtype) or came == "object"
+            else f" Convert it with .astype('{tensor.dtype}')."
+        )
         raise InputError(f"Input '{tensor.name}': {expected}, the data is {came}.{way_out}")
     if tensor.shape is not None:
         fits = len(tensor.shape) == array.ndim and all(

@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from edgeprof.errors import InputError, ModelError
+from edgeprof.errors import InputError, ModelError, UnsafeModel
 from edgeprof.models import external, wire
 from edgeprof.models.features import feature_sizes
 from edgeprof.models.graph import Graph, Layer, TensorInfo
 from edgeprof.models.inference import all_graphs, infer, is_known
 from edgeprof.models.layers import domain_of, expand
-from edgeprof.models.shapes import InputShapes, choose, info_of, set_shape
+from edgeprof.models.shapes import LARGEST_SIZE, InputShapes, choose, info_of, set_shape, show_shape
 from edgeprof.models.wire import DTYPES
 
 MOST_CONSTANT_ELEMENTS = 64
@@ -220,6 +220,11 @@ def _choose_inputs(model: Any, layers: Sequence[Layer], stored: _Stored, shapes:
     for name in shapes:
         if name in stored.initializers:
             raise InputError(f"A shape was given for '{name}', which is a weight of the model, not an input. Leave it out.")
+    for info in inputs:
+        if any(isinstance(dim, int) and dim > LARGEST_SIZE for dim in info.shape or ()):
+            raise UnsafeModel(
+                f"Input '{info.name}' claims the shape {show_shape(info.shape)}, which no machine holds. Export the model again."
+            )
     chosen = choose(inputs, shapes, feature_sizes(inputs, layers, stored.tensors))
     for value, info in zip(required, chosen.inputs, strict=True):
         if info.shape is not None:

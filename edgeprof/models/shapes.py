@@ -10,11 +10,15 @@ import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
 from edgeprof.errors import InputError
 from edgeprof.models.graph import Dim, TensorInfo
 from edgeprof.models.wire import DTYPES
+
+LARGEST_SIZE = 1 << 40
+"""No axis is longer than this; a file that says otherwise was made to mislead."""
 
 BATCH, IMAGE_SIDE, SEQUENCE, CHANNELS = 1, 224, 128, 3
 """Defaults for axes of unknown size; every other axis is 1."""
@@ -67,7 +71,7 @@ class _Choice:
 
     def _check_given(self, tensor: TensorInfo, shape: Sequence[int]) -> None:
         what = f"The shape {show_shape(shape)} does not fit the input '{tensor.name}'"
-        if any(isinstance(size, bool) or not isinstance(size, int) or size < 0 for size in shape):
+        if any(isinstance(size, bool) or not isinstance(size, Integral) or not 0 <= size <= LARGEST_SIZE for size in shape):
             raise InputError(f"{what}: sizes must be whole numbers, 0 or more. Give them as --shape {_example(tensor)}.")
         if tensor.shape is None:
             return
@@ -81,7 +85,7 @@ class _Choice:
                 raise InputError(
                     f"{what}: the model fixes axis {axis} to {dim}, {size} was given. Its shape is {show_shape(tensor.shape)}."
                 )
-            if isinstance(dim, str) and self.symbols.setdefault(dim, size) != size:
+            if isinstance(dim, str) and self.symbols.setdefault(dim, int(size)) != size:
                 raise InputError(
                     f"{what}: axis {axis} is '{dim}', which was already given as {self.symbols[dim]}. Give it the same size everywhere."
                 )

@@ -5,6 +5,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from edgeprof.errors import UnsafeModel
 from edgeprof.models import fold, load_model
 from edgeprof.models.cost import total_cost, uncounted
 
@@ -237,3 +238,30 @@ def test_shape_inference_that_fails_is_a_note(model_file, monkeypatch):
     graph = load_model(model_file([node("Relu", "x", "y")], {"x": ["n", 4]}, [value("y", ["n", 4])]))
     assert any("Shape inference failed" in note and "no such thing" in note for note in graph.notes)
     assert graph.tensor("y").shape == (1, 4)
+
+
+def test_attributes_that_would_crash_the_inference_are_kept_from_it(model_file):
+    nodes = [
+        node("LayerNormalization", "x w", "a", axis=2**63 - 1), node("Split", "x", "b c", num_outputs=2**31 - 1), node("Relu", "x", "y"),
+    ]  # fmt: skip
+    graph = load_model(model_file(nodes, {"x": [2, 4]}, ["a", "b", "y"], [weights("w", 4)], opset=18))
+    assert graph.tensor("y").shape == (2, 4)
+    assert graph.tensor("a").shape is None
+
+
+def test_an_absurd_input_is_refused(model_file):
+    with pytest.raises(UnsafeModel, match=r"Input 'x' claims the shape \[9223372036854775807\], which no machine holds"):
+        load_model(model_file([node("Relu", "x", "y")], {"x": [2**63 - 1]}, ["y"]))
+
+
+def test_a_long_vector_does_not_take_for_ever(model_file):
+    """ONNX's following of values keeps a message for each element of a vector."""
+    nodes = [node("Sub", "x mean", "a"), node("Shape", "a", "s"), node("Div", "s two", "d"), node("Concat", "two d", "t", axis=0),
+             node("Reshape", "a t", "y")]  # fmt: skip
+    graph = load_model(model_file(nodes, {"x": ["samples"]}, ["y"], [array("mean", 0.5, np.float32), array("two", [2])]), {"x": [1 << 39]})
+    assert graph.tensor("y").shape == (2, 1 << 38)
+
+
+def test_nodes_with_too_few_inputs_are_left_alone(model_file):
+    nodes = [helper.make_node("Shape", [], ["a"]), helper.make_node("ConstantOfShape", [], ["b"]), helper.make_node("Concat", ["a"], ["c"])]
+    assert load_model(model_file(nodes, {"x": [1]}, ["b", "c"])).outputs[0].shape is None

@@ -200,7 +200,7 @@ def test_good_data_comes_back_in_the_models_order():
          r"Input 'x': expected float32 \[1, 3\], the data is float64. Convert it with .astype\('float32'\)"),
         ({"x": np.zeros((1, 4), np.float32), "n": np.zeros(2, np.int64)}, r"expected float32 \[1, 3\], the data has the shape \[1, 4\]"),
         ({"x": np.zeros(3, np.float32), "n": np.zeros(2, np.int64)}, r"the data has the shape \[3\]"),
-        ({"x": ["a"], "n": np.zeros(2, np.int64)}, r"expected float32 \[1, 3\], the data is string\.$"),
+        ({"x": ["a"], "n": np.zeros(2, np.int64)}, r"expected float32 \[1, 3\], the data is string\. Give data of that type\.$"),
         ({"x": np.array([object()]), "n": np.zeros(2, np.int64)}, "the data is object"),
     ],
 )  # fmt: skip

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -116,3 +117,9 @@ def test_every_open_axis_gets_a_size_and_fixed_ones_stay(shape, dtype):
 @given(st.integers(0, 7), st.text(max_size=10))
 def test_a_default_is_never_zero(axis, symbol):
     assert default_size(TensorInfo("x", "float32", (None,) * 8), axis, symbol) >= 1
+
+
+def test_sizes_may_be_numpys_and_never_absurd():
+    assert shapes(("x", "float32", ("n", 3)), given={"x": np.array([2, 3])}) == [(2, 3)]
+    with pytest.raises(InputError, match="sizes must be whole numbers"):
+        chosen(("x", "float32", ("n", 3)), given={"x": [10**30, 3]})
