@@ -121,7 +121,9 @@ def _model_and_inputs(
     if inputs is None:
         return graph, make_inputs(graph, seed=seed)
     given = inputs if isinstance(inputs, Mapping) else read_inputs(inputs, graph)
-    graph = load_model(graph.path, {**shapes_of(given), **(shapes or {})})
+    names = {tensor.name for tensor in graph.inputs}
+    sizes = {name: size for name, size in shapes_of(given).items() if name in names}
+    graph = load_model(graph.path, {**sizes, **(shapes or {})})
     return graph, check_inputs(graph, given)
 
 

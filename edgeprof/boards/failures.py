@@ -23,6 +23,16 @@ _ADVICE: Mapping[str, str] = {
     "load": "",
 }
 
+_CRASHED = "The runtime crashed: try another version of it, or other providers."
+_DEATHS: Mapping[str, str] = {
+    "SIGKILL": "The board may have run out of memory: use a smaller batch.",
+    "SIGSEGV": _CRASHED,
+    "SIGBUS": _CRASHED,
+    "SIGABRT": _CRASHED,
+    "SIGFPE": _CRASHED,
+    "SIGILL": "The runtime was built for another processor: install one for this board.",
+}
+
 
 def failure_of(fields: Mapping[str, Any], collector: Collector) -> BoardError:
     """The error that an agent's ``error`` message stands for."""
@@ -30,6 +40,8 @@ def failure_of(fields: Mapping[str, Any], collector: Collector) -> BoardError:
     trace = collector.trace(complete=False)
     if kind == "run":
         return RunFailed(_sentence(f"A run of the model failed: {message}", kind), trace)
+    if kind in ("runtime", "provider", "cpus"):
+        return RuntimeRefused(_sentence(message[:1].upper() + message[1:], kind), trace)
     if kind in ("os", "memory"):
         return BoardError(_sentence(f"The board could not go on: {message}", kind), trace)
     return RuntimeRefused(_sentence(f"The runtime did not take the model: {message}", kind), trace)
@@ -40,7 +52,8 @@ def lost(collector: Collector, how: str, last_words: str) -> BoardLost:
     trace = collector.trace(complete=False)
     kept = "Nothing had been measured yet" if trace is None else "What was measured until then is kept"
     said = f" Its last words: {last_words}" if last_words else ""
-    return BoardLost(f"The agent on {collector.board} died: {how}. {kept}.{said}", trace)
+    advice = next((text for sign, text in _DEATHS.items() if sign in how), "Start it again.")
+    return BoardLost(f"The agent on {collector.board} died: {how}. {kept}. {advice}{said}", trace)
 
 
 def _sentence(text: str, kind: str) -> str:

@@ -63,7 +63,8 @@ class LocalBoard:
             return LocalLink(self._python, folder)
         except OSError as error:
             folder.cleanup()
-            raise BoardError(f"The agent cannot be started with {self._python}: {error.strerror or error}.") from error
+            text = f"The agent cannot be started with {self._python}: {error.strerror or error}."
+            raise BoardError(f"{text} Check that this Python runs, and that {tempfile.gettempdir()} has space (or set TMPDIR).") from error
 
 
 class LocalLink:

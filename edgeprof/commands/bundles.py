@@ -9,6 +9,7 @@ from edgeprof.errors import OutputError
 from edgeprof.records.profile import Profile
 
 SUFFIX = ".edgeprof"
+LONGEST_NAME_BYTES = 240
 _ROOM_BYTES = 256 << 10
 
 
@@ -22,6 +23,8 @@ def place(output: str | None, model: str) -> Path:
         raise OutputError(
             f"The output is '{path.name}'; a profile's name ends in {SUFFIX}. Use `edgeprof report` for other kinds of files."
         )
+    if len(path.name.encode()) > LONGEST_NAME_BYTES:
+        raise OutputError(f"The output's name has {len(path.name)} letters, more than a file can have. Give a shorter one with -o.")
     if path.is_dir():
         raise OutputError(f"The output {path} is a folder; give the name of a file, such as {path / Path(model).stem}{SUFFIX}.")
     folder = path.parent

@@ -32,7 +32,7 @@ def import_trace(trace_path: str | Path, model: Graph) -> Trace:
         with path.open("rb") as file:
             head = file.read(_HEAD_BYTES)
     except OSError as error:
-        raise TraceError(f"cannot read the trace {path}: {error.strerror or error}.") from error
+        raise TraceError(f"Cannot read the trace {path}: {error.strerror or error}. Check the path.") from error
     for importer in IMPORTERS:
         if importer.sniff(head):
             return importer.read(path, model)

@@ -75,14 +75,23 @@ def read(source: str | Path | BinaryIO | bytes, *, start_ns: int = 0, version: s
             with Path(source).open("rb") as file:
                 events = _events(file, escaped)
         except OSError as error:
-            raise TraceError(f"cannot read the trace {source}: {error.strerror or error}.") from error
+            raise TraceError(f"Cannot read the trace {source}: {error.strerror or error}. Check the path.") from error
     else:
         events = _events(source, escaped)
     return _recording(events, start_ns)
 
 
 def _events(file: BinaryIO, escaped: bool | None) -> Events:
-    buffered = file if isinstance(file, io.BufferedReader) else io.BufferedReader(cast(io.RawIOBase, file))
+    if isinstance(file, io.BufferedReader):
+        return _plain_or_packed(file, escaped)
+    buffered = io.BufferedReader(cast(io.RawIOBase, file))
+    try:
+        return _plain_or_packed(buffered, escaped)
+    finally:
+        buffered.detach()  # or it would close the caller's file
+
+
+def _plain_or_packed(buffered: io.BufferedReader, escaped: bool | None) -> Events:
     if not buffered.peek(2).startswith(_GZIP):
         return read_events(buffered, escaped=escaped)
     try:

@@ -75,7 +75,7 @@ def save(profile: Profile, path: str | Path) -> None:
     try:
         data = _zipped(_member_bytes(profile))
     except (MemberError, UnicodeEncodeError, pa.ArrowException) as error:
-        raise BundleError(f"this profile cannot be saved: {error}.") from error
+        raise BundleError(f"This profile cannot be saved: {error}.") from error
     _write_atomically(Path(path), data)
 
 
@@ -128,7 +128,7 @@ def _write_atomically(path: Path, data: bytes) -> None:
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror or error}. Is there space, and may you write to that folder?") from error
+        raise OutputError(f"Cannot write {path}: {error.strerror or error}. Free some space, or choose another folder.") from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -150,7 +150,7 @@ def _open(path: Path) -> zipfile.ZipFile:
         with path.open("rb") as file:
             data = file.read(FILE_LIMIT + 1)
     except OSError as error:
-        raise BundleError(f"cannot read {path}: {error.strerror or error}.") from error
+        raise BundleError(f"Cannot read {path}: {error.strerror or error}. Give the path of a .edgeprof bundle.") from error
     if len(data) > FILE_LIMIT:
         raise BundleError(f"{path.name} is larger than {FILE_LIMIT >> 30} GiB; no bundle is.")
     if not data.startswith(b"PK"):
@@ -159,7 +159,7 @@ def _open(path: Path) -> zipfile.ZipFile:
     try:
         archive = zipfile.ZipFile(io.BytesIO(data))
     except _ZIP_ERRORS as error:
-        raise BundleDamaged(f"{path.name} is cut off or damaged: its list of members cannot be read ({error}).") from error
+        raise BundleDamaged(f"{path.name} is cut off or damaged: its list of members cannot be read ({error}). Copy it again.") from error
     _check_members(archive, path)
     return archive
 
@@ -184,7 +184,9 @@ def _read(archive: zipfile.ZipFile, path: Path) -> Contents:
         header = members.json_from(_unpack(archive, HEADER))
     except MemberError as error:
         if HEADER not in archive.namelist():
-            raise BundleDamaged(f"{path.name} is not a bundle or is damaged: {HEADER} is missing.", (HEADER,)) from error
+            raise BundleDamaged(
+                f"{path.name} is not a bundle or is damaged: {HEADER} is missing. Give a .edgeprof file.", (HEADER,)
+            ) from error
         raise BundleDamaged(f"{path.name} is damaged: {HEADER} cannot be read ({error}).", (HEADER,)) from error
     _check_version(header, path)
     contents = Contents(header, {}, None)
@@ -268,7 +270,9 @@ def _profile(contents: Contents, path: Path, *, partial: bool) -> Profile:
         with _noting(damaged, GRAPH):
             graph = members.graph_from(contents.graph)
     if damaged and not partial:
-        raise BundleDamaged(f"{path.name} is damaged: {_listed(damaged)}. The rest can be read with --partial (in Python: load(..., partial=True)).", tuple(damaged))
+        raise BundleDamaged(
+            f"{path.name} is damaged: {_listed(damaged)}. Read the rest with --partial (Python: load(..., partial=True)).", tuple(damaged)
+        )
     findings = header.findings
     if damaged:
         findings += (Finding("bundle-damaged", "error", f"The file was damaged and not all of it could be read: {_listed(damaged)}."),)

@@ -224,6 +224,9 @@ def test_a_path_a_file_bytes_and_gzip_say_the_same(tmp_path):
         assert same(read_trace(source), whole)
     with path.open("rb") as file:
         assert same(read_trace(file), whole)
+    stays_open = io.BytesIO(data)
+    read_trace(stays_open)
+    assert not stays_open.closed
 
 
 class Endless(io.RawIOBase):
@@ -330,7 +333,7 @@ def test_what_is_no_trace_is_refused_with_a_sentence(data):
 
 def test_a_path_that_cannot_be_read_is_refused_with_a_sentence(tmp_path):
     for path in (tmp_path, tmp_path / "none.json"):
-        with pytest.raises(TraceError, match=r"cannot read the trace"):
+        with pytest.raises(TraceError, match=r"Cannot read the trace"):
             read(path)
 
 
@@ -408,5 +411,5 @@ def test_import_refuses_a_trace_without_runs(tmp_path):
 
 
 def test_import_refuses_a_path_that_cannot_be_read(tmp_path):
-    with pytest.raises(TraceError, match="cannot read"):
+    with pytest.raises(TraceError, match="Cannot read"):
         import_trace(tmp_path / "none.json", tiny_graph())

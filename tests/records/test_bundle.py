@@ -397,7 +397,7 @@ def test_another_zip_is_refused(tmp_path):
 
 def test_a_path_that_cannot_be_read_is_refused(tmp_path):
     for path in (tmp_path, tmp_path / "none.edgeprof"):
-        with pytest.raises(BundleError, match="cannot read"):
+        with pytest.raises(BundleError, match="Cannot read"):
             load(path)
 
 
@@ -458,7 +458,7 @@ def test_a_full_disk_leaves_the_old_file_and_nothing_else(tmp_path, saved):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
     try:
-        with pytest.raises(OutputError, match=r"cannot write .*p\.edgeprof"):
+        with pytest.raises(OutputError, match=r"Cannot write .*p\.edgeprof"):
             save(make_profile((1.0,)), saved)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
@@ -471,7 +471,7 @@ def test_a_read_only_folder_is_said(tmp_path, saved):
     before = saved.read_bytes()
     tmp_path.chmod(0o500)
     try:
-        with pytest.raises(OutputError, match="cannot write"):
+        with pytest.raises(OutputError, match="Cannot write"):
             save(make_profile(), saved)
     finally:
         tmp_path.chmod(0o700)
@@ -482,7 +482,7 @@ def test_a_read_only_folder_is_said(tmp_path, saved):
 def test_a_place_that_cannot_be_written_is_said(tmp_path, where):
     (tmp_path / "file").write_text("x")
     (tmp_path / "folder").mkdir()
-    with pytest.raises(OutputError, match="cannot write"):
+    with pytest.raises(OutputError, match="Cannot write"):
         save(make_profile(), tmp_path / where)
     assert only(tmp_path) == ["file", "folder"]
 
@@ -509,13 +509,13 @@ def test_saving_over_a_file_replaces_it(tmp_path, saved):
 @pytest.mark.parametrize("value", [object(), "\ud800", {1j: 2}])
 def test_what_has_no_place_in_a_bundle_is_said_and_nothing_is_written(tmp_path, value):
     context = dataclasses.replace(make_profile().context, fingerprint={"x": value})
-    with pytest.raises(BundleError, match="this profile cannot be saved"):
+    with pytest.raises(BundleError, match="This profile cannot be saved"):
         save(dataclasses.replace(make_profile(), context=context), tmp_path / "p.edgeprof")
     assert only(tmp_path) == []
 
 
 def test_a_name_that_is_no_text_is_said(tmp_path):
-    with pytest.raises(BundleError, match="this profile cannot be saved"):
+    with pytest.raises(BundleError, match="This profile cannot be saved"):
         save(make_profile((1.0,), source_nodes=[["\ud800"]]), tmp_path / "p.edgeprof")
 
 

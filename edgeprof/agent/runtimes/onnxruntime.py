@@ -164,6 +164,7 @@ def _refusal(error: Exception) -> Refused:
 def _first_sentence(text: str) -> str:
     """The runtime's own message, without its error code and source locations, in one line of at most 400 characters."""
     text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", text.strip())
+    text = re.sub(r"^.*Non-zero status code returned while running (\S+) node\. Name:'([^']*)' Status Message: ", r"\1 node '\2': ", text)
     text = re.sub(r"/\S+\.(?:cc|h):\d+ \S+( \S+)*? (?=[A-Z])", "", text)
     text = " ".join(text.split())
     return text if len(text) <= 400 else text[:397] + "..."
