@@ -20,6 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--ip", metavar="ADDRESS", help="address to listen on (default: this machine only)")
     parser.add_argument("--no-browser", action="store_true", help="do not open a browser")
+    parser.add_argument("--allow-root", action="store_true", help="start even as root, as in a container")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -36,6 +37,7 @@ def run(args: argparse.Namespace) -> int:
     command += [f"--port={args.port}"] if args.port is not None else []
     command += [f"--ip={args.ip}"] if args.ip else []
     command += ["--no-browser"] if args.no_browser else []
+    command += ["--allow-root"] if args.allow_root else []
     sys.stdout.flush()
     os.execv(sys.executable, command)  # noqa: S606 - no shell is wanted
     return 0

@@ -135,9 +135,11 @@ def started(monkeypatch) -> list[list[str]]:
 
 
 def test_lab(edgeprof, folder, started):
-    assert edgeprof("lab", "--port", 9999, "--ip", "0.0.0.0", "--no-browser")[0] == 0
+    assert edgeprof("lab", "--port", 9999, "--ip", "0.0.0.0", "--no-browser", "--allow-root")[0] == 0
     root = f"--ServerApp.root_dir={folder.resolve()}"
-    assert started == [[sys.executable, sys.executable, "-m", "jupyterlab", root, "--port=9999", "--ip=0.0.0.0", "--no-browser"]]
+    assert started == [
+        [sys.executable, sys.executable, "-m", "jupyterlab", root, "--port=9999", "--ip=0.0.0.0", "--no-browser", "--allow-root"]
+    ]
 
 
 def test_lab_without_jupyterlab(edgeprof, started, monkeypatch):
