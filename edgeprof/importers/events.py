@@ -21,7 +21,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated, Any, BinaryIO, Literal
+from typing import Annotated, BinaryIO, Literal
 
 import msgspec
 import numpy as np
@@ -53,33 +53,44 @@ class _Args(msgspec.Struct, gc=False):
     op_name: str = ""
     provider: str = ""
     node_index: str = ""
-    graph_index: str = ""
-    exec_plan_index: str = ""
     input_type_shape: msgspec.Raw = msgspec.Raw(b"")
     output_type_shape: msgspec.Raw = msgspec.Raw(b"")
+
+
+class _OldArgs(_Args, gc=False):
+    """The same of old versions, which have no ``node_index``."""
+
+    graph_index: str = ""
+    exec_plan_index: str = ""
+
+
+class _Line(msgspec.Struct, gc=False, forbid_unknown_fields=True):
+    """One event as ONNX Runtime writes it: these keys in this order and no others."""
+
+    cat: Literal["Session", "Node", "Kernel", "Api"]
+    pid: int
+    tid: _Thread
+    dur: _Microseconds
+    ts: _Microseconds
+    ph: Literal["X"]
+    name: str
+    args: _Args
 
 
 class _Event(msgspec.Struct, gc=False):
     """One event of a file in any layout."""
 
-    cat: Literal["Session", "Node", "Kernel", "Api"]
+    cat: str
     tid: _Thread
     dur: _Microseconds
     ts: _Microseconds
     name: str
-    args: _Args
-
-
-class _Line(_Event, gc=False, forbid_unknown_fields=True):
-    """One event of a file as ONNX Runtime writes it: these keys and no others."""
-
-    pid: int
-    ph: Literal["X"]
+    args: _OldArgs
 
 
 _LINES = msgspec.json.Decoder(list[_Line])
 _EVENTS = msgspec.json.Decoder(list[_Event])
-_ARGS = msgspec.json.Decoder(_Args)
+_ARGS = msgspec.json.Decoder(_OldArgs)
 _SHAPES = msgspec.json.Decoder(list[dict[str, list[int]]])
 _HEAD = re.compile(rb"(?:\xef\xbb\xbf)?\s*\[\s*")
 _BETWEEN_RECORDS = re.compile(rb',?\r?\n(?=\{"cat")')
@@ -178,6 +189,7 @@ class _Table:
         self._last: dict[str, tuple[_Args, int]] = {}
         self._fresh: set[str] = set()
         self._fences = False
+        self._careful = False
         self._columns: list[tuple[Int32, Int64, Int64, Int64]] = []
         self._total = 0
         self._skipped = 0
@@ -202,20 +214,21 @@ class _Table:
 
     def _add_decoded(self, block: memoryview) -> bool:
         """True when the block could be decoded at once (case 1)."""
-        if (np.frombuffer(block, np.uint8) == ord("\\")).any():
+        if self._careful or (np.frombuffer(block, np.uint8) == ord("\\")).any():
             return False
         try:
             events = _LINES.decode(block)
         except (msgspec.DecodeError, UnicodeDecodeError):
             return False
+        self._fresh.clear()
         known, unknown = self._last.get, (None, 0)
         codes = [hit[1] if (hit := known(e.name, unknown))[0] == e.args else self._code(e) for e in events]
         if self._fresh and not _names_stand_in_lines(self._fresh, events, block):
+            self._careful = True
+        if self._careful:
             for name in self._fresh:
                 del self._last[name]
-            self._fresh.clear()
             return False
-        self._fresh.clear()
         self._add_events(codes, events)
         return True
 
@@ -254,13 +267,12 @@ class _Table:
         thread, start, duration = int(prefix["tid"]), int(prefix["ts"]), int(prefix["dur"])
         if not -(2**63) <= thread < 2**63 or max(start, duration) > _MAX_US:
             return None
-        category: Any = prefix["cat"].decode()
-        event = _Event(category, thread, duration, start, name.decode("utf-8", "surrogateescape"), args)
+        event = _Event(prefix["cat"].decode(), thread, duration, start, name.decode("utf-8", "surrogateescape"), args)
         known = self._last.get(event.name)
         code = known[1] if known is not None and known[0] == args else self._code(event)
         return code, thread, start, duration
 
-    def _code(self, event: _Event) -> int:
+    def _code(self, event: _Line | _Event) -> int:
         """The kind's number, or the code of an event that is no layer. Remembers it by the event's name.
 
         Only nodes have an index in args, so what is remembered is never taken for another category's event.
@@ -284,13 +296,17 @@ class _Table:
         return code
 
     def _kind(self, name: str, args: _Args) -> int:
-        index = args.node_index or args.graph_index or args.exec_plan_index
+        index = args.node_index
+        if not index and isinstance(args, _OldArgs):
+            index = args.graph_index or args.exec_plan_index
+        elif not index:
+            self._careful = True  # an old version: its indices have other names
         inputs, outputs = bytes(args.input_type_shape).decode(), bytes(args.output_type_shape).decode()
         key = (name, args.op_name, args.provider, index, inputs, outputs)
         found = self._kind_ids.get(key)
         if found is None:
             found = self._kind_ids[key] = len(self._kinds)
-            number = int(index) if re.fullmatch(r"\d{1,9}", index) else -1
+            number = int(index) if index.isdecimal() and len(index) < 10 else -1
             self._kinds.append(EventKind(name, args.op_name, args.provider, number, self._typed(inputs), self._typed(outputs)))
         return found
 

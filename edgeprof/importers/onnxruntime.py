@@ -84,7 +84,7 @@ def read(source: str | Path | BinaryIO | bytes, *, start_ns: int = 0, version: s
 def _events(file: BinaryIO, escaped: bool | None) -> Events:
     if isinstance(file, io.BufferedReader):
         return _plain_or_packed(file, escaped)
-    buffered = io.BufferedReader(cast(io.RawIOBase, file))
+    buffered: io.BufferedReader = io.BufferedReader(cast(io.RawIOBase, file))
     try:
         return _plain_or_packed(buffered, escaped)
     finally:

@@ -261,7 +261,6 @@ def _profile(contents: Contents, path: Path, *, partial: bool) -> Profile:
         raise BundleDamaged(f"{path.name} is damaged: {HEADER} holds something unexpected ({error}).", (HEADER,)) from error
     tables: dict[str, pd.DataFrame] = {}
     for name, member in TABLE_MEMBERS.items():
-        tables[name] = empty_table(name)
         if name in contents.tables:
             with _noting(damaged, member):
                 tables[name] = members.table_from(name, contents.tables[name])
@@ -276,6 +275,7 @@ def _profile(contents: Contents, path: Path, *, partial: bool) -> Profile:
     findings = header.findings
     if damaged:
         findings += (Finding("bundle-damaged", "error", f"The file was damaged and not all of it could be read: {_listed(damaged)}."),)
+    tables |= {name: empty_table(name) for name in TABLES if name not in tables}
     return Profile(
         **tables, context=header.context, origin=header.origin, parent=header.parent, graph=graph, nodes=header.nodes, findings=findings
     )
