@@ -163,7 +163,7 @@ class Correspondence:
             self._claim(index, node)
             self._set_outputs(layer, self.original.layers[node])
             return True
-        return self._by_readers(index, layer)
+        return self._by_readers(index, layer) or self._by_end(index, layer)
 
     def _find_movement(self, index: int, layer: Layer) -> bool:
         if self.value(layer.inputs[0]) is None:
@@ -232,10 +232,13 @@ class Correspondence:
     def _blocked_tensor(self, layer: Layer) -> tuple[str | None, str]:
         """The tensor that a layer in blocked layout (NCHWc) was named after, and what it was before it became a Conv."""
         match = None if is_plain(layer) else _BLOCKED_NAME.match(layer.given_name)
-        for kind in _BLOCKED_KINDS if match else ():
-            tensor = self.named(match["tensor"].removesuffix(kind)) if match else None
+        for kind in _BLOCKED_KINDS if match is not None else ():
+            name = match["tensor"].removesuffix(kind) if match is not None else ""
+            tensor = self.named(name)
             if tensor in self.original.producer:
                 return tensor, kind
+            if name in self._by_name:  # a Transpose that moved on left a tensor that is called like the node
+                return self.original.layers[self._by_name[name]].outputs[0], kind
         return None, ""
 
     def _set_outputs(self, layer: Layer, node: Layer) -> None:
@@ -405,6 +408,24 @@ class Correspondence:
             result = maker.inputs[0]
         if result is None or self.original.same(result) == self.original.same(values[0]) or result not in self.original.producer:
             return False
+        return self._makes_value(index, layer, result)
+
+    def _by_end(self, index: int, layer: Layer) -> bool:
+        """Case 4: a layer whose result nobody reads ends where the original has its only unread result below the same tensor."""
+        value = self.value(layer.inputs[0]) if layer.inputs else None
+        if value is None or any(True for tensor in layer.outputs for _ in self.readers(tensor)):
+            return False
+        queue, seen, ends = [value], {value}, []
+        while queue and len(seen) < _NEAR:
+            tensor = queue.pop(0)
+            readers = self.original.readers.get(tensor, ())
+            made = [t for node, _ in readers if node not in self._taken for t in self.original.layers[node].outputs if self._is_fused(t)]
+            ends += [tensor] if not readers and tensor not in self.original.results else []
+            queue += [t for t in dict.fromkeys(made) if t not in seen]
+            seen.update(made)
+        return len(ends) == 1 and not queue and self._makes_value(index, layer, ends[0])
+
+    def _makes_value(self, index: int, layer: Layer, result: str) -> bool:
         self._claim(index, self.original.producer[result])
         self._value[self._root(layer.outputs[0])] = result
         return True

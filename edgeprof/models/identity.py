@@ -20,6 +20,7 @@ Hard cases, numbered as in the code:
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -58,6 +59,9 @@ ABSORBS: Mapping[str, frozenset[str]] = {
 
 NO_EFFECT = MOVEMENT | ARITHMETIC | {"Slice", "Pad", "Concat", "Relu", "Clip", "QuantizeLinear", "DequantizeLinear"}
 """Types that may have no effect at all: a Cast to the same type, a product with one, a second Relu."""
+
+_MOVES_INSIDE = re.compile("MatMul|Gemm|Attention|Norm|Embed|Rotary|Quantize|Split|Concat|Slice|Gather|Space|" + "|".join(sorted(MOVEMENT)))
+"""Types that may hold a Transpose, Reshape or Cast beside what they compute."""
 
 _BUDGET = 256
 _FEW = 12
@@ -236,6 +240,7 @@ class _Level:
         self._share_clusters(lost)
         for index in self.sources:
             self._keep_possible(index)
+        self._forget_idle()
         self._pair_moved()
         for index, nodes in self.sources.items():
             for node in nodes:
@@ -312,22 +317,34 @@ class _Level:
         layer, nodes = self.executed.layers[index], self.sources[index]
         own = {n for n in nodes if self.original.layers[n].op_type in core_types(layer)}
         plain = is_plain(layer) and any(self.original.layers[n].op_type == layer.op_type or layer.op_type == "Gemm" for n in own)
+        computes = any(self.original.layers[n].op_type not in MOVEMENT for n in nodes)
         for node in nodes - own:
-            verdict = self._verdict(layer, self.original.layers[node], plain)
+            verdict = self._verdict(layer, self.original.layers[node], plain, computes)
             if verdict is not None:
                 self._drop(node, index, verdict)
         if plain and len(own) > 1 and layer.op_type not in ABSORBS:
             for node in own - {max(own, key=self.original.rank.__getitem__)}:
                 self._drop(node, index, ("removed", f"merged with its neighbour {layer.name}"))
 
+    def _forget_idle(self) -> None:
+        """What had no effect at one layer had none at the others that might have taken it in, too."""
+        idle = {
+            n for n in self.dropped_from if self.original.layers[n].op_type in MOVEMENT | ARITHMETIC and self.removed[n][0] == "removed"
+        }
+        for index, nodes in self.sources.items() if idle else ():
+            types = core_types(self.executed.layers[index])
+            nodes -= {n for n in nodes & idle if self.original.layers[n].op_type not in types and n != self.tensors.anchor.get(index)}
+
     def _drop(self, node: int, index: int, verdict: tuple[Fate, str]) -> None:
         self.sources[index].discard(node)
         self.removed.setdefault(node, verdict)
         self.dropped_from.setdefault(node, index)
 
-    def _verdict(self, layer: Layer, node: Layer, plain: bool) -> tuple[Fate, str] | None:
+    def _verdict(self, layer: Layer, node: Layer, plain: bool, computes: bool) -> tuple[Fate, str] | None:
         if node.op_type in COPY_OPS and layer.op_type != node.op_type:
             return "removed", "passes its input on"
+        if computes and node.op_type in MOVEMENT and not _MOVES_INSIDE.search(layer.op_type):
+            return "removed", f"no effect, or cancelled, before {layer.name}"
         if not plain or node.op_type in ABSORBS.get(layer.op_type, ()):
             return None
         if node.op_type in NO_EFFECT:
@@ -415,12 +432,21 @@ class _Level:
         return bool(outputs & self.original.results)
 
     def _twin(self, layer: Layer) -> str | None:
-        """Case 7."""
-        others = {self.original.same(t) for t in layer.outputs if t} - set(layer.outputs)
-        if not others or len(others) != sum(map(bool, layer.outputs)):
-            return None
-        makers = [self.original.maker(t) for t in others]
-        return next((m.name for m in makers if m is not None), next(iter(others)))
+        """Case 7: another layer of this level that makes the same and is carried out."""
+        alike: list[set[str]] = []
+        for tensor in filter(None, layer.outputs):
+            makers = (self.original.producer.get(t) for t in self._classes[self.original.same(tensor)] if t != tensor)
+            alike.append({self.original.layers[m].name for m in makers if m is not None and self.carried.get(m)})
+        found = set.intersection(*alike) - {layer.name} if alike else set()
+        return min(found, default=None)
+
+    @cached_property
+    def _classes(self) -> Mapping[str, list[str]]:
+        """Tensors that layers make, by the representative of their value."""
+        classes: dict[str, list[str]] = defaultdict(list)
+        for tensor in self.original.producer:
+            classes[self.original.same(tensor)].append(tensor)
+        return classes
 
 
 class _Walk:
@@ -446,7 +472,8 @@ class _Walk:
                 stack.append((node, True))
                 stack.extend((n, False) for n in self._above(node, blocked, floor))
             elif done:
-                reaches[node] = any(self._arrives(t, blocked, reaches, open_ended) for t in self.scope.layers[node].inputs if t)
+                inputs = enumerate(self.scope.layers[node].inputs)
+                reaches[node] = any(self._arrives(t, slot, blocked, reaches, open_ended) for slot, t in inputs if t)
         return starts | {node for node, reached in reaches.items() if reached}
 
     def _rank(self, tensor: str) -> int:
@@ -464,13 +491,13 @@ class _Walk:
                 if self.scope.rank[maker] > floor or tensor in self.scope.constant:
                     yield maker
 
-    def _arrives(self, tensor: str, blocked: Container[str], reaches: Mapping[int, bool], open_ended: bool) -> bool:
+    def _arrives(self, tensor: str, slot: int, blocked: Container[str], reaches: Mapping[int, bool], open_ended: bool) -> bool:
         value = self.scope.same(tensor)
         if value in self.inputs:
             self.missed.discard(value)
             return True
         if value in self.constants:
-            return True
+            return slot == 0
         if value in blocked:
             return open_ended and tensor not in self.scope.constant
         maker = self.scope.producer.get(tensor)
