@@ -19,7 +19,7 @@ from edgeprof.models.shapes import info_of, set_shape
 _MOST_ROUNDS = 200
 _LONGEST_VECTOR = 65536
 _LARGEST_NUMBER = 2**31
-_MOST_PARTS = 65536
+_NEWEST_OPSET = 10**6  # an opset of 2**62 is no number for onnx
 _HIDDEN = "(not inferred)"
 _WITH_OPEN_ENDS = frozenset({"Slice", "Shape", "Constant"})  # 2**63 - 1 may mean the end, or be a value
 _IR_WITH_PLAIN_INITIALIZERS = 4  # before, the inference overlooks initializers that are not inputs too; ONNX Runtime saves such models
@@ -96,15 +96,42 @@ def _may_follow_values(model: Any, tensors: Mapping[str, TensorInfo]) -> bool:
 
 
 def _hide_absurd_nodes(model: Any) -> None:
-    """Take nodes out of the inference whose attributes would crash or hang it; their outputs stay unknown."""
+    """Take nodes out of the inference that would crash or hang it, found by feeding it damaged models; their outputs stay unknown.
+
+    1. A required input is absent. 2. A number is beyond all sizes. 3. A Split says another number of parts than it has outputs.
+    """
+    fewest: dict[tuple[str, str], int] = {}
+    opsets = {"" if entry.domain == "ai.onnx" else entry.domain: entry.version for entry in model.opset_import}
     for graph in all_graphs(model.graph):
         for node in graph.node:
-            if node.op_type in _WITH_OPEN_ENDS:
-                continue
-            numbers = [number for attribute in node.attribute for number in (attribute.i, *attribute.ints)]
-            parts = next((attribute.i for attribute in node.attribute if attribute.name == "num_outputs"), 0)
-            if any(abs(number) > _LARGEST_NUMBER for number in numbers) or parts > _MOST_PARTS:
+            key = (domain_of(node), node.op_type)
+            if key not in fewest:
+                fewest[key] = _required_inputs(*key, opsets.get(key[0], 1))
+            if "" in node.input[: fewest[key]] or len(node.input) < fewest[key] or _is_absurd(node):
                 node.op_type = _HIDDEN
+
+
+def _required_inputs(domain: str, op_type: str, opset: int) -> int:
+    """How many inputs the operator has at the front that must be there, in this opset."""
+    import onnx.defs
+
+    try:
+        schema = onnx.defs.get_schema(op_type, min(opset, _NEWEST_OPSET), domain)
+    except onnx.defs.SchemaError:
+        return 0
+    optional = (i for i, formal in enumerate(schema.inputs) if formal.option != onnx.defs.OpSchema.FormalParameterOption.Single)
+    return int(min(next(optional, len(schema.inputs)), schema.min_input))
+
+
+def _is_absurd(node: Any) -> bool:
+    if node.op_type in _WITH_OPEN_ENDS:
+        return False
+    for attribute in node.attribute:
+        if attribute.name == "num_outputs" and node.op_type == "Split" and attribute.i != len(node.output):
+            return True
+        if abs(attribute.i) > _LARGEST_NUMBER or any(abs(number) > _LARGEST_NUMBER for number in attribute.ints):
+            return True
+    return False
 
 
 def _run(model: Any, follow_values: bool, result: Inferred) -> Any | None:

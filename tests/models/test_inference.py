@@ -242,9 +242,10 @@ def test_shape_inference_that_fails_is_a_note(model_file, monkeypatch):
 
 def test_attributes_that_would_crash_the_inference_are_kept_from_it(model_file):
     nodes = [
-        node("LayerNormalization", "x w", "a", axis=2**63 - 1), node("Split", "x", "b c", num_outputs=2**31 - 1), node("Relu", "x", "y"),
+        node("LayerNormalization", "x w", "a", axis=2**63 - 1), node("Split", "x", "b c", num_outputs=1), node("Relu", "x", "y"),
+        helper.make_node("LabelEncoder", [""], ["l"], domain="ai.onnx.ml", keys_strings=["a"], values_int64s=[1]),
     ]  # fmt: skip
-    graph = load_model(model_file(nodes, {"x": [2, 4]}, ["a", "b", "y"], [weights("w", 4)], opset=18))
+    graph = load_model(model_file(nodes, {"x": [2, 4]}, ["a", "b", "y"], [weights("w", 4)], opset=18, opsets=[("ai.onnx.ml", 4)]))
     assert graph.tensor("y").shape == (2, 4)
     assert graph.tensor("a").shape is None
 
@@ -265,3 +266,12 @@ def test_a_long_vector_does_not_take_for_ever(model_file):
 def test_nodes_with_too_few_inputs_are_left_alone(model_file):
     nodes = [helper.make_node("Shape", [], ["a"]), helper.make_node("ConstantOfShape", [], ["b"]), helper.make_node("Concat", ["a"], ["c"])]
     assert load_model(model_file(nodes, {"x": [1]}, ["b", "c"])).outputs[0].shape is None
+
+
+def test_old_opsets_have_attributes_where_new_ones_have_inputs(model_file):
+    nodes = [
+        node("Slice", "x", "a", starts=[1], ends=[2**63 - 1], axes=[0]), node("Unsqueeze", "a", "b", axes=[0]),
+        node("Pad", "b", "c", pads=[0, 0, 1, 0, 0, 1], mode="constant"), node("Squeeze", "c", "y", axes=[0]),
+    ]  # fmt: skip
+    graph = load_model(model_file(nodes, {"x": [4, 3]}, ["y"], opset=9))
+    assert graph.tensor("y").shape == (3, 5)
