@@ -141,7 +141,8 @@ class _Unit:
     decimals: int
 
     def number(self, ms: float) -> str:
-        return units.MISSING if math.isnan(ms) else f"{ms * self.scale:.{self.decimals}f}"
+        value = round(ms * self.scale, self.decimals) + 0.0  # no -0.0
+        return units.MISSING if math.isnan(ms) else f"{value:.{self.decimals}f}"
 
     def interval(self, row: Row) -> str:
         if math.isnan(row.low_ms) or math.isnan(row.high_ms):
