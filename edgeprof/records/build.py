@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import version
+from pathlib import PurePath
 from typing import Any
 
 import numpy as np
@@ -49,7 +51,7 @@ def build_profile(
         runs=runs,
         spans=_spans(times, runs, trace.start_ns),
         samples=_samples(trace),
-        graph=graph,
+        graph=replace(graph, path=PurePath(graph.path).name),  # a bundle is handed on: no folder of this machine in it
         nodes=rows.nodes,
         findings=(*condition_findings(trace, runs), *_graph_findings(rows, graph, calibration)),
     )
@@ -148,7 +150,7 @@ def _context(
 ) -> RunContext:
     plan = trace.plan
     return RunContext(
-        model_name=graph.path.rpartition("/")[2] or graph.name,
+        model_name=PurePath(graph.path).name or graph.name,
         model_sha256=graph.digest,
         model_format=graph.format,
         model_bytes=graph.file_bytes or None,
