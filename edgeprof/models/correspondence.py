@@ -284,7 +284,7 @@ class Correspondence:
                 yield core.inputs[place]
 
     def _align(self) -> None:
-        """Case 7: where a layer reads another tensor than its node, that other one is a twin, or a constant took its place."""
+        """Case 7: where a layer reads another tensor than its node, that one is a twin, or a constant, or moved without effect."""
         for index in self.executed.order:
             core = None if index in self.inserted else self.core(index)
             if core is not None:
@@ -299,7 +299,22 @@ class Correspondence:
             if tensor in self.executed.constant:
                 self.replaced.add((core.name, place))
             elif value is not None and wanted not in self.original.constant and not self._is_downstream(wanted, self.original.same(value)):
-                self.original.unite_if_alike(wanted, value)
+                if self._is_moved(value, wanted):
+                    self.original.unite(value, wanted)
+                else:
+                    self.original.unite_if_alike(wanted, value)
+
+    def _is_moved(self, tensor: str, source: str) -> bool:
+        """True when nothing but data movement lies between ``source`` and ``tensor`` below it."""
+        maker = self.original.maker(tensor)
+        for _ in range(_FAR):
+            if self.original.same(tensor) == self.original.same(source):
+                return True
+            if maker is None or maker.op_type not in MOVEMENT:
+                return False
+            tensor = maker.inputs[0]
+            maker = self.original.maker(tensor)
+        return False
 
     def core(self, index: int) -> Layer | None:
         """The original node that an executed layer is built around, looked for from its anchor a few nodes upwards.

@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
-from edgeprof.models.correspondence import MOVEMENT, Correspondence, core_types, is_plain
+from edgeprof.models.correspondence import MOVEMENT, RESHAPES, Correspondence, core_types, is_plain
 from edgeprof.models.graph import Graph, Layer
 from edgeprof.models.scope import COPY_OPS, Scope
 
@@ -48,8 +48,8 @@ ABSORBS: Mapping[str, frozenset[str]] = {
     "QuantizeLinear": frozenset({"Relu", "Clip"}),
     "Where": frozenset({"Not"}),
     "Sum": frozenset({"Add"}),
-    "Transpose": MOVEMENT,
-    "Reshape": MOVEMENT,
+    "Transpose": RESHAPES,
+    "Reshape": RESHAPES | {"Expand"},
     "Cast": frozenset({"Cast"}),
     "Slice": frozenset({"Slice"}),
     "Concat": frozenset({"Concat"}),
@@ -225,6 +225,7 @@ class _Level:
         self.carried: dict[int, set[int]] = defaultdict(set)
         self.removed: dict[int, tuple[Fate, str]] = {}
         self.dropped_from: dict[int, int] = {}
+        self.dead_ends: list[str] = []
         self.notes: dict[str, str] = {}
 
     def match(self) -> None:
@@ -237,8 +238,13 @@ class _Level:
             self.sources[index] = self._region(index)
             if not self.sources[index]:
                 lost.append(index)
-        self._share_clusters(lost)
-        for index in self.sources:
+        left = self._see_movement(lost)
+        tied = {reader for index in left for reader in self._behind(self.executed.layers[index])}
+        for index in self.sources.keys() - tied:
+            self._keep_possible(index)
+        self._forget_idle()
+        self._share_clusters(left)
+        for index in tied:
             self._keep_possible(index)
         self._forget_idle()
         self._pair_moved()
@@ -266,12 +272,15 @@ class _Level:
         values = (self.tensors.value(t) for t in layer.inputs if t in self.executed.constant)
         return {self.original.same(v) for v in values if v is not None}
 
-    def _share_clusters(self, lost: Sequence[int]) -> None:
-        """Case 5: layers that are known by nothing take part in what the known layers they are tied to carry out."""
+    def _see_movement(self, lost: Sequence[int]) -> list[int]:
+        """Lost layers that only move data were inserted; returns the others."""
         moving = [index for index in lost if self.executed.layers[index].op_type in MOVEMENT]
         self.tensors.inserted.update(moving)
         self.notes.update((self.executed.layers[index].name, "inserted by the runtime") for index in moving)
-        left = [index for index in lost if index not in self.tensors.inserted]
+        return [index for index in lost if index not in self.tensors.inserted]
+
+    def _share_clusters(self, left: Sequence[int]) -> None:
+        """Case 5: layers that are known by nothing take part in what the known layers they are tied to carry out."""
         for _ in range(_ROUNDS):
             left = [index for index in reversed(left) if not self._share(index)]
         for index in left:
@@ -306,6 +315,8 @@ class _Level:
     def _give_up(self, index: int) -> None:
         """Several nodes may be what a lost layer carries out; the layers behind it keep only what is surely theirs."""
         layer = self.executed.layers[index]
+        if not any(True for tensor in layer.outputs for _ in self.tensors.readers(tensor)):
+            self.dead_ends.append(layer.name)
         self.notes[layer.name] = "its tensors have lost their names, and several nodes may be what it carries out"
         for reader in set(self._behind(layer)):
             reason = f"carried out by {self.executed.layers[reader].name} or a layer before it; their tensors have lost their names"
@@ -404,20 +415,32 @@ class _Level:
         result = self._is_result(layer)
         readers = [place for t in layer.outputs for place in self.original.readers.get(t, ())]
         if not readers and not result:
-            return "removed", "its result is not used"
+            return self._unused("its result is not used")
+        if index in self.removed and self.removed[index][0] == "removed":
+            return self.removed[index]
         twin = self._twin(layer)
         if twin is not None and layer.op_type not in COPY_OPS:
             return "removed", f"computes the same as {twin}"
         if all(t in self.original.constant for t in layer.outputs if t):
             return "folded", ""
-        if layer.op_type in COPY_OPS:
-            return "removed", "passes its input on"
+        if self.original.undone(layer) is not None:
+            return "removed", "passes its input on" if layer.op_type in COPY_OPS else f"undoes {self._before(layer)}"
         if index in self.removed:
             return self.removed[index]
         endings = {self._ending(r, slot, later) for r, slot in readers}
         if not result and endings <= {"removed", "folded"}:
-            return ("folded", "") if "folded" in endings else ("removed", "its result is not used after its readers were removed")
+            return ("folded", "") if "folded" in endings else self._unused("its result is not used after its readers were removed")
         return "unattributed", "no executed layer bears its tensors or its name"
+
+    def _before(self, layer: Layer) -> str:
+        maker = self.original.maker(layer.inputs[0])
+        return maker.name if maker is not None else layer.inputs[0]
+
+    def _unused(self, reason: str) -> tuple[Fate, str]:
+        """Dead code is removed; but a layer that nobody reads and nobody knows may still run it."""
+        if self.dead_ends:
+            return "unattributed", f"{reason}, but {self.dead_ends[0]} may still run it"
+        return "removed", reason
 
     def _ending(self, reader: int, slot: int, later: Mapping[int, tuple[Fate, str]]) -> Fate:
         """What became of a tensor at a reader: as the reader itself, or folded where the reader now reads a constant."""
@@ -432,11 +455,11 @@ class _Level:
         return bool(outputs & self.original.results)
 
     def _twin(self, layer: Layer) -> str | None:
-        """Case 7: another layer of this level that makes the same and is carried out."""
+        """Case 7: another layer of this level that makes the same and whose fate is known."""
         alike: list[set[str]] = []
         for tensor in filter(None, layer.outputs):
             makers = (self.original.producer.get(t) for t in self._classes[self.original.same(tensor)] if t != tensor)
-            alike.append({self.original.layers[m].name for m in makers if m is not None and self.carried.get(m)})
+            alike.append({self.original.layers[m].name for m in makers if m is not None and (self.carried.get(m) or m in self.removed)})
         found = set.intersection(*alike) - {layer.name} if alike else set()
         return min(found, default=None)
 

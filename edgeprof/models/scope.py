@@ -114,12 +114,24 @@ class Scope:
             layer = self.layers[index]
             if self._is_constant(layer):
                 self.constant.update(layer.outputs)
-            if layer.op_type in COPY_OPS and layer.inputs:
-                self.value[layer.outputs[0]] = self.same(layer.inputs[0])
+            before = self.undone(layer)
+            if before is not None:
+                self.value[layer.outputs[0]] = before
             elif layer.op_type not in OPAQUE_OPS | RANDOM_OPS and layer.name not in self.parents and layer.inputs:
                 for output, twin in zip(layer.outputs, seen.setdefault(self._key(layer), layer.outputs), strict=False):
                     if output and twin:
                         self.value[output] = self.value.get(twin, twin)
+
+    def undone(self, layer: Layer) -> str | None:
+        """The value that a copy passes on, or that a second Transpose restores."""
+        if layer.op_type in COPY_OPS and layer.inputs:
+            return self.same(layer.inputs[0])
+        first = self.maker(layer.inputs[0]) if layer.op_type == "Transpose" else None
+        perms = layer.attributes.get("perm"), first.attributes.get("perm") if first is not None else None
+        if first is None or first.op_type != "Transpose" or not isinstance(perms[0], tuple) or not isinstance(perms[1], tuple):
+            return None
+        restores = sorted(perms[0]) == sorted(perms[1]) and all(perms[1].index(place) == axis for place, axis in enumerate(perms[0]))
+        return self.same(first.inputs[0]) if restores else None
 
     def _key(self, layer: Layer) -> object:
         attributes = tuple(sorted((key, repr(value)) for key, value in layer.attributes.items()))
