@@ -1,10 +1,14 @@
 """From the spans of interleaved runs to a time for each layer, with an interval.
 
-For each block: the layer's mean over the block's instrumented runs (midmean, so that a run in which the system was busy with
-something else does not count), less what the profiler added (`edgeprof.records.instrument`), over the block's own plain latency.
-A layer's latency is the median of these shares over blocks, times the plain median of all runs: blocks that ran while the
-clock was low or a neighbour busy count by their proportions, not by their times. Shares are never adjusted to add up to one; what is
-missing or too much is the row between layers.
+1. In each block the middle half of the instrumented runs is taken, by the time of the whole run; so is the middle half
+   of the plain ones. A layer's time in the block is its mean over those runs, less what the profiler added
+   (`edgeprof.records.instrument`), over the mean of the plain runs.
+2. Of the blocks the middle half is taken, by instrumented over plain time: where the two did not run under the same
+   conditions they cannot be compared. A layer's latency is its mean share over these, times the median of all plain runs.
+
+Whole runs and whole blocks are left out, never single layers: what an interrupt or the system takes now here, now there,
+belongs to the plain latency too, and medians of layers would lose it (they summed up to 14 % short). Shares are never
+adjusted to add up to one; what is missing or too much is the row between layers.
 
 The interval is the 2.5 and 97.5 percentile of the same computation over blocks drawn with replacement (B. Efron, Bootstrap methods:
 another look at the jackknife, Annals of Statistics 7, 1979), calibration and plain runs included.
@@ -18,7 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from edgeprof.records.instrument import RESOLUTION_NS, Calibration, Floats, gap_of, midmean
+from edgeprof.records.instrument import RESOLUTION_NS, Calibration, Floats, gap_of, middle_half, midmean
 from edgeprof.records.trace import Block, EventKind, ProbeRuns
 
 Indexes = npt.NDArray[np.int64]
@@ -77,12 +81,14 @@ def layer_times(
     blocks = [block for block in blocks if len(block.spans.run_start_ns)]
     gaps = np.array([_gap(block, probes) for block in blocks])
     runs = [_sums(block, of_kind, layers, gap, corrected=calibration is not None) for block, gap in zip(blocks, gaps, strict=True)]
+    chosen = [middle_half(_whole_runs(block)) for block in blocks]
     means = _BlockMeans(
-        np.array([[midmean(column) for column in r.inner.T] for r in runs]).reshape(len(blocks), layers),
-        np.array([r.calls.mean(axis=0) for r in runs]).reshape(len(blocks), layers),
-        np.array([r.tensors.mean(axis=0) for r in runs]).reshape(len(blocks), layers),
+        np.array([r.inner[c].mean(axis=0) for r, c in zip(runs, chosen, strict=True)]).reshape(len(blocks), layers),
+        np.array([r.calls[c].mean(axis=0) for r, c in zip(runs, chosen, strict=True)]).reshape(len(blocks), layers),
+        np.array([r.tensors[c].mean(axis=0) for r, c in zip(runs, chosen, strict=True)]).reshape(len(blocks), layers),
         gaps,
         np.array([midmean(b.plain_ns) if len(b.plain_ns) else np.nan for b in blocks]),
+        np.array([midmean(_whole_runs(block)) for block in blocks]),
     )
     plain_runs = [b.plain_ns.astype(float) for b in blocks]
     base, slope = calibration.coefficients() if calibration else (0.0, 0.0)
@@ -92,7 +98,9 @@ def layer_times(
     calls = np.concatenate([r.calls for r in runs]).mean(axis=0)
     never = calls == 0
 
-    latency, plain = means.latency(np.arange(len(blocks)), base, slope), _median(plain_runs, np.arange(len(blocks)))
+    everything = np.arange(len(blocks))
+    plain = _median(plain_runs, everything)
+    latency = means.latency(everything, base, slope, plain)
     latencies, plains = _bootstrap(means, plain_runs, calibration)
     between = plains - latencies.sum(axis=1)
     offsets = np.median(np.concatenate(run_offset), axis=0)[calls >= 1]
@@ -117,25 +125,32 @@ def layer_times(
     )
 
 
+def _whole_runs(block: Block) -> npt.NDArray[np.int64]:
+    """(runs,) ns of the instrumented runs, from outside where that was measured, else as the runtime says."""
+    return block.instrumented_ns if len(block.instrumented_ns) == len(block.spans.run_start_ns) else block.spans.run_duration_ns
+
+
 @dataclass(frozen=True)
 class _BlockMeans:
-    """(B, L) means over the runs of each block; ``gap``, ``plain``: (B,)."""
+    """(B, L) means over the chosen runs of each block; ``gap``, ``plain``, ``instrumented``: (B,)."""
 
     inner: Floats
     calls: Floats
     tensors: Floats
     gap: Floats
     plain: Floats
+    instrumented: Floats
 
-    def latency(self, chosen: Indexes, base: float, slope: float) -> Floats:
-        """(L,) the median over ``chosen`` blocks of the corrected times, each taken relative to its block's plain latency."""
+    def latency(self, drawn: Indexes, base: float, slope: float, plain: float) -> Floats:
+        """(L,) the mean over the middle half of the ``drawn`` blocks, relative to each block's own plain latency; times ``plain``."""
+        has_plain = not np.isnan(self.plain[drawn]).any()
+        chosen = drawn[middle_half(self.instrumented[drawn] / self.plain[drawn] if has_plain else self.instrumented[drawn])]
         own = self.inner[chosen]
         if base or slope:
             own = own - (base * self.calls[chosen] + slope * self.tensors[chosen]) * self.gap[chosen, None]
-        plain = self.plain[chosen]
-        if np.isnan(plain).any():
-            return np.asarray(np.median(own, axis=0))
-        return np.asarray(np.median(own / plain[:, None], axis=0) * np.median(plain))
+        if not has_plain:
+            return np.asarray(own.mean(axis=0))
+        return np.asarray((own / self.plain[chosen, None]).mean(axis=0) * plain)
 
 
 def _bootstrap(means: _BlockMeans, plain_runs: Sequence[Floats], calibration: Calibration | None) -> tuple[Floats, Floats]:
@@ -147,8 +162,8 @@ def _bootstrap(means: _BlockMeans, plain_runs: Sequence[Floats], calibration: Ca
     for draw in range(draws):
         chosen = np.asarray(rng.integers(0, blocks, size=blocks), np.int64)
         base, slope = calibration.coefficients(chosen) if calibration else (0.0, 0.0)
-        latencies[draw] = means.latency(chosen, base, slope)
         totals[draw] = _median(plain_runs, chosen)
+        latencies[draw] = means.latency(chosen, base, slope, totals[draw])
     return latencies, totals
 
 

@@ -58,7 +58,7 @@ LAYER_COLUMNS: tuple[Column, ...] = (
     Column("provider", "str", "Provider", "", "Execution provider that ran it."),
     Column("precision", "str", "Precision", "", "Element type the layer computes in (float32, float16, int8 ...)."),
     Column("output_shape", "str", "Output shape", "", "Shape of the first output as run, such as 1×16×112×112."),
-    Column("latency_ms", "float64", "Latency", "ms", "Median time a run, corrected for the instrument.", "lower"),
+    Column("latency_ms", "float64", "Latency", "ms", "Typical time a run: middle runs and blocks, corrected for the instrument.", "lower"),
     Column("latency_low_ms", "float64", "Latency, low", "ms", "Lower end of the 95 % interval of latency_ms."),
     Column("latency_high_ms", "float64", "Latency, high", "ms", "Upper end of the 95 % interval of latency_ms."),
     Column("latency_p95_ms", "float64", "Latency p95", "ms", "95th percentile over runs, corrected.", "lower"),
