@@ -37,12 +37,12 @@ def _reached(name: str, readers: Mapping[str, list[Layer]]) -> Iterator[tuple[La
     """Layers that read the tensor, or it after layers that keep its shape; with the name they read it by."""
     frontier = [name]
     for _ in range(_FARTHEST):
-        following = []
+        following: list[str] = []
         for tensor in frontier:
             for layer in readers.get(tensor, ()):
                 yield layer, tensor
                 if layer.op_type in _HANDED_ON:
-                    following.append(layer.outputs[0])
+                    following += layer.outputs[:1]
         frontier = following
 
 

@@ -65,18 +65,21 @@ _BY_NAME: tuple[tuple[re.Pattern[str], Hint], ...] = (
 def _reached(name: str, readers: Mapping[str, list[tuple[Layer, int]]]) -> Iterator[tuple[Layer, int]]:
     frontier = [name]
     for _ in range(_FARTHEST):
-        following = []
+        following: list[str] = []
         for tensor in frontier:
             for layer, place in readers.get(tensor, ()):
                 yield layer, place
                 if place == 0 and layer.op_type in _HANDED_ON:
-                    following.append(layer.outputs[0])
+                    following += layer.outputs[:1]
         frontier = following
 
 
 def _use(layer: Layer, place: int, graph: Graph) -> Hint | None:
     found = _USES.get((layer.op_type, place))
-    return found(layer, graph) if callable(found) else found
+    try:
+        return found(layer, graph) if callable(found) else found
+    except IndexError:  # the layer lacks inputs that it needs; the runtime will refuse it
+        return None
 
 
 def _axis_of(place: int, default_axis: int = 0) -> Callable[[Layer, Graph], Hint | None]:

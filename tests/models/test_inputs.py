@@ -139,6 +139,11 @@ def test_counts_and_shapes_are_small_and_change_nothing(op_type, place, shape, e
     assert make_inputs(graph_of(("n", "int64", shape), layers=[layer]))["n"].tolist() == expected
 
 
+def test_layers_that_lack_inputs_give_no_hint():
+    layers = [Layer("o", "OneHot", ("n",), ()), Layer("c", "Cast", ("n",), ()), Layer("e", "EmbedLayerNormalization", ("n",), ("y",))]
+    assert make_inputs(graph_of(("n", "int64", (3,)), layers=layers))["n"].shape == (3,)
+
+
 def test_booleans_that_switch():
     drop = graph_of(("training", "bool", ()), layers=[Layer("d", "Dropout", ("x", "r", "training"), ("y",))])
     loop = graph_of(("go", "bool", ()), layers=[Layer("l", "Loop", ("n", "go"), ("y",))])
