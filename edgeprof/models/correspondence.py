@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from edgeprof.models.graph import Layer
-from edgeprof.models.scope import Scope
+from edgeprof.models.scope import COPY_OPS, Scope
 
 LAYOUT = frozenset({"ReorderInput", "ReorderOutput", "MemcpyToHost", "MemcpyFromHost"})
 RESHAPES = frozenset({"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose"})
@@ -435,10 +435,15 @@ class Correspondence:
             tensor = queue.pop(0)
             readers = self.original.readers.get(tensor, ())
             made = [t for node, _ in readers if node not in self._taken for t in self.original.layers[node].outputs if self._is_fused(t)]
-            ends += [tensor] if not readers and tensor not in self.original.results else []
+            if not readers and not self.original.is_result(tensor) and not self._is_copy(tensor):
+                ends.append(tensor)
             queue += [t for t in dict.fromkeys(made) if t not in seen]
             seen.update(made)
         return len(ends) == 1 and not queue and self._makes_value(index, layer, ends[0])
+
+    def _is_copy(self, tensor: str) -> bool:
+        maker = self.original.maker(tensor)
+        return maker is not None and maker.op_type in COPY_OPS
 
     def _makes_value(self, index: int, layer: Layer, result: str) -> bool:
         self._claim(index, self.original.producer[result])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Callable, Container, Sequence
 
 from edgeprof.models.graph import Graph, Layer
 
@@ -21,11 +21,12 @@ class Scope:
     ``producer``: tensor to the layer that makes it. ``readers``: tensor to ``(layer, slot)``. ``rank``: topological
     position of a layer. ``constant``: tensors that depend on constants only, and on shapes that nobody computes (``running``
     holds the tensors that are computed). ``value``: tensor to the first
-    tensor that is computed in the same way from the same (itself, mostly); see `same`. ``results``: tensors that
-    are read outside this level.
+    tensor that is computed in the same way from the same (itself, mostly); see `same`.
     """
 
-    def __init__(self, graph: Graph, layers: Sequence[Layer], outer_reads: Iterable[str] = (), running: Container[str] = ()) -> None:
+    def __init__(
+        self, graph: Graph, layers: Sequence[Layer], is_read_outside: Callable[[str], bool] = lambda _: False, running: Container[str] = ()
+    ) -> None:
         self.graph = graph
         self.layers = tuple(layers)
         self.parents = frozenset(layer.parent for layer in graph.layers if layer.parent)
@@ -36,7 +37,8 @@ class Scope:
             for slot, name in enumerate(layer.inputs):
                 if name:
                     self.readers[name].append((index, slot))
-        self.results = frozenset(outer_reads) | {t.name for t in graph.outputs}
+        self._is_read_outside = is_read_outside
+        self._outputs = frozenset(t.name for t in graph.outputs)
         self.running = running
         self.tensors = {t for layer in self.layers for t in (*layer.inputs, *layer.outputs) if t} | {t.name for t in graph.inputs}
         self.order = self._order()
@@ -83,6 +85,10 @@ class Scope:
     def _alike(self, one: Layer, two: Layer) -> bool:
         kinds = [(a.op_type, a.domain, dict(a.attributes), len(a.inputs), len(a.outputs)) for a in (one, two)]
         return kinds[0] == kinds[1] and one.name not in self.parents and one.op_type not in RANDOM_OPS
+
+    def is_result(self, tensor: str) -> bool:
+        """True for the graph's outputs and for what layers of other levels read."""
+        return tensor in self._outputs or self._is_read_outside(tensor)
 
     def maker(self, tensor: str) -> Layer | None:
         """The layer that makes this tensor here, if one does."""
