@@ -26,10 +26,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
+from edgeprof.models.correspondence import Correspondence
 from edgeprof.models.fates import Fate, fates_of
 from edgeprof.models.graph import Graph, Layer
 from edgeprof.models.level import Level
 from edgeprof.models.scope import COPY_OPS, Scope
+
+CONTROL_FLOW = frozenset({"If", "Loop", "Scan"})
 
 Kind = Literal["layer", "inserted", "nested"]
 
@@ -89,7 +92,7 @@ def match(original: Graph, executed: Graph) -> Identity:
 
 
 def _nothing(_: str) -> None:
-    return None
+    """No level lies above the top."""
 
 
 Place = tuple[str, str] | None
@@ -138,10 +141,26 @@ class _Matching:
         carriers = level.carriers(parent)
         same = next((c for c in carriers if c.op_type == parent.op_type), None)
         for branch in self.branches[parent.name]:
-            if same is not None and (same.name, branch) in self.places[1]:
-                self.match_level((parent.name, branch), (same.name, branch), level.tensors.value)
+            place = (parent.name, branch)
+            if same is not None and (same.op_type in CONTROL_FLOW or (same.name, branch) in self.places[1]):
+                self.match_level(place, (same.name, branch), self._naming(place, (same.name, branch), level.tensors))
             else:
-                self._match_inlined(parent, (parent.name, branch), carriers, whole=same is not None)
+                self._match_inlined(parent, place, carriers, whole=same is not None)
+
+    def _naming(self, place: tuple[str, str], executed_place: tuple[str, str], outer: Correspondence) -> Callable[[str], str | None]:
+        """What a tensor's name tells inside a body, beyond being the same name there.
+
+        The reader puts ``<layer>/<branch>/`` before names that two bodies share, and the two files may hold the bodies in another order.
+        """
+        here = {t for layer in self.places[0][place] for t in (*layer.inputs, *layer.outputs)}
+        prefixes = "/".join((*place, "")), "/".join((*executed_place, ""))
+
+        def tell(tensor: str) -> str | None:
+            short = tensor.removeprefix(prefixes[1])
+            found = next((name for name in (prefixes[0] + short, short) if name in here), None)
+            return found or outer.value(tensor) or outer.named(tensor)
+
+        return tell
 
     def _match_inlined(self, parent: Layer, place: Place, carriers: Sequence[Layer], *, whole: bool) -> None:
         """A body that took its parent's place, or (``whole``) that its parent runs without showing it."""

@@ -178,8 +178,7 @@ class Level:
             n for n in self.dropped_from if self.original.layers[n].op_type in MOVEMENT | ARITHMETIC and self.removed[n][0] == "removed"
         }
         for index, nodes in self.sources.items() if idle else ():
-            types = core_types(self.executed.layers[index])
-            nodes -= {n for n in nodes & idle if self.original.layers[n].op_type not in types and n != self.tensors.anchor.get(index)}
+            nodes.difference_update(idle - {self.tensors.anchor.get(index)})
 
     def _drop(self, node: int, index: int, verdict: tuple[Fate, str]) -> None:
         self.sources[index].discard(node)
@@ -193,9 +192,12 @@ class Level:
             return "removed", f"no effect, or cancelled, before {layer.name}"
         if not plain or node.op_type in ABSORBS.get(layer.op_type, ()):
             return None
-        if node.op_type in NO_EFFECT:
+        if node.op_type in NO_EFFECT and (node.op_type not in ARITHMETIC or self._has_constant(node)):
             return "removed", f"no effect, or cancelled, before {layer.name}"
         return "unattributed", f"vanished before {layer.name}, a {layer.op_type} that cannot carry out a {node.op_type}"
+
+    def _has_constant(self, node: Layer) -> bool:
+        return any(tensor in self.original.constant for tensor in node.inputs)
 
     def _pair_moved(self) -> None:
         """A Transpose that vanished at one layer and stands inserted at that or the next ones has been moved past them."""
