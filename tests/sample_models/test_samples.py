@@ -158,3 +158,13 @@ def test_split_shares_no_image(split: Any) -> None:
     assert (len(train.labels), len(held_out.labels)) == (4_000, 1_000)
     seen = {image.tobytes() for image in train.images}
     assert not any(image.tobytes() in seen for image in held_out.images)
+
+
+def test_a_recorded_profile_lies_beside_the_model(name: str) -> None:
+    import edgeprof as ep
+
+    profile = ep.load(FOLDER / f"{name}.edgeprof")
+    assert profile.context.model_sha256 == ep.load_model(FOLDER / f"{name}.onnx").digest
+    assert profile.origin == "measured"
+    assert {node.fate for node in profile.nodes} <= {"executed", "folded", "removed"}
+    assert profile.graph is not None and profile.graph.path == f"{name}.onnx", "no folder of the machine it was recorded on"
