@@ -1,9 +1,10 @@
 """Row 1: is a layer's time true?
 
 Chains of 4, 8, 16 and 24 identical blocks; the slope of the plain end-to-end time over the number of blocks is what a block
-really costs. Against it: the time that edgeprof reports for a block of the chain of 16, and the raw time of ONNX Runtime's profiler in
-the same profile. Both are taken relative to the plain latency of that chain, measured beside each, so that a clock that changed between
-the two does not count. Kinds and sizes of blocks are not those of the calibration (`edgeprof.models.probes`: Erf and Sum of 160 to 1,280 elements).
+really costs. Against it: the time that edgeprof reports for a block of the chain of 16, and the raw time of ONNX Runtime's
+profiler in the same profile. Both are taken relative to the plain latency of that chain, measured beside each, so that a clock
+that changed between the two does not count. Sizes of blocks are not those of the calibration (`edgeprof.models.probes`: nodes
+of 160 to 1,280 elements).
 """
 
 from __future__ import annotations
@@ -113,9 +114,8 @@ def main() -> None:
         )
     large = [abs(e) for t, e in errors if t >= 20]
     small = [abs(e) * t for t, e in errors if t < 20]
-    print(
-        f"row 1: worst of {len(large)} blocks >= 20 us: {max(large):.1%} (reach 3 %); worst of {len(small)} below: {max(small):.2f} us (reach 0.5 us)"
-    )
+    print(f"row 1: worst of {len(large)} blocks >= 20 us: {max(large):.1%} (reach 3 %)")
+    print(f"row 1: worst of {len(small)} blocks below: {max(small):.2f} us (reach 0.5 us)")
 
 
 if __name__ == "__main__":

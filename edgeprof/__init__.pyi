@@ -1,9 +1,9 @@
 from ._version import __version__ as __version__
+from .figures import bars, roofline
 from .models import load_model
 from .profiler import profile
 from .records.bundle import load
 from .records.profile import Profile
-from .figures import bars, roofline
 from .widgets import heatmap
 
 __all__ = ["Profile", "bars", "heatmap", "load", "load_model", "profile", "roofline"]
