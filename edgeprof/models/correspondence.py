@@ -15,6 +15,7 @@ from edgeprof.models.scope import COPY_OPS, Scope
 LAYOUT = frozenset({"ReorderInput", "ReorderOutput", "MemcpyToHost", "MemcpyFromHost"})
 RESHAPES = frozenset({"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose"})
 MOVEMENT = RESHAPES | LAYOUT | {"Cast", "Identity", "Expand", "Dropout"}
+ARITHMETIC = frozenset({"Add", "Sub", "Mul", "Div", "Pow", "Sum"})
 PASSING = MOVEMENT | {"QuantizeLinear", "DequantizeLinear"}
 INSERTABLE = RESHAPES | LAYOUT | {"Cast", "Identity", "QuantizeLinear", "DequantizeLinear"}
 
@@ -32,7 +33,7 @@ _OTHER_CORES: Mapping[str, frozenset[str]] = {
 }
 _QUANTIZED_SLOTS: Mapping[int, int] = {0: 0, 3: 1}
 _MOVES = ("perm", "to")
-_SIZES = ("kernel_shape", "strides", "dilations", "group", "perm")
+_SIZES = ("kernel_shape", "strides", "dilations", "perm")
 _EIGHT_BITS = frozenset({"int8", "uint8"})
 _NEAR = 16
 _FAR = 4
@@ -404,8 +405,12 @@ class Correspondence:
                 if is_kin(layer, reader):
                     if node not in self._taken and _agree(layer, reader, _SIZES):
                         yield node
-                elif reader.op_type in PASSING and depth < _FAR:
+                elif depth < _FAR and self._may_vanish(reader):
                     queue.append((reader.outputs[0], depth + 1))
+
+    def _may_vanish(self, node: Layer) -> bool:
+        """True for data movement, and for arithmetic with a constant, which may be one or zero."""
+        return node.op_type in PASSING or (node.op_type in ARITHMETIC and any(t in self.original.constant for t in node.inputs))
 
     def _reads_all(self, node: int, values: set[str]) -> bool:
         inputs = [t for t in self.original.layers[node].inputs if t]

@@ -83,12 +83,13 @@ class _Fates:
 
     def _twin(self, layer: Layer) -> str | None:
         """Case 7: another layer of this level that makes the same and whose fate is known."""
-        alike: list[set[str]] = []
+        found: set[int] | None = None
         for tensor in filter(None, layer.outputs):
-            makers = (self.original.producer.get(t) for t in self._classes[self.original.same(tensor)] if t != tensor)
-            alike.append({self.original.layers[m].name for m in makers if m is not None and (self.carried.get(m) or m in self.removed)})
-        found = set.intersection(*alike) - {layer.name} if alike else set()
-        return min(found, default=None)
+            makers = {self.original.producer[t] for t in self._classes[self.original.same(tensor)] if t != tensor}
+            found = makers if found is None else found & makers
+        known = [self.original.layers[m] for m in sorted(found or ()) if self.carried.get(m) or m in self.removed]
+        twins = [other.name for other in known if other.op_type == layer.op_type and other.name != layer.name]
+        return twins[0] if twins else None
 
     @cached_property
     def _classes(self) -> Mapping[str, list[str]]:

@@ -9,13 +9,12 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from edgeprof.models.correspondence import MOVEMENT, RESHAPES, Correspondence, core_types, is_plain
+from edgeprof.models.correspondence import ARITHMETIC, MOVEMENT, RESHAPES, Correspondence, core_types, is_plain
 from edgeprof.models.fates import Fate
 from edgeprof.models.graph import Layer
 from edgeprof.models.scope import COPY_OPS, Scope
 from edgeprof.models.walk import Walk
 
-ARITHMETIC = frozenset({"Add", "Sub", "Mul", "Div", "Pow", "Sum"})
 ABSORBS: Mapping[str, frozenset[str]] = {
     "Conv": frozenset({"Pad", "BatchNormalization"}) | ARITHMETIC,
     "ConvTranspose": frozenset({"Pad", "BatchNormalization"}) | ARITHMETIC,
