@@ -155,14 +155,17 @@ def _tiny(profile: Profile) -> Iterator[Finding]:
     tiny = timed[timed["latency_ms"] < TINY_MS]
     part = tiny["share"].sum()
     if len(tiny) >= 0.2 * max(1, len(timed)) or part >= 0.05:
+        take, each = ("takes", "") if len(tiny) == 1 else ("take", " each")
         text = (
-            f"{len(tiny)} of {_layers(len(timed))} take under {latency(TINY_MS, 1)} each, together {latency(tiny['latency_ms'].sum())}"
+            f"{len(tiny)} of {_layers(len(timed))} {take} under {latency(TINY_MS, 1)}{each}, together {latency(tiny['latency_ms'].sum())}"
             f" ({share(part)}): there the runtime's cost of starting a layer rules, not its arithmetic."
         )
         yield Finding("tiny-layers", "info", text, tuple(tiny["name"]))
 
 
 def _raw_gap(profile: Profile) -> Iterator[Finding]:
+    if profile.context.instrument.method == "none":
+        return  # nothing was corrected: both say what the profiler said
     both = profile.measured_layers.dropna(subset=["latency_ms", "latency_raw_ms"])
     raw, corrected = both["latency_raw_ms"].sum(), both["latency_ms"].sum()
     if corrected > 0 and abs(raw / corrected - 1) > RAW_GAP:

@@ -214,12 +214,13 @@ def _browser() -> Check:
 
 
 def _print(check: Check) -> None:
-    from rich.console import Console
     from rich.text import Text
+
+    from edgeprof.commands.screen import console_for
 
     style = {"ok": "green", "info": "dim", "warn": "yellow", "fail": "bold red"}[check.status]
     line = Text.assemble((f"{check.status:<5}", style), (f"{check.name:<18}", ""), check.text.replace("\n", " "))
-    console = Console(highlight=False, emoji=False, markup=False)
+    console = console_for(sys.stdout)
     console.print(line, soft_wrap=True)
     if check.advice:
         console.print(Text(f"{'':<23}{check.advice}", "dim"), soft_wrap=True)

@@ -31,13 +31,20 @@ _ORIGINS = {
 _SEVERITY_STYLES = {"error": "bold red", "warning": "yellow", "info": "dim"}
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Hands a reader that went away up to `edgeprof.commands.main`; rich itself would leave with status 1."""
+        self.quiet = True
+        raise BrokenPipeError
+
+
 def console_for(stream: IO[str]) -> Console:
     """A console on ``stream``; into a file or pipe it has no colour and is at least 100 columns wide."""
     columns, _ = shutil.get_terminal_size((PIPED_WIDTH, 24))
     if stream.isatty():
-        return Console(file=stream, highlight=False, emoji=False, markup=False, width=max(columns, LEAST_WIDTH))
+        return _Console(file=stream, highlight=False, emoji=False, markup=False, width=max(columns, LEAST_WIDTH))
     width = max(columns, LEAST_PIPED_WIDTH)
-    return Console(file=stream, highlight=False, emoji=False, markup=False, force_terminal=False, color_system=None, width=width)
+    return _Console(file=stream, highlight=False, emoji=False, markup=False, force_terminal=False, color_system=None, width=width)
 
 
 def print_profile(console: Console, profile: Profile, *, by: str = "layer", top: int | None = None, sort: str = "time") -> None:

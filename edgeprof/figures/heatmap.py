@@ -115,7 +115,8 @@ def heatmap_runs(profile: Profile, *, statistic: Statistic = "max", max_columns:
     binned = _reduce(latency, bins, statistic)
     whole = _reduce(runs["latency_ms"].to_numpy()[None, :], bins, statistic)[0]
     median = _nan_median(latency)
-    ratio = np.abs(np.log2(binned / median[:, None], where=binned > 0, out=np.full(binned.shape, np.nan)))
+    both = (binned > 0) & (median[:, None] > 0)  # a correction can be as large as the time that was read
+    ratio = np.abs(np.log2(binned / np.where(both, median[:, None], 1.0), where=both, out=np.full(binned.shape, np.nan)))
     seen = binned[np.isfinite(binned) & (binned > 0)]
     finite = ratio[np.isfinite(ratio)]
     meta = {

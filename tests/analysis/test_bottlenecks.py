@@ -70,6 +70,8 @@ def test_tiny_layers_and_raw_gap():
     profile = make_profile([0.001] * 6)
     assert "6 of 6 layers take under 5 µs each, together 6.00 µs" in found(profile)["tiny-layers"].text
     assert "sum to 15.0 µs, 150.0 % more than the corrected 6.00 µs" in found(profile)["raw-gap"].text
+    uncorrected = replace(profile, context=replace(profile.context, instrument=Instrument()))
+    assert "raw-gap" not in found(uncorrected), "nothing was corrected"
 
 
 def test_not_above_zero_and_unknown_macs():

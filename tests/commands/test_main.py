@@ -91,10 +91,11 @@ def run(*arguments: str, **options):
     return subprocess.run([sys.executable, "-m", "edgeprof", *arguments], capture_output=True, check=False, **options)
 
 
-def test_reader_that_goes_away_is_no_error(saved):
+@pytest.mark.parametrize("option", ["--json", "--all"])
+def test_reader_that_goes_away_is_no_error(saved, option):
     reading, writing = os.pipe()
     os.close(reading)
-    command = [sys.executable, "-m", "edgeprof", "show", str(saved), "--json"]
+    command = [sys.executable, "-m", "edgeprof", "show", str(saved), option]
     done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, check=False)
     os.close(writing)
     assert (done.returncode, done.stderr) == (141, b"")
