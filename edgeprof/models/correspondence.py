@@ -10,27 +10,24 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from edgeprof.models.graph import Layer
+from edgeprof.models.optypes import (
+    ARITHMETIC,
+    INSERTABLE,
+    LAYOUT,
+    MOVEMENT,
+    PASSING,
+    RESHAPES,
+    core_types,
+    holds_movement,
+    is_kin,
+    is_plain,
+)
 from edgeprof.models.scope import COPY_OPS, Scope
-
-LAYOUT = frozenset({"ReorderInput", "ReorderOutput", "MemcpyToHost", "MemcpyFromHost"})
-RESHAPES = frozenset({"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose"})
-MOVEMENT = RESHAPES | LAYOUT | {"Cast", "Identity", "Expand", "Dropout"}
-ARITHMETIC = frozenset({"Add", "Sub", "Mul", "Div", "Pow", "Sum"})
-PASSING = MOVEMENT | {"QuantizeLinear", "DequantizeLinear"}
-INSERTABLE = RESHAPES | LAYOUT | {"Cast", "Identity", "QuantizeLinear", "DequantizeLinear"}
 
 _PREFIXES = ("InsertedPrecisionFreeCast_", "InsertedCast_", "FusedBack_", "FusedFront_")
 _LAYER_SUFFIX = re.compile(r"(?:_token_\d+|/+\w*Fusion/?|_nhwc|_fused|/duplicated)$")
 _BLOCKED_NAME = re.compile(r"^(?P<tensor>.+?)_nchwc(?:_token_\d+|_\d+)?$")
 _BLOCKED_KINDS = ("", "_bn", "_mul", "_add")
-_WRAPPED_OP = re.compile(r"^(?:Nhwc)?(?:Fused|QLinear|DynamicQuantize|Q(?=[A-Z]))?(?P<op>.+?)(?:ToFloat)?$")
-_OTHER_CORES: Mapping[str, frozenset[str]] = {
-    "Gemm": frozenset({"MatMul"}),
-    "MatMul": frozenset({"MatMulInteger"}),
-    "Conv": frozenset({"ConvInteger"}),
-    "Upsample": frozenset({"Resize"}),
-    "Resize": frozenset({"Upsample"}),
-}
 _QUANTIZED_SLOTS: Mapping[int, int] = {0: 0, 3: 1}
 _MOVES = ("perm", "to")
 _SIZES = ("kernel_shape", "strides", "dilations", "perm")
@@ -39,30 +36,12 @@ _NEAR = 16
 _FAR = 4
 
 
-def core_types(layer: Layer) -> frozenset[str]:
-    """Original op types that a layer of this type is built around: ``QLinearConv`` and ``FusedConv`` are Convs."""
-    match = _WRAPPED_OP.match(layer.op_type)
-    base = match["op"] if match else layer.op_type
-    return frozenset({layer.op_type, base}) | _OTHER_CORES.get(base, frozenset())
-
-
-def is_plain(layer: Layer) -> bool:
-    """True for ONNX's own operators, which do what their type says and no more."""
-    return layer.domain in ("", "ai.onnx")
-
-
-def is_kin(executed: Layer, original: Layer) -> bool:
-    """True when the executed layer's type can be built around the original's."""
-    if executed.op_type in RESHAPES and original.op_type in RESHAPES:
-        return True
-    return original.op_type in core_types(executed)
-
-
 class Correspondence:
     """Values of executed tensors and anchors of executed layers, for one pair of scopes.
 
     ``value(tensor)`` is an original tensor or None. ``anchor``: executed layer to an original node it surely carries out.
-    ``inserted``: executed layers that only move data for the runtime's sake.
+    ``inserted``: executed layers that only move data for the runtime's sake. ``replaced``: ``(node, slot)`` where a constant
+    took the place of a computed tensor. ``vanished``: nodes that a layer skips, with that layer's name.
     """
 
     def __init__(self, original: Scope, executed: Scope, outer: Callable[[str], str | None]) -> None:
@@ -78,6 +57,7 @@ class Correspondence:
         self._anchor_layers()
         self.live = {original.same(v) for v in self._value.values()}
         self._go_forward()
+        self.vanished: dict[int, str] = {}
         self.replaced: set[tuple[str, int]] = set()
         self._align()
         self.live = {original.same(v) for v in self._value.values()}
@@ -299,11 +279,31 @@ class Correspondence:
             wanted, value = core.inputs[place], self.value(tensor)
             if tensor in self.executed.constant:
                 self.replaced.add((core.name, place))
-            elif value is not None and wanted not in self.original.constant and not self._is_downstream(wanted, self.original.same(value)):
-                if self._is_moved(value, wanted):
-                    self.original.unite(value, wanted)
-                else:
-                    self.original.unite_if_alike(wanted, value)
+            elif value is not None and wanted not in self.original.constant:
+                self._equate(layer, wanted, value)
+
+    def _equate(self, layer: Layer, wanted: str, value: str) -> None:
+        """``layer`` reads ``value`` where its node reads ``wanted``."""
+        if self._is_downstream(wanted, self.original.same(value)):
+            if is_plain(layer) and not holds_movement(layer):
+                self._skip(layer, wanted, value)
+        elif self._is_moved(value, wanted):
+            self.original.unite(value, wanted)
+        else:
+            self.original.unite_if_alike(wanted, value)
+
+    def _skip(self, layer: Layer, wanted: str, value: str) -> None:
+        """A plain layer skips nodes that may have no effect: then they have none."""
+        chain, tensor = [], wanted
+        for _ in range(_FAR):
+            maker = self.original.maker(tensor)
+            if self.original.same(tensor) == self.original.same(value) or maker is None or not self._may_vanish(maker):
+                break
+            chain.append(self.original.producer[tensor])
+            tensor = next(t for t in maker.inputs if t and t not in self.original.constant)
+        if chain and self.original.same(tensor) == self.original.same(value):
+            self.vanished.update(dict.fromkeys(chain, layer.name))
+            self.original.unite(wanted, value)
 
     def _is_moved(self, tensor: str, source: str) -> bool:
         """True when nothing but data movement lies between ``source`` and ``tensor`` below it."""
@@ -410,7 +410,8 @@ class Correspondence:
 
     def _may_vanish(self, node: Layer) -> bool:
         """True for data movement, and for arithmetic with a constant, which may be one or zero."""
-        return node.op_type in PASSING or (node.op_type in ARITHMETIC and any(t in self.original.constant for t in node.inputs))
+        constants = [t in self.original.constant for t in node.inputs if t]
+        return not all(constants) and (node.op_type in PASSING or (node.op_type in ARITHMETIC and any(constants)))
 
     def _reads_all(self, node: int, values: set[str]) -> bool:
         inputs = [t for t in self.original.layers[node].inputs if t]

@@ -5,43 +5,15 @@ The numbered cases stand at the head of `edgeprof.models.identity`.
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
-from edgeprof.models.correspondence import ARITHMETIC, MOVEMENT, RESHAPES, Correspondence, core_types, is_plain
+from edgeprof.models.correspondence import Correspondence
 from edgeprof.models.fates import Fate
 from edgeprof.models.graph import Layer
+from edgeprof.models.optypes import ABSORBS, ARITHMETIC, MOVEMENT, NO_EFFECT, core_types, holds_movement, is_plain, takes_before
 from edgeprof.models.scope import COPY_OPS, Scope
 from edgeprof.models.walk import Walk
-
-ABSORBS: Mapping[str, frozenset[str]] = {
-    "Conv": frozenset({"Pad", "BatchNormalization"}) | ARITHMETIC,
-    "ConvTranspose": frozenset({"Pad", "BatchNormalization"}) | ARITHMETIC,
-    "Gemm": frozenset({"MatMul", "BatchNormalization", "Transpose"}) | ARITHMETIC,
-    "MatMul": frozenset({"BatchNormalization"}) | ARITHMETIC,
-    "BatchNormalization": ARITHMETIC,
-    "LayerNormalization": ARITHMETIC,
-    "MaxPool": frozenset({"Pad"}),
-    "AveragePool": frozenset({"Pad"}),
-    "Clip": frozenset({"Relu", "Clip"}),
-    "QuantizeLinear": frozenset({"Relu", "Clip"}),
-    "Where": frozenset({"Not"}),
-    "Sum": frozenset({"Add"}),
-    "Transpose": RESHAPES,
-    "Reshape": RESHAPES | {"Expand"},
-    "Cast": frozenset({"Cast"}),
-    "Slice": frozenset({"Slice"}),
-    "Concat": frozenset({"Concat"}),
-    "Pad": frozenset({"Pad"}),
-}
-"""What a plain layer can hold in its weights or attributes beside a node of its own type (case 8)."""
-
-NO_EFFECT = MOVEMENT | ARITHMETIC | {"Slice", "Pad", "Concat", "Relu", "Clip", "QuantizeLinear", "DequantizeLinear"}
-"""Types that may have no effect at all: a Cast to the same type, a product with one, a second Relu."""
-
-_MOVES_INSIDE = re.compile("MatMul|Gemm|Attention|Norm|Embed|Rotary|Quantize|Split|Concat|Slice|Gather|Space|" + "|".join(sorted(MOVEMENT)))
-"""Types that may hold a Transpose, Reshape or Cast beside what they compute."""
 
 _FEW = 12
 _ROUNDS = 4
@@ -64,6 +36,8 @@ class Level:
     def match(self) -> None:
         """Fills ``sources`` and ``removed``."""
         lost = []
+        for node, reader in self.tensors.vanished.items():
+            self.removed[node] = "removed", f"no effect, or cancelled, before {reader}"
         for index in self.executed.order:
             if index in self.tensors.inserted:
                 self.notes[self.executed.layers[index].name] = "inserted by the runtime"
@@ -163,13 +137,14 @@ class Level:
         own = {n for n in nodes if self.original.layers[n].op_type in core_types(layer)}
         plain = is_plain(layer) and any(self.original.layers[n].op_type == layer.op_type or layer.op_type == "Gemm" for n in own)
         computes = any(self.original.layers[n].op_type not in MOVEMENT for n in nodes)
-        for node in nodes - own:
-            verdict = self._verdict(layer, self.original.layers[node], plain, computes)
+        first = min((self.original.rank[n] for n in own), default=-1)
+        keeps_all = not plain or layer.op_type in ABSORBS
+        extra = set() if keeps_all or len(own) < 2 else own - {max(own, key=self.original.rank.__getitem__)}
+        for node in (nodes - own) | extra:
+            before = self.original.rank[node] < first
+            verdict = self._verdict(layer, self.original.layers[node], plain, computes, before)
             if verdict is not None:
                 self._drop(node, index, verdict)
-        if plain and len(own) > 1 and layer.op_type not in ABSORBS:
-            for node in own - {max(own, key=self.original.rank.__getitem__)}:
-                self._drop(node, index, ("removed", f"merged with its neighbour {layer.name}"))
 
     def _forget_idle(self) -> None:
         """What had no effect at one layer had none at the others that might have taken it in, too."""
@@ -184,15 +159,18 @@ class Level:
         self.removed.setdefault(node, verdict)
         self.dropped_from.setdefault(node, index)
 
-    def _verdict(self, layer: Layer, node: Layer, plain: bool, computes: bool) -> tuple[Fate, str] | None:
+    def _verdict(self, layer: Layer, node: Layer, plain: bool, computes: bool, before: bool) -> tuple[Fate, str] | None:
+        no_effect: tuple[Fate, str] = "removed", f"no effect, or cancelled, before {layer.name}"
         if node.op_type in COPY_OPS and layer.op_type != node.op_type:
             return "removed", "passes its input on"
-        if computes and node.op_type in MOVEMENT and not _MOVES_INSIDE.search(layer.op_type):
-            return "removed", f"no effect, or cancelled, before {layer.name}"
+        if computes and node.op_type in MOVEMENT and not holds_movement(layer):
+            return no_effect
+        if before and self._has_constant(node) and not takes_before(layer, node):
+            return no_effect
         if not plain or node.op_type in ABSORBS.get(layer.op_type, ()):
             return None
         if node.op_type in NO_EFFECT and (node.op_type not in ARITHMETIC or self._has_constant(node)):
-            return "removed", f"no effect, or cancelled, before {layer.name}"
+            return no_effect
         return "unattributed", f"vanished before {layer.name}, a {layer.op_type} that cannot carry out a {node.op_type}"
 
     def _has_constant(self, node: Layer) -> bool:

@@ -16,9 +16,9 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from edgeprof.models.correspondence import INSERTABLE, is_kin
 from edgeprof.models.graph import Graph, Layer, TensorInfo
 from edgeprof.models.identity import Identity
+from edgeprof.models.optypes import INSERTABLE, is_kin
 from edgeprof.records.profile import NodeFate
 from edgeprof.records.trace import EventKind, Spans
 

@@ -178,7 +178,8 @@ def _to_pandas(name: str, table: pa.Table) -> pd.DataFrame:
     plain = table.select([c.name for c in columns]).cast(_arrow_schema(columns))
     if any(plain.column(c.name).null_count for c in columns):
         raise MemberError("a value is null")
-    return plain.to_pandas()
+    frame: pd.DataFrame = plain.to_pandas()
+    return frame
 
 
 def _check_text(column: Any) -> None:

@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from edgeprof.models.correspondence import core_types
 from edgeprof.models.cost import Cost, group_costs
 from edgeprof.models.graph import Graph, Layer, TensorInfo
 from edgeprof.models.identity import match
+from edgeprof.models.optypes import core_types
 from edgeprof.records.attribution import attribute, attribute_directly, node_fates
 from edgeprof.records.profile import NodeFate
 from edgeprof.records.schema import Kind

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 
-from edgeprof.models.correspondence import MOVEMENT
+from edgeprof.models.optypes import MOVEMENT
 
 HEAVY = {"Conv", "ConvTranspose", "MatMul", "Gemm", "MatMulInteger", "ConvInteger"}
 PASSING = MOVEMENT | {"QuantizeLinear", "DequantizeLinear"}
