@@ -75,6 +75,8 @@ def _inserted(profile: Profile) -> Iterator[Finding]:
     if inserted.empty:
         return
     ms, part = inserted["latency_ms"].sum(min_count=1), inserted["share"].sum(min_count=1)
+    if not ms > 0:  # not measured, or too short to be told from zero
+        return
     counts = inserted["op_type"].value_counts()
     ops = listed((f"{op} {n}" for op, n in counts.items()), most=4)
     take = f"take{'s' * (len(inserted) == 1)} {latency(ms)}, {share(part)} of the time"

@@ -15,8 +15,8 @@ from edgeprof.records.profile import Profile
 FLOPS_PER_MAC = 2
 POINT_COLUMNS = ("index", "name", "op_type", "precision", "latency_ms", "share", "macs", "arithmetic_intensity", "gflops", "gb_s")
 
-_TRUSTED_MS, _TRUSTED_WIDTH = 0.005, 0.25
-"""A shorter layer, or one whose interval is wider than this part of its latency, sets no ceiling: noise would."""
+_TRUSTED_MS = 0.005
+"""A shorter layer sets no ceiling: what is left of the profiler's own time would."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Roofline:
     ``points`` has `POINT_COLUMNS`, one row a layer that has MACs, bytes and a latency above 0. ``peak_gflops`` and
     ``memory_gb_s`` are the ceilings, NaN when there is no point. ``source`` is ``"board"`` when both were measured on the
     board, ``"profile"`` when they are only the highest that layers of this profile reached: the board may well do better,
-    and a layer too short or too noisy to be trusted may lie above. ``left_out`` counts the layers that are not points, by reason.
+    and a layer under 5 µs may lie above. ``left_out`` counts the layers that are not points, by reason.
     """
 
     points: pd.DataFrame
@@ -55,7 +55,7 @@ def roofline_points(profile: Profile) -> Roofline:
        data stays in a cache can lie above the memory ceiling of the board.
     2. A layer with no MACs (Relu, Reshape), with unknown ones, or with no latency above 0 is no point; it is counted.
     3. Ceilings are the board's own where the fingerprint holds ``peak_gflops`` and ``memory_gb_s``; else the highest
-       reached in this profile by a layer of at least 5 µs whose interval is not wide.
+       reached in this profile by a layer of at least 5 µs.
     """
     layers = profile.measured_layers
     latency, macs, intensity = layers["latency_ms"], layers["macs"], layers["arithmetic_intensity"]
@@ -80,8 +80,7 @@ def _ceilings(profile: Profile, points: pd.DataFrame) -> tuple[float, float, Lit
         return peak, bandwidth, "board"
     if points.empty:
         return math.nan, math.nan, "profile"
-    width = (points["latency_high_ms"] - points["latency_low_ms"]) / points["latency_ms"]
-    trusted = points[(points["latency_ms"] >= _TRUSTED_MS) & (width.isna() | (width <= _TRUSTED_WIDTH))]
+    trusted = points[points["latency_ms"] >= _TRUSTED_MS]
     trusted = points if trusted.empty else trusted
     return float(trusted["gflops"].max()), float(trusted["gb_s"].max()), "profile"
 

@@ -301,7 +301,7 @@ class _Table:
             index = args.graph_index or args.exec_plan_index
         elif not index:
             self._careful = True  # an old version: its indices have other names
-        inputs, outputs = bytes(args.input_type_shape).decode(), bytes(args.output_type_shape).decode()
+        inputs, outputs = (bytes(raw).decode("utf-8", "replace") for raw in (args.input_type_shape, args.output_type_shape))
         key = (name, args.op_name, args.provider, index, inputs, outputs)
         found = self._kind_ids.get(key)
         if found is None:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from edgeprof.errors import TraceError
-from edgeprof.models.cost import uncounted
+from edgeprof.models.cost import Cost, uncounted
 from edgeprof.models.graph import Graph
 from edgeprof.records import schema
 from edgeprof.records.conditions import condition_findings, mark_outliers
@@ -59,7 +59,7 @@ def build_profile(
 
 def _layers(rows: Sequence[Row], times: LayerTimes, graph: Graph) -> pd.DataFrame:
     n = len(rows)
-    costs = row_costs(rows, graph)
+    costs = [_of_a_run(row, cost, calls) for row, cost, calls in zip(rows, row_costs(rows, graph), times.calls, strict=True)]
     # without plain runs the instrumented ones are the only whole there is
     whole = times.plain if not math.isnan(times.plain) else float(np.nansum(times.latency))
     blank = [math.nan] * (n + 1)
@@ -88,6 +88,14 @@ def _layers(rows: Sequence[Row], times: LayerTimes, graph: Graph) -> pd.DataFram
         "energy_method": [""] * (n + 1),
     }
     return pd.DataFrame(table)
+
+
+def _of_a_run(row: Row, cost: Cost, calls: float) -> Cost:
+    """What a layer inside a body costs in a run of the model: once for each call, as its latency; not known when it never ran."""
+    if row.kind != "nested":
+        return cost
+    factor = calls if calls else math.nan
+    return Cost(cost.macs * factor, cost.params, cost.param_bytes, cost.activation_bytes * factor)
 
 
 def _intensity(macs: float, nbytes: float) -> float:

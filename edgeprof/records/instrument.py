@@ -97,10 +97,17 @@ def gaps(spans: Spans) -> Floats:
 
 
 def gap_of(spans: Spans) -> float:
-    """The typical gap of these spans in ns: their midmean. NaN when no event follows another."""
+    """The typical gap of these spans in ns: their midmean. NaN when no event follows another.
+
+    Gaps inside bodies count only where there are no others: between the last layer of a Loop's body and the first of its next
+    round lies the loop's own work.
+    """
     found = gaps(spans)
-    found = found[~np.isnan(found)]
-    return midmean(found) if len(found) else float("nan")
+    for chosen in (spans.parent < 0, spans.parent >= 0):
+        known = found[chosen & ~np.isnan(found)]
+        if len(known):
+            return midmean(known)
+    return float("nan")
 
 
 def midmean(values: npt.NDArray[np.generic]) -> float:

@@ -10,8 +10,9 @@ Whole runs and whole blocks are left out, never single layers: what an interrupt
 belongs to the plain latency too, and medians of layers would lose it (they summed up to 14 % short). Shares are never
 adjusted to add up to one; what is missing or too much is the row between layers.
 
-The interval is the 2.5 and 97.5 percentile of the same computation over blocks drawn with replacement (B. Efron, Bootstrap methods:
-another look at the jackknife, Annals of Statistics 7, 1979), calibration and plain runs included.
+The interval is the 2.5 and 97.5 percentile of the same computation over blocks drawn with replacement (B. Efron, Bootstrap
+methods: another look at the jackknife, Annals of Statistics 7, 1979), calibration and plain runs included. One block alone, as
+of an imported trace, has no interval.
 """
 
 from __future__ import annotations
@@ -106,8 +107,8 @@ def layer_times(
     offsets = np.median(np.concatenate(run_offset), axis=0)[calls >= 1]
     return LayerTimes(
         latency=_blank(latency, never),
-        low=_blank(np.percentile(latencies, 2.5, axis=0), never),
-        high=_blank(np.percentile(latencies, 97.5, axis=0), never),
+        low=_blank(np.percentile(latencies, 2.5, axis=0), never | (len(blocks) < 2)),
+        high=_blank(np.percentile(latencies, 97.5, axis=0), never | (len(blocks) < 2)),
         p95=_blank(np.percentile(run_latency, 95, axis=0), never),
         raw=_blank(np.median(run_raw, axis=0), never),
         calls=calls,

@@ -65,7 +65,7 @@ LAYER_COLUMNS: tuple[Column, ...] = (
     Column("latency_raw_ms", "float64", "Latency, raw", "ms", "Median as the runtime's profiler says it, not corrected.", "lower"),
     Column("share", "float64", "Share", "", "latency_ms over the plain median latency of the whole model (0 to 1).", "lower"),
     Column("calls", "float64", "Calls", "", "Times the layer ran in one run of the model (1; more inside a Loop)."),
-    Column("macs", "float64", "MACs", "", "Multiply-accumulate operations, counted from the model.", "lower"),
+    Column("macs", "float64", "MACs", "", "Multiply-accumulate operations a run, counted from the model.", "lower"),
     Column("param_bytes", "float64", "Weights", "B", "Bytes of the weights and constants the layer reads, from the model file.", "lower"),
     Column("activation_bytes", "float64", "Activations", "B", "Bytes of the activations read and written, from shapes.", "lower"),
     Column("peak_memory_bytes", "float64", "Peak memory", "B", "Most bytes in use while the layer ran.", "lower"),

@@ -11,6 +11,7 @@ import pandas as pd
 
 from edgeprof import units
 from edgeprof.figures.theme import ORIGIN_LABELS
+from edgeprof.models.cost import total_cost
 from edgeprof.records.profile import Fate, Profile, RunContext
 
 _FATES: dict[Fate, str] = {
@@ -44,7 +45,7 @@ def tiles(profile: Profile) -> list[Tile]:
         Tile("First run", units.latency(context.first_run_ms), "before any warm-up"),
         Tile("Layers", str(len(layers)), f"carry out {len(profile.nodes)} original nodes" if profile.nodes else "as executed"),
         Tile("MACs", units.count(_sum(layers["macs"])), "multiply-accumulates a run"),
-        Tile("Weights", units.size(_sum(layers["param_bytes"])), _file_size(context)),
+        Tile("Weights", units.size(_weights(profile)), _file_size(context)),
         Tile("Between layers", _between_share(profile), "of the time lies in no layer"),
         Tile("Instrument", *_instrument(profile)),
     ]
@@ -54,6 +55,11 @@ def tiles(profile: Profile) -> list[Tile]:
     if context.energy_mj is not None:
         found.append(Tile("Energy", f"{units.significant(context.energy_mj, 3)} mJ", context.energy_method))
     return found
+
+
+def _weights(profile: Profile) -> float:
+    """Bytes of the model's weights, each once; layers that share one each have it in their row."""
+    return total_cost(profile.graph).param_bytes if profile.graph is not None else _sum(profile.measured_layers["param_bytes"])
 
 
 def _median(profile: Profile, verb: str) -> tuple[str, str]:

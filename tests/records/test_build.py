@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 
 from edgeprof.errors import TraceError
-from edgeprof.models.graph import Layer
+from edgeprof.models.cost import layer_cost
+from edgeprof.models.graph import Layer, TensorInfo
 from edgeprof.records import schema
 from edgeprof.records.build import build_profile
 from edgeprof.records.conditions import condition_findings, mark_outliers
@@ -130,3 +131,20 @@ def test_a_fused_layer_is_called_by_the_node_it_is_about():
     row = profile.layers.iloc[0]
     assert (row["name"], row["runtime_name"], row["source_nodes"]) == ("Conv_0", "y_nchwc", ["Conv_0", "Relu_1"])
     assert [node.layers for node in profile.nodes] == [("Conv_0",), ("Conv_0",)]
+
+
+def test_what_a_body_costs_is_counted_for_each_call_and_not_for_a_branch_that_never_ran():
+    graph = make_graph(["Loop", "Conv", "Conv"])
+    outer, first, second = graph.layers
+    layers = (outer, replace(first, parent="Loop_0", branch="body"), replace(second, parent="Loop_0", branch="body"))
+    graph = replace(graph, layers=layers, tensors={**graph.tensors, "w": TensorInfo("w", "float32", (4, 8))})
+    layers = (layers[0], replace(layers[1], op_type="MatMul", inputs=("t0", "w")), layers[2])
+    graph = replace(graph, layers=layers)
+    kinds = [kind("Loop_0", "Loop"), kind("Conv_1", "MatMul"), kind("Conv_1", "MatMul")]
+    made = trace([block(i, 100, spans(kinds, [80, 20, 20], parents=[-1, 0, 0])) for i in range(4)], PROBES)
+    table = build_profile(made, graph, graph).layers.set_index("name")
+    once = layer_cost(layers[1], graph)
+    assert table.loc["Conv_1", "calls"] == 2
+    assert table.loc["Conv_1", "activation_bytes"] == 2 * once.activation_bytes
+    assert table.loc["Conv_2", "calls"] == 0
+    assert np.isnan(table.loc["Conv_2", "activation_bytes"]) and np.isnan(table.loc["Conv_2", "latency_ms"])

@@ -30,6 +30,14 @@ def test_gap_is_not_measured_across_bodies():
     assert gaps(made)[:3].tolist() == [3500.0, 3500.0, pytest.approx(np.nan, nan_ok=True)]
 
 
+def test_rounds_of_a_loop_do_not_count_where_layers_outside_it_tell_the_gap():
+    kinds = [kind("before"), kind("loop", "Loop"), kind("in1"), kind("in2"), kind("after")]
+    made = spans(kinds, [5, 200, 10, 10, 5], gap_us=4, runs=3, parents=[-1, -1, 1, 1, -1])
+    inside = np.flatnonzero(made.parent >= 0)[1::2]
+    made.start_ns[inside] += 50_000
+    assert gap_of(made) == 3500.0
+
+
 def test_gap_of_one_event_a_run_is_not_measured():
     assert np.isnan(gap_of(spans([kind("a")], [10], runs=3)))
 

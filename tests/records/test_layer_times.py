@@ -63,6 +63,7 @@ def test_without_plain_runs_there_is_no_whole_and_no_rest():
     found = layer_times([only], {A: 0, B: 1}, 2, None)
     assert found.latency.tolist() == [20 * US, 40 * US]
     assert np.isnan(found.plain) and np.isnan(found.between)
+    assert np.isnan(found.low).all() and np.isnan(found.high).all(), "one block tells nothing of how blocks differ"
 
 
 @settings(max_examples=40, deadline=None)
