@@ -32,6 +32,7 @@ _QUANTIZED_SLOTS: Mapping[int, int] = {0: 0, 3: 1}
 _MOVES = ("perm", "to")
 _SIZES = ("kernel_shape", "strides", "dilations", "perm")
 _EIGHT_BITS = frozenset({"int8", "uint8"})
+_IDLE = ARITHMETIC | {"Cast"}
 _NEAR = 16
 _FAR = 4
 
@@ -286,23 +287,28 @@ class Correspondence:
         """``layer`` reads ``value`` where its node reads ``wanted``."""
         if self._is_downstream(wanted, self.original.same(value)):
             if is_plain(layer) and not holds_movement(layer):
-                self._skip(layer, wanted, value)
+                self._skip(layer.name, wanted, value)
         elif self._is_moved(value, wanted):
             self.original.unite(value, wanted)
         else:
             self.original.unite_if_alike(wanted, value)
 
-    def _skip(self, layer: Layer, wanted: str, value: str) -> None:
-        """A plain layer skips nodes that may have no effect: then they have none."""
+    def _skip(self, reader: str, wanted: str, value: str) -> None:
+        """A plain layer skips arithmetic and casts that may have no effect: then they have none."""
         chain, tensor = [], wanted
         for _ in range(_FAR):
             maker = self.original.maker(tensor)
-            if self.original.same(tensor) == self.original.same(value) or maker is None or not self._may_vanish(maker):
+            if (
+                self.original.same(tensor) == self.original.same(value)
+                or maker is None
+                or maker.op_type not in _IDLE
+                or not self._may_vanish(maker)
+            ):
                 break
             chain.append(self.original.producer[tensor])
             tensor = next(t for t in maker.inputs if t and t not in self.original.constant)
         if chain and self.original.same(tensor) == self.original.same(value):
-            self.vanished.update(dict.fromkeys(chain, layer.name))
+            self.vanished.update(dict.fromkeys(chain, reader))
             self.original.unite(wanted, value)
 
     def _is_moved(self, tensor: str, source: str) -> bool:

@@ -358,6 +358,12 @@ def test_a_damaged_trace_gives_spans_or_a_trace_error(data):
     assert (spans.parent < np.arange(len(spans))).all()
 
 
+def test_shapes_that_are_no_text_do_not_stop_the_reader():
+    damaged = golden("1.23.2").replace(b'"input_type_shape" : [{"float"', b'"input_type_shape" : [{"fl\x80at"')
+    assert damaged != golden("1.23.2")
+    assert len(read(damaged).spans)
+
+
 # Importing
 
 
