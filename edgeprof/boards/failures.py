@@ -50,8 +50,12 @@ def failure_of(fields: Mapping[str, Any], collector: Collector) -> BoardError:
 def lost(collector: Collector, how: str, last_words: str) -> BoardLost:
     """The error for an agent that died without a word."""
     trace = collector.trace(complete=False)
-    has_layers = trace is not None and any(len(block.spans.run_start_ns) for block in trace.blocks)
-    kept = "What was measured until then is kept" if has_layers else "No layer times had arrived yet"
+    if trace is None:
+        kept = "Nothing had been measured yet"
+    elif any(len(block.spans.run_start_ns) for block in trace.blocks):
+        kept = "What was measured until then is kept"
+    else:
+        kept = "No layer times had arrived yet, so nothing is kept"
     said = f" Its last words: {last_words}" if last_words else ""
     advice = next((text for sign, text in _DEATHS.items() if sign in how), "Start it again.")
     return BoardLost(f"The agent on {collector.board} died: {how}. {kept}. {advice}{said}", trace)
