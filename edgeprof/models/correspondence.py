@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from edgeprof.models.graph import Layer
 from edgeprof.models.optypes import (
     ARITHMETIC,
+    GATED,
     INSERTABLE,
     LAYOUT,
     MOVEMENT,
@@ -230,10 +231,28 @@ class Correspondence:
 
     def _expected(self, tensor: str, made: str) -> str:
         """``made``, or what the known readers of ``tensor`` read, if that lies a few fused nodes further down."""
-        made = self._quantized(tensor, made)
+        made = self._quantized(tensor, self._fused(tensor, made))
         wanted = {self.original.same(w): w for w in self._wanted(tensor)}
         found = {self.original.same(w): w for w in (self._trim(w, made) for w in wanted.values()) if w is not None}
         return next(iter(found.values())) if len(found) == 1 else made
+
+    def _fused(self, tensor: str, made: str) -> str:
+        """What the sum that a Conv takes in at its fourth place, and its activation, make of ``made``."""
+        layer = self.executed.maker(tensor)
+        if layer is None or is_plain(layer) or "Conv" not in layer.op_type or layer.op_type.startswith("QLinear"):
+            return made
+        added = self.value(layer.inputs[3]) if len(layer.inputs) > 3 and layer.inputs[3] else None
+        if added is not None:
+            sums = (n for n, _ in self.original.readers.get(made, ()) if self.original.layers[n].op_type in ("Add", "Sum"))
+            made = next((self.original.layers[n].outputs[0] for n in sums if self._reads(n, added)), made)
+        maker, activation = self.original.maker(made), layer.attributes.get("activation")
+        if maker is not None and maker.op_type != activation:
+            readers = (self.original.layers[n] for n, _ in self.original.readers.get(made, ()))
+            made = next((reader.outputs[0] for reader in readers if reader.op_type == activation), made)
+        return made
+
+    def _reads(self, node: int, tensor: str) -> bool:
+        return self.original.same(tensor) in {self.original.same(t) for t in self.original.layers[node].inputs}
 
     def _quantized(self, tensor: str, made: str) -> str:
         """What QuantizeLinear makes of ``made``, if the executed tensor holds 8-bit integers and ``made`` does not."""
@@ -262,8 +281,20 @@ class Correspondence:
         for reader, slot in self.readers(tensor):
             core = self.core(reader)
             place = _slot_of_core(self.executed.layers[reader], slot)
-            if core is not None and place is not None and place < len(core.inputs) and core.inputs[place]:
+            if core is not None and self.executed.layers[reader].op_type in GATED and slot == 0:
+                yield self._gate(core)
+            elif core is not None and place is not None and place < len(core.inputs) and core.inputs[place]:
                 yield core.inputs[place]
+
+    def _gate(self, node: Layer) -> str:
+        """What a Gelu pattern around ``node`` starts from: the first tensor above it that has another reader, too."""
+        tensor = node.inputs[0]
+        for _ in range(_FAR):
+            maker = self.original.maker(tensor)
+            if len(self.original.readers.get(tensor, ())) > 1 or maker is None:
+                break
+            tensor = next((t for t in maker.inputs if t and t not in self.original.constant), tensor)
+        return tensor
 
     def _align(self) -> None:
         """Case 7: where a layer reads another tensor than its node, that one is a twin, or a constant, or moved without effect."""
@@ -409,7 +440,7 @@ class Correspondence:
                 if any(t in self.executed.tensors for t in reader.outputs):
                     continue
                 if is_kin(layer, reader):
-                    if node not in self._taken and _agree(layer, reader, _SIZES):
+                    if node not in self._taken and _agree(layer, reader, _SIZES) and self._same_arity(layer, reader):
                         yield node
                 elif depth < _FAR and self._may_vanish(reader):
                     queue.append((reader.outputs[0], depth + 1))
@@ -418,6 +449,12 @@ class Correspondence:
         """True for data movement, and for arithmetic with a constant, which may be one or zero."""
         constants = [t in self.original.constant for t in node.inputs if t]
         return not all(constants) and (node.op_type in PASSING or (node.op_type in ARITHMETIC and any(constants)))
+
+    def _same_arity(self, layer: Layer, node: Layer) -> bool:
+        """A plain layer reads as many computed tensors as its node."""
+        counts = [sum(t not in self.executed.constant for t in layer.inputs if t)]
+        counts.append(sum(t not in self.original.constant for t in node.inputs if t))
+        return not is_plain(layer) or layer.op_type != node.op_type or counts[0] == counts[1]
 
     def _reads_all(self, node: int, values: set[str]) -> bool:
         inputs = [t for t in self.original.layers[node].inputs if t]

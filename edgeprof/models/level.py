@@ -69,12 +69,28 @@ class Level:
             return set() if anchor is None else {anchor}
         inputs = [t for t in layer.inputs if t and t not in self.executed.constant]
         known = [self.tensors.value(t) for t in inputs]
-        inputs_known = {self.original.same(v) for v in known if v is not None}
-        walk = Walk(self.original, inputs_known, {self.original.same(v) for v in values}, self._constants_read(layer))
+        nodes, missed = self._between(layer, values, makers, known)
+        if missed and self._unite_twins(nodes, missed):
+            nodes, _ = self._between(layer, values, makers, known)
+        return nodes
+
+    def _between(
+        self, layer: Layer, values: Sequence[str], makers: Sequence[int], known: Sequence[str | None]
+    ) -> tuple[set[int], set[str]]:
+        """Nodes between what the layer reads and makes, and what it reads that was not met on the way."""
+        inputs = {self.original.same(v) for v in known if v is not None}
+        walk = Walk(self.original, inputs, {self.original.same(v) for v in values}, self._constants_read(layer))
         nodes = walk.collect(makers, self.tensors.live, open_ended=None in known)
         if walk.missed and None not in known:
             nodes |= walk.collect(makers, frozenset(), open_ended=False)
-        return nodes
+        return nodes, walk.missed
+
+    def _unite_twins(self, nodes: set[int], missed: set[str]) -> bool:
+        """Case 7: a tensor that was not met is the twin of one that the nodes read instead."""
+        made = {t for node in nodes for t in self.original.layers[node].outputs}
+        ends = {t for n in nodes for t in self.original.layers[n].inputs if t and t not in made and t not in self.original.constant}
+        strangers = {t for t in ends if self.original.same(t) not in self.tensors.live}
+        return sum(self.original.unite_if_alike(one, other) for one in strangers for other in missed) > 0
 
     def _constants_read(self, layer: Layer) -> set[str]:
         values = (self.tensors.value(t) for t in layer.inputs if t in self.executed.constant)

@@ -14,6 +14,9 @@ ARITHMETIC = frozenset({"Add", "Sub", "Mul", "Div", "Pow", "Sum"})
 PASSING = MOVEMENT | {"QuantizeLinear", "DequantizeLinear"}
 INSERTABLE = RESHAPES | LAYOUT | {"Cast", "Identity", "QuantizeLinear", "DequantizeLinear"}
 
+GATED: Mapping[str, str] = {"Gelu": "Erf", "BiasGelu": "Erf", "FastGelu": "Tanh", "QuickGelu": "Sigmoid"}
+"""Fusions of ``x * gate(x)`` and the type that they are built around."""
+
 _WRAPPED_OP = re.compile(r"^(?:Nhwc)?(?:Fused|QLinear|DynamicQuantize|Q(?=[A-Z]))?(?P<op>.+?)(?:ToFloat)?$")
 _OTHER_CORES: Mapping[str, frozenset[str]] = {
     "Gemm": frozenset({"MatMul"}),
@@ -61,7 +64,7 @@ def core_types(layer: Layer) -> frozenset[str]:
     """Original op types that a layer of this type is built around: ``QLinearConv`` and ``FusedConv`` are Convs."""
     match = _WRAPPED_OP.match(layer.op_type)
     base = match["op"] if match else layer.op_type
-    return frozenset({layer.op_type, base}) | _OTHER_CORES.get(base, frozenset())
+    return frozenset({layer.op_type, base, GATED.get(base, base)}) | _OTHER_CORES.get(base, frozenset())
 
 
 def is_plain(layer: Layer) -> bool:
