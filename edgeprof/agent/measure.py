@@ -21,6 +21,7 @@ FEWEST_BLOCKS = 20
 BLOCK_NS = 2_000_000_000  # more blocks when they would take longer: a measurement can be stopped between two of them
 MAX_SESSIONS = 5
 EVENT_CAP = 800_000  # ONNX Runtime's tracer keeps 1,000,000 events and drops the rest
+FEWEST_EVENTS = 20_000  # a session holds as many however short memory is
 EVENT_BYTES = 2_500  # what an event takes in the tracer, seen on 1.32
 PROBE_RUNS = 6
 PROBE_SETTLE = 2
@@ -235,7 +236,7 @@ class Measurement:
         cap = EVENT_CAP
         memory = available_memory()
         if memory is not None:
-            cap = max(20_000, min(cap, memory // 10 // EVENT_BYTES))
+            cap = max(FEWEST_EVENTS, min(cap, memory // 10 // EVENT_BYTES))
         needed = -(-(runs + 2 * len(blocks)) * events // cap)
         if events > EVENT_CAP:
             self.say(

@@ -41,7 +41,7 @@ def build_profile(
     if not blocks:
         raise TraceError("The trace holds no whole run of the model. Record it again, with at least one run after loading.")
     rows = make_rows(blocks, graph, executed)
-    calibration = calibrate(trace.probes)
+    calibration = calibrate(trace.probes, [block.index for block in blocks])
     times = layer_times(blocks, rows.of_kind, len(rows.rows), calibration, trace.probes)
     runs = _runs(blocks, trace.start_ns)
     return Profile(

@@ -15,12 +15,13 @@ microsecond is added to each duration, and taken from each gap, before anything 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from edgeprof.records.trace import ProbeRuns, Spans
+from edgeprof.records.trace import Block, ProbeRuns, Spans
 
 Floats = npt.NDArray[np.float64]
 
@@ -39,37 +40,44 @@ class Calibration:
     ratios: Floats
 
     def coefficients(self, blocks: npt.NDArray[np.int64] | None = None) -> tuple[float, float]:
-        """``(base_ratio, tensor_ratio)``: a line through each probe's median over ``blocks`` (all by default)."""
+        """``(base_ratio, tensor_ratio)``: a line through each probe's median over ``blocks`` (all by default).
+
+        A probe that has no figures in ``blocks`` is taken over all.
+        """
         chosen = self.ratios if blocks is None else self.ratios[:, blocks]
-        levels = np.nanmedian(chosen, axis=1)
-        slope = float(np.polyfit(self.tensors, levels, 1)[0])
-        slope = max(0.0, slope)
+        empty = [bool(np.isnan(some).all()) for some in chosen]
+        levels = np.array([np.nanmedian(own if none else some) for own, some, none in zip(self.ratios, chosen, empty, strict=True)])
+        slope = max(0.0, float(np.polyfit(self.tensors, levels, 1)[0]))
         return float(np.mean(levels - slope * self.tensors)), slope
 
 
-def calibrate(probes: tuple[ProbeRuns, ...]) -> Calibration | None:
-    """The ratios that the probes show; None when there are too few probes or no block of them is whole."""
+def calibrate(probes: Sequence[ProbeRuns], blocks: Sequence[int]) -> Calibration | None:
+    """The ratios that the probes show in these blocks of the model's runs; None when there are too few probes, or one shows nothing."""
     kinds: dict[str, dict[bool, ProbeRuns]] = {}
     for runs in probes:
         kinds.setdefault(runs.probe.name, {})[runs.probe.instrumented] = runs
     pairs = [(pair[False], pair[True]) for pair in kinds.values() if len(pair) == 2]
-    blocks = min((min(len(short.blocks), len(long.blocks)) for short, long in pairs), default=0)
-    if len(pairs) < 2 or not blocks:
+    if len(pairs) < 2 or not len(blocks):
         return None
-    ratios = np.array([[_ratio(short, long, b) for b in range(blocks)] for short, long in pairs])
+    ratios = np.array([_ratios(short, long, blocks) for short, long in pairs])
     if np.isnan(ratios).all(axis=1).any():
         return None
     return Calibration(np.array([float(long.probe.tensors) for _, long in pairs]), ratios)
 
 
-def _ratio(short: ProbeRuns, long: ProbeRuns, block: int) -> float:
-    """(time the profiler spends inside a node) / (gap after it), of one block."""
-    spans = long.blocks[block].spans
+def _ratios(short: ProbeRuns, long: ProbeRuns, blocks: Sequence[int]) -> list[float]:
+    shorts, longs = ({block.index: block for block in runs.blocks} for runs in (short, long))
+    nodes = long.probe.nodes - short.probe.nodes
+    return [_ratio(shorts[b], longs[b], nodes) if b in shorts and b in longs else np.nan for b in blocks]
+
+
+def _ratio(short: Block, long: Block, nodes: int) -> float:
+    """(time the profiler spends inside a node) / (gap after it), of one block; ``nodes`` are those that the longer probe has more."""
+    spans = long.spans
     counted = np.array([kind.name.startswith("m") for kind in spans.kinds] or [False])
     if not len(spans) or not counted.any():
         return np.nan
-    nodes = long.probe.nodes - short.probe.nodes
-    plain_ns = (np.median(long.blocks[block].plain_ns) - np.median(short.blocks[block].plain_ns)) / nodes
+    plain_ns = (np.median(long.plain_ns) - np.median(short.plain_ns)) / nodes
     mine = counted[spans.kind]
     kernel_ns = _mean_over_kinds(spans.duration_ns[mine], spans.kind[mine]) + RESOLUTION_NS / 2
     gap_ns = gap_of(spans)

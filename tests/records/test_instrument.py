@@ -44,14 +44,14 @@ def test_gap_of_one_event_a_run_is_not_measured():
 
 def test_calibration_finds_the_ratio_and_what_a_tensor_adds():
     # inside: 2 tensors 3 µs, 5 tensors 4.5 µs, at a gap of 3 µs: 1.0 and 1.5 of the gap
-    found = calibrate((*probe_runs("erf", 2, 1.5, 3.0, 3.0), *probe_runs("sum", 5, 2.0, 4.5, 3.0)))
+    found = calibrate((*probe_runs("erf", 2, 1.5, 3.0, 3.0), *probe_runs("sum", 5, 2.0, 4.5, 3.0)), range(6))
     base, slope = found.coefficients()
     assert slope == pytest.approx(0.5 / 3)
     assert base + 2 * slope == pytest.approx(1.0)
 
 
 def test_a_tensor_never_makes_the_offset_smaller():
-    found = calibrate((*probe_runs("erf", 2, 1.5, 4.0, 3.0), *probe_runs("sum", 5, 2.0, 3.5, 3.0)))
+    found = calibrate((*probe_runs("erf", 2, 1.5, 4.0, 3.0), *probe_runs("sum", 5, 2.0, 3.5, 3.0)), range(6))
     base, slope = found.coefficients()
     assert slope == 0
     assert base == pytest.approx((4.0 + 3.5) / 2 / 3)
@@ -59,4 +59,11 @@ def test_a_tensor_never_makes_the_offset_smaller():
 
 @pytest.mark.parametrize("probes", [(), probe_runs("erf", 2, 1.5, 3.0, 3.0)])
 def test_no_calibration_without_two_kinds_of_probes(probes):
-    assert calibrate(probes) is None
+    assert calibrate(probes, range(6)) is None
+
+
+def test_blocks_are_matched_by_their_number_and_a_missing_one_shows_nothing():
+    probes = (*probe_runs("erf", 2, 1.5, 3.0, 3.0, blocks=2), *probe_runs("sum", 5, 2.0, 4.5, 3.0, blocks=2))
+    found = calibrate(probes, [1, 5])
+    assert np.isnan(found.ratios).tolist() == [[False, True], [False, True]]
+    assert found.coefficients() == found.coefficients(np.array([1, 1])), "a draw of empty blocks goes by all of them"

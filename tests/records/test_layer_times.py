@@ -14,7 +14,7 @@ PROBES = (*probe_runs("erf", 2, 1.5, 3.0, 3.0), *probe_runs("sum", 5, 2.0, 4.5, 
 def test_what_the_profiler_added_is_taken_off():
     # the offset of a node with two tensors is 1.0 of the gap; the gap reads 3.5 µs and is 3.0; 20 reads 0.5 too low
     blocks = [block(i, 60, spans([A, B], [20, 40], gap_us=3.5)) for i in range(6)]
-    found = layer_times(blocks, {A: 0, B: 1}, 2, calibrate(PROBES))
+    found = layer_times(blocks, {A: 0, B: 1}, 2, calibrate(PROBES, range(6)))
     assert found.latency == pytest.approx([17.5 * US, 37.5 * US])
     assert (found.gap, found.offset) == (pytest.approx(3.0 * US), pytest.approx(3.0 * US))
     assert found.raw.tolist() == [20 * US, 40 * US]
@@ -72,6 +72,6 @@ def test_layers_and_rest_add_up_to_the_plain_median(durations, blocks, factor):
     kinds = [kind(f"n{i}") for i in range(len(durations))]
     plain = sum(durations) * factor
     made = [block(i, plain, spans(kinds, durations)) for i in range(blocks)]
-    found = layer_times(made, {k: i for i, k in enumerate(kinds)}, len(kinds), calibrate(PROBES), PROBES)
+    found = layer_times(made, {k: i for i, k in enumerate(kinds)}, len(kinds), calibrate(PROBES, range(blocks)), PROBES)
     assert found.latency.sum() + found.between == pytest.approx(found.plain)
     assert (found.low <= found.latency + 1e-6).all() and (found.latency <= found.high + 1e-6).all()

@@ -1,0 +1,110 @@
+"""Measurements under conditions that are rare: short memory, a tracer that is nearly full. The runtime is real, the host is a list."""
+
+import io
+
+import numpy as np
+import pytest
+
+from edgeprof.agent import measure, protocol
+from edgeprof.boards.collect import Collector
+from edgeprof.boards.opening import opening
+from edgeprof.models.probes import make_probes
+from edgeprof.records.trace import RunPlan
+
+
+class Listener:
+    """Keeps what the agent says; asks to stop once ``stop_after`` blocks of the model have come."""
+
+    def __init__(self, stop_after=None):
+        self.frames, self._stop_after = [], stop_after
+
+    def say(self, kind, fields, payload=b""):
+        self.frames.append(protocol.read(io.BytesIO(protocol.encode(kind, fields, payload))))
+
+    def cancelled(self):
+        return self._stop_after is not None and sum(f.type == "block" and f.fields["of"] == "" for f in self.frames) >= self._stop_after
+
+
+def run(tmp_path, runs=20, **host):
+    """(trace, messages) of a measurement of the longest probe, as a model like any other."""
+    probe = make_probes()[1]
+    path = tmp_path / "model.onnx"
+    path.write_bytes(probe.model)
+    plan = RunPlan(runs=runs, warmup=2, inputs={"x": np.zeros(probe.input_shape, np.float32)}, probes=make_probes())
+    stream = io.BytesIO(opening(path, plan, "onnxruntime", workdir=str(tmp_path), compression=1))
+    job, *frames = iter(lambda: protocol.read(stream), None)
+    listener = Listener(**host)
+    result = measure.Measurement(listener, job.fields, frames).run()
+    collector = Collector("here", "onnxruntime", plan)
+    for frame in listener.frames:
+        list(collector.take(frame))
+    return collector.trace(complete=result["complete"]), {f.fields["id"] for f in listener.frames if f.type == "message"}
+
+
+def assert_whole(trace, runs):
+    """Every block has its plain runs, its instrumented runs and the layers of each of them."""
+    layers = len(trace.blocks[0].spans.kinds)
+    assert sum(len(block.plain_ns) for block in trace.blocks) == runs
+    for block in trace.blocks:
+        assert len(block.plain_ns) == len(block.instrumented_ns) == len(block.spans.run_start_ns)
+        assert len(block.spans) == layers * len(block.plain_ns)
+        assert (np.bincount(block.spans.run) == layers).all()
+        assert (block.plain_ns > 0).all()
+    for probe in trace.probes:
+        assert {block.index for block in probe.blocks} >= {block.index for block in trace.blocks}
+        assert all(len(block.spans) > 0 for block in probe.blocks) == probe.probe.instrumented
+
+
+def test_plenty_of_memory(tmp_path):
+    trace, messages = run(tmp_path)
+    assert_whole(trace, 20)
+    assert not messages & {"memory-short", "event-cap"}
+    assert {block.plain_first for block in trace.blocks} == {True, False}
+
+
+def test_short_memory_takes_one_session_at_a_time_and_measures_the_same(tmp_path, monkeypatch):
+    monkeypatch.setattr(measure.Measurement, "_memory_is_short", lambda _: True)
+    trace, messages = run(tmp_path)
+    assert "memory-short" in messages
+    assert_whole(trace, 20)
+    assert len({block.session for block in trace.blocks}) >= 2
+
+
+@pytest.mark.parametrize("runs", [20, 33])
+def test_sessions_are_made_anew_before_the_tracer_is_full(tmp_path, monkeypatch, runs):
+    monkeypatch.setattr(measure, "EVENT_CAP", 400)
+    monkeypatch.setattr(measure, "FEWEST_EVENTS", 400)
+    monkeypatch.setattr(measure, "MAX_SESSIONS", 1)
+    trace, _ = run(tmp_path, runs)
+    assert_whole(trace, runs)
+    events_of_a_run = len(trace.blocks[0].spans.kinds) + 2
+    by_session = np.bincount([block.session for block in trace.blocks], [len(block.plain_ns) for block in trace.blocks])
+    assert len(by_session) >= runs * events_of_a_run / 400
+
+
+def test_a_run_of_more_events_than_the_tracer_keeps_is_said(tmp_path, monkeypatch):
+    monkeypatch.setattr(measure, "EVENT_CAP", 10)
+    _, messages = run(tmp_path, 3)
+    assert "event-cap" in messages
+
+
+@pytest.mark.parametrize("short", [False, True])
+def test_cancelled_in_the_middle_keeps_whole_blocks(tmp_path, monkeypatch, short):
+    if short:
+        monkeypatch.setattr(measure.Measurement, "_memory_is_short", lambda _: True)
+    trace, _ = run(tmp_path, stop_after=3)
+    assert not trace.complete
+    done = sum(len(block.plain_ns) for block in trace.blocks)
+    assert 0 < done < 20
+    assert_whole(trace, done)
+
+
+def test_split_and_group_lose_nothing():
+    for total in (1, 7, 100):
+        for parts in range(1, total + 1):
+            sizes = measure._split(total, parts)
+            assert sum(sizes) == total and max(sizes) - min(sizes) <= 1
+            for sessions in range(1, parts + 1):
+                groups = measure._group(sizes, sessions)
+                assert [count for group in groups for _, count in group] == sizes
+                assert len(groups) == sessions
