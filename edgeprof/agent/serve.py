@@ -34,6 +34,16 @@ class Host:
         """Waits for the next frame; None when the host is gone."""
         return protocol.read(self._source)
 
+    def is_gone(self) -> bool:
+        """True when the host's end is closed: it died, or closed the link."""
+        try:
+            while select.select([self._source], [], [], 0)[0]:
+                if self.hear() is None:
+                    return True
+        except (OSError, protocol.ProtocolError):
+            return True
+        return False
+
     def cancelled(self) -> bool:
         """True once the host asked to cancel, or is gone. Does not wait."""
         while not self._cancelled and select.select([self._source], [], [], 0)[0]:
@@ -81,7 +91,21 @@ def serve(host: Host) -> int:
     if frame.type != "job":
         host.say("error", {"kind": "protocol", "message": "expected a job, came %s" % frame.type})
         return 2
-    return _do(host, frame.fields)
+    try:
+        return _do(host, frame.fields)
+    except BrokenPipeError:
+        return 1  # nobody is there to be told
+    finally:
+        if host.is_gone():
+            _clear(str(frame.fields.get("workdir", "")))
+
+
+def _clear(folder: str) -> None:
+    """Removes the job's folder, which the host would have removed had it lived."""
+    import shutil
+
+    if os.path.isabs(folder) and os.path.basename(folder).startswith("edgeprof-"):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _do(host: Host, job: Dict[str, Any]) -> int:
@@ -101,6 +125,8 @@ def _do(host: Host, job: Dict[str, Any]) -> int:
     except MemoryError:
         host.say("error", {"kind": "memory", "message": "the board ran out of memory"})
         return 1
+    except BrokenPipeError:
+        raise
     except OSError as error:
         host.say("error", {"kind": "os", "message": "%s: %s" % (error.strerror or error, error.filename or "on the board")})
         return 1

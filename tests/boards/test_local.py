@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import subprocess
 import sys
 import threading
 from collections.abc import Callable
@@ -336,3 +337,23 @@ def test_no_room_for_temporary_files(model, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", "/proc/nothing")
     with pytest.raises(BoardError, match="A temporary folder is needed"):
         start(LocalBoard(), model)
+
+
+def test_a_host_that_is_killed_leaves_no_folder_behind(tmp_path):
+    code = """
+import pathlib, sys
+import edgeprof as ep
+from edgeprof.models.probes import make_probes
+path = pathlib.Path(sys.argv[1], "tiny.onnx")
+path.write_bytes(make_probes()[1].model)
+ep.profile(path, runs=20_000, progress=lambda event: print(getattr(event, 'phase', ''), flush=True))
+"""
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env={**os.environ, "TMPDIR": str(tmp_path)}) as host:
+        while host.stdout.readline().strip() != b"measure":
+            assert host.poll() is None
+        agents = psutil.Process(host.pid).children()
+        assert agents and list(tmp_path.glob("edgeprof-*"))
+        host.terminate()
+    assert psutil.wait_procs(agents, timeout=60)[1] == []
+    assert not list(tmp_path.glob("edgeprof-*"))
