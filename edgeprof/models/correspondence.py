@@ -361,9 +361,11 @@ class Correspondence:
         """
         if index not in self.anchor:
             return None
-        if self._blocked_tensor(self.executed.layers[index])[1]:
-            return self.original.layers[self.anchor[index]]
-        types = core_types(self.executed.layers[index])
+        executed = self.executed.layers[index]
+        tensor, was = self._blocked_tensor(executed)
+        if was and tensor is not None:
+            return self.original.maker(tensor)
+        types = core_types(executed) | {GATED.get(executed.op_type, executed.op_type)}
         queue = [self.anchor[index]]
         found: set[int] = set()
         seen: set[int] = set()
@@ -375,6 +377,8 @@ class Correspondence:
             layer = self.original.layers[node]
             if layer.op_type in types:
                 found.add(node)
+                if executed.op_type in GATED:  # the nearest gate is its own, the next one another Gelu's
+                    break
                 continue
             queue.extend(self.original.producer[t] for t in layer.inputs if self._is_fused(t))
         return self.original.layers[found.pop()] if len(found) == 1 else None

@@ -64,7 +64,7 @@ def core_types(layer: Layer) -> frozenset[str]:
     """Original op types that a layer of this type is built around: ``QLinearConv`` and ``FusedConv`` are Convs."""
     match = _WRAPPED_OP.match(layer.op_type)
     base = match["op"] if match else layer.op_type
-    return frozenset({layer.op_type, base, GATED.get(base, base)}) | _OTHER_CORES.get(base, frozenset())
+    return frozenset({layer.op_type, base}) | _OTHER_CORES.get(base, frozenset())
 
 
 def is_plain(layer: Layer) -> bool:
