@@ -6,36 +6,29 @@ far as op types agree; what a reader that is already known reads at that place; 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from edgeprof.models.graph import Layer
+from edgeprof.models.names import Names
+from edgeprof.models.nearby import FAR, NEAR, gate_input, is_copy, is_downstream, is_moved, may_vanish, without_movement
 from edgeprof.models.optypes import (
     ARITHMETIC,
     GATED,
     INSERTABLE,
     LAYOUT,
-    MOVEMENT,
-    PASSING,
     RESHAPES,
     core_types,
     holds_movement,
     is_kin,
     is_plain,
 )
-from edgeprof.models.scope import COPY_OPS, Scope
+from edgeprof.models.scope import Scope
 
-_PREFIXES = ("InsertedPrecisionFreeCast_", "InsertedCast_", "FusedBack_", "FusedFront_")
-_LAYER_SUFFIX = re.compile(r"(?:_token_\d+|/+\w*Fusion/?|_nhwc|_fused|/duplicated)$")
-_BLOCKED_NAME = re.compile(r"^(?P<tensor>.+?)_nchwc(?:_token_\d+|_\d+)?$")
-_BLOCKED_KINDS = ("", "_bn", "_mul", "_add")
 _QUANTIZED_SLOTS: Mapping[int, int] = {0: 0, 3: 1}
 _MOVES = ("perm", "to")
 _SIZES = ("kernel_shape", "strides", "dilations", "perm")
 _EIGHT_BITS = frozenset({"int8", "uint8"})
 _IDLE = ARITHMETIC | {"Cast"}
-_NEAR = 16
-_FAR = 4
 
 
 class Correspondence:
@@ -47,13 +40,12 @@ class Correspondence:
     """
 
     def __init__(self, original: Scope, executed: Scope, outer: Callable[[str], str | None]) -> None:
-        self.original, self.executed, self.outer = original, executed, outer
+        self.original, self.executed, self.names = original, executed, Names(original, outer)
         self.anchor: dict[int, int] = {}
         self.inserted: set[int] = set()
         self._taken: set[int] = set()
         self._alias: dict[str, str] = {}
         self._value: dict[str, str] = {}
-        self._by_name = _unique_names(original)
         self._read_names()
         self._open = self._look_back()
         self._anchor_layers()
@@ -74,21 +66,9 @@ class Correspondence:
             tensor = alias[tensor]
         return tensor
 
-    def named(self, tensor: str) -> str | None:
-        """The original tensor that this executed tensor's name tells."""
-        names = self.original.tensors
-        while tensor not in names:
-            if (value := self.outer(tensor)) is not None:
-                return value
-            prefix = next((p for p in _PREFIXES if tensor.startswith(p)), None)
-            if prefix is None:
-                return None
-            tensor = tensor.removeprefix(prefix)
-        return tensor
-
     def _read_names(self) -> None:
         for tensor in self.executed.tensors:
-            name = self.named(tensor)
+            name = self.names.tensor(tensor)
             if name is not None:
                 self._value[tensor] = name
 
@@ -99,10 +79,10 @@ class Correspondence:
             layer = self.executed.layers[index]
             if layer.op_type not in INSERTABLE or not layer.inputs:
                 continue
-            name = self.named(layer.outputs[0])
+            name = self.names.tensor(layer.outputs[0])
             if layer.op_type in LAYOUT or (name is not None and not self._makes(layer, name)):
                 self._see_through(index)
-            elif name is None and self._named_node(layer) is None:
+            elif name is None and self.names.node(layer) is None:
                 unknown.add(index)
         return unknown
 
@@ -193,36 +173,13 @@ class Correspondence:
             made = (self.value(t) for t in layer.outputs if t)
             node = next((self.original.producer[v] for v in made if v is not None and v in self.original.producer), None)
             if node is None:
-                node = self._named_node(layer)
+                node = self.names.node(layer)
             if node is not None:
                 self._claim(index, node)
 
     def _claim(self, index: int, node: int) -> None:
         self.anchor[index] = node
         self._taken.add(node)
-
-    def _named_node(self, layer: Layer) -> int | None:
-        """Case 3: the node that the layer's name tells, when the types agree or the layer is a runtime's own fusion."""
-        tensor, _ = self._blocked_tensor(layer)
-        if tensor is not None:
-            return self.original.producer[tensor]
-        for name in _stems(layer.given_name):
-            node = self._by_name.get(name)
-            if node is not None and (is_kin(layer, self.original.layers[node]) or not is_plain(layer)):
-                return node
-        return None
-
-    def _blocked_tensor(self, layer: Layer) -> tuple[str | None, str]:
-        """The tensor that a layer in blocked layout (NCHWc) was named after, and what it was before it became a Conv."""
-        match = None if is_plain(layer) else _BLOCKED_NAME.match(layer.given_name)
-        for kind in _BLOCKED_KINDS if match is not None else ():
-            name = match["tensor"].removesuffix(kind) if match is not None else ""
-            tensor = self.named(name)
-            if tensor in self.original.producer:
-                return tensor, kind
-            if name in self._by_name:  # a Transpose that moved on left a tensor that is called like the node
-                return self.original.layers[self._by_name[name]].outputs[0], kind
-        return None, ""
 
     def _set_outputs(self, layer: Layer, node: Layer) -> None:
         for position, (tensor, made) in enumerate(zip(layer.outputs, node.outputs, strict=False)):
@@ -233,7 +190,7 @@ class Correspondence:
         """``made``, or what the known readers of ``tensor`` read, if that lies a few fused nodes further down."""
         made = self._quantized(tensor, self._fused(tensor, made))
         wanted = {self.original.same(w): w for w in self._wanted(tensor)}
-        found = {self.original.same(w): w for w in (self._trim(w, made) for w in wanted.values()) if w is not None}
+        found = {self.original.same(w): w for w in (without_movement(self.original, w, made) for w in wanted.values()) if w is not None}
         return next(iter(found.values())) if len(found) == 1 else made
 
     def _fused(self, tensor: str, made: str) -> str:
@@ -282,19 +239,9 @@ class Correspondence:
             core = self.core(reader)
             place = _slot_of_core(self.executed.layers[reader], slot)
             if core is not None and self.executed.layers[reader].op_type in GATED and slot == 0:
-                yield self._gate(core)
+                yield gate_input(self.original, core)
             elif core is not None and place is not None and place < len(core.inputs) and core.inputs[place]:
                 yield core.inputs[place]
-
-    def _gate(self, node: Layer) -> str:
-        """What a Gelu pattern around ``node`` starts from: the first tensor above it that has another reader, too."""
-        tensor = node.inputs[0]
-        for _ in range(_FAR):
-            maker = self.original.maker(tensor)
-            if len(self.original.readers.get(tensor, ())) > 1 or maker is None:
-                break
-            tensor = next((t for t in maker.inputs if t and t not in self.original.constant), tensor)
-        return tensor
 
     def _align(self) -> None:
         """Case 7: where a layer reads another tensor than its node, that one is a twin, or a constant, or moved without effect."""
@@ -316,10 +263,10 @@ class Correspondence:
 
     def _equate(self, layer: Layer, wanted: str, value: str) -> None:
         """``layer`` reads ``value`` where its node reads ``wanted``."""
-        if self._is_downstream(wanted, self.original.same(value)):
+        if is_downstream(self.original, wanted, self.original.same(value)):
             if is_plain(layer) and not holds_movement(layer):
                 self._skip(layer.name, wanted, value)
-        elif self._is_moved(value, wanted):
+        elif is_moved(self.original, value, wanted):
             self.original.unite(value, wanted)
         else:
             self.original.unite_if_alike(wanted, value)
@@ -327,13 +274,13 @@ class Correspondence:
     def _skip(self, reader: str, wanted: str, value: str) -> None:
         """A plain layer skips arithmetic and casts that may have no effect: then they have none."""
         chain, tensor = [], wanted
-        for _ in range(_FAR):
+        for _ in range(FAR):
             maker = self.original.maker(tensor)
             if (
                 self.original.same(tensor) == self.original.same(value)
                 or maker is None
                 or maker.op_type not in _IDLE
-                or not self._may_vanish(maker)
+                or not may_vanish(self.original, maker)
             ):
                 break
             chain.append(self.original.producer[tensor])
@@ -341,18 +288,6 @@ class Correspondence:
         if chain and self.original.same(tensor) == self.original.same(value):
             self.vanished.update(dict.fromkeys(chain, reader))
             self.original.unite(wanted, value)
-
-    def _is_moved(self, tensor: str, source: str) -> bool:
-        """True when nothing but data movement lies between ``source`` and ``tensor`` below it."""
-        maker = self.original.maker(tensor)
-        for _ in range(_FAR):
-            if self.original.same(tensor) == self.original.same(source):
-                return True
-            if maker is None or maker.op_type not in MOVEMENT:
-                return False
-            tensor = maker.inputs[0]
-            maker = self.original.maker(tensor)
-        return False
 
     def core(self, index: int) -> Layer | None:
         """The original node that an executed layer is built around, looked for from its anchor a few nodes upwards.
@@ -362,14 +297,14 @@ class Correspondence:
         if index not in self.anchor:
             return None
         executed = self.executed.layers[index]
-        tensor, was = self._blocked_tensor(executed)
+        tensor, was = self.names.blocked_tensor(executed)
         if was and tensor is not None:
             return self.original.maker(tensor)
         types = core_types(executed) | {GATED.get(executed.op_type, executed.op_type)}
         queue = [self.anchor[index]]
         found: set[int] = set()
         seen: set[int] = set()
-        while queue and len(seen) < _NEAR:
+        while queue and len(seen) < NEAR:
             node = queue.pop(0)
             if node in seen:
                 continue
@@ -387,28 +322,6 @@ class Correspondence:
         """True for tensors that no executed layer is known to make or to be given."""
         original = self.original
         return tensor in original.producer and tensor not in original.constant and original.same(tensor) not in self.live
-
-    def _trim(self, wanted: str, made: str) -> str | None:
-        """``wanted`` without the data movement at its end, if it lies downstream of ``made``; else None."""
-        target = self.original.same(made)
-        maker = self.original.maker(wanted)
-        while maker is not None and maker.op_type in MOVEMENT | {"DequantizeLinear"} and self.original.same(wanted) != target:
-            wanted = maker.inputs[0]
-            maker = self.original.maker(wanted)
-        return wanted if self._is_downstream(wanted, target) else None
-
-    def _is_downstream(self, tensor: str, target: str) -> bool:
-        queue = [tensor]
-        seen: set[str] = set()
-        while queue and len(seen) < _NEAR:
-            name = self.original.same(queue.pop(0))
-            if name == target:
-                return True
-            maker = self.original.maker(name)
-            if name not in seen and maker is not None:
-                queue.extend(t for t in maker.inputs if t and t not in self.original.constant)
-            seen.add(name)
-        return False
 
     def _by_weights(self, layer: Layer) -> int | None:
         """Case 4: the one node that reads a constant which this layer still reads."""
@@ -446,13 +359,8 @@ class Correspondence:
                 if is_kin(layer, reader):
                     if node not in self._taken and _agree(layer, reader, _SIZES) and self._same_arity(layer, reader):
                         yield node
-                elif depth < _FAR and self._may_vanish(reader):
+                elif depth < FAR and may_vanish(self.original, reader):
                     queue.append((reader.outputs[0], depth + 1))
-
-    def _may_vanish(self, node: Layer) -> bool:
-        """True for data movement, and for arithmetic with a constant, which may be one or zero."""
-        constants = [t in self.original.constant for t in node.inputs if t]
-        return not all(constants) and (node.op_type in PASSING or (node.op_type in ARITHMETIC and any(constants)))
 
     def _same_arity(self, layer: Layer, node: Layer) -> bool:
         """A plain layer reads as many computed tensors as its node."""
@@ -462,7 +370,7 @@ class Correspondence:
 
     def _reads_all(self, node: int, values: set[str]) -> bool:
         inputs = [t for t in self.original.layers[node].inputs if t]
-        return all(any(self._is_downstream(t, value) for t in inputs) for value in values)
+        return all(any(is_downstream(self.original, t, value) for t in inputs) for value in values)
 
     def _by_readers(self, index: int, layer: Layer) -> bool:
         """Case 3: a fusion without a name makes what all its readers expect, if that lies downstream of what it reads."""
@@ -470,7 +378,7 @@ class Correspondence:
         wanted = {self.original.same(w): w for w in self._wanted(layer.outputs[0])}
         if len(wanted) != 1 or not values or values[0] is None:
             return False
-        result = self._trim(next(iter(wanted.values())), values[0])
+        result = without_movement(self.original, next(iter(wanted.values())), values[0])
         maker = self.original.maker(result) if result is not None else None
         if maker is not None and maker.op_type == "QuantizeLinear" and not self._is_quantized(layer.outputs[0]):
             result = maker.inputs[0]
@@ -484,19 +392,15 @@ class Correspondence:
         if value is None or any(True for tensor in layer.outputs for _ in self.readers(tensor)):
             return False
         queue, seen, ends = [value], {value}, []
-        while queue and len(seen) < _NEAR:
+        while queue and len(seen) < NEAR:
             tensor = queue.pop(0)
             readers = self.original.readers.get(tensor, ())
             made = [t for node, _ in readers if node not in self._taken for t in self.original.layers[node].outputs if self._is_fused(t)]
-            if not readers and not self.original.is_result(tensor) and not self._is_copy(tensor):
+            if not readers and not self.original.is_result(tensor) and not is_copy(self.original, tensor):
                 ends.append(tensor)
             queue += [t for t in dict.fromkeys(made) if t not in seen]
             seen.update(made)
         return len(ends) == 1 and not queue and self._makes_value(index, layer, ends[0])
-
-    def _is_copy(self, tensor: str) -> bool:
-        maker = self.original.maker(tensor)
-        return maker is not None and maker.op_type in COPY_OPS
 
     def _makes_value(self, index: int, layer: Layer, result: str) -> bool:
         self._claim(index, self.original.producer[result])
@@ -515,25 +419,3 @@ def _slot_of_core(layer: Layer, slot: int) -> int | None:
     if layer.op_type.startswith(("QLinear", "QGemm")):
         return _QUANTIZED_SLOTS.get(slot)
     return None if layer.domain.endswith("nchwc") and slot > 2 else slot
-
-
-def _unique_names(scope: Scope) -> dict[str, int]:
-    names: dict[str, int] = {}
-    twice: set[str] = set()
-    for index, layer in enumerate(scope.layers):
-        name = layer.given_name
-        if name in names:
-            twice.add(name)
-        if name:
-            names[name] = index
-    return {name: index for name, index in names.items() if name not in twice}
-
-
-def _stems(name: str) -> Iterator[str]:
-    """The name, then without ``fused`` and the suffixes that the runtime is known to add, one by one."""
-    while name:
-        yield name
-        shorter = _LAYER_SUFFIX.sub("", name.removeprefix("fused "))
-        if shorter == name:
-            return
-        name = shorter

@@ -158,7 +158,7 @@ class _Matching:
         def tell(tensor: str) -> str | None:
             short = tensor.removeprefix(prefixes[1])
             found = next((name for name in (prefixes[0] + short, short) if name in here), None)
-            return found or outer.value(tensor) or outer.named(tensor)
+            return found or outer.value(tensor) or outer.names.tensor(tensor)
 
         return tell
 

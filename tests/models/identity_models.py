@@ -89,7 +89,9 @@ def rewrite(model, folder, level="all"):
     source, target = folder / "original.onnx", folder / f"executed_{level}.onnx"
     source.write_bytes(model if isinstance(model, bytes) else model.SerializeToString())
     session(source, level, optimized_model_filepath=str(target))
-    return load_model(source), load_model(target)
+    graphs = load_model(source), load_model(target)
+    target.unlink()  # folded weights: up to 500 MB
+    return graphs
 
 
 def session(path, level="all", **options):
