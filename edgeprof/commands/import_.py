@@ -20,14 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--executed", metavar="OPTIMISED.onnx", help="the optimised model, if the session saved it: layers are matched better"
     )
-    parser.add_argument(
-        "--shape",
-        action="append",
-        default=[],
-        type=options.shape,
-        metavar="NAME=1,3,224,224",
-        help="sizes of an input that the model leaves open",
-    )
+    options.add_shape(parser)
     parser.add_argument("-o", "--output", metavar="OUT.edgeprof", help="where to save (default: the trace's name in this folder)")
     parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
 

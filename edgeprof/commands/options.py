@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import math
 import re
 from collections.abc import Callable
@@ -70,6 +71,18 @@ def provider_option(text: str) -> tuple[str, str, str]:
     if not match:
         raise UsageError(f"--provider-option is '{text}'; expected PROVIDER.KEY=VALUE, such as CUDAExecutionProvider.device_id=0.")
     return match[1], match[2], match[3]
+
+
+def add_shape(parser: argparse._ActionsContainer) -> None:
+    """Adds ``--shape``, which can be given for each input."""
+    parser.add_argument(
+        "--shape",
+        action="append",
+        default=[],
+        type=shape,
+        metavar="NAME=1,3,224,224",
+        help="sizes of an input that the model leaves open",
+    )
 
 
 def shapes_by_name(pairs: list[tuple[str, list[int]]]) -> dict[str, list[int]]:

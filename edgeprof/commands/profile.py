@@ -57,14 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     how.add_argument("--time-limit", type=options.seconds, metavar="S", help="stop after this many seconds and keep what there is")
     how.add_argument("--energy", default="off", metavar="off", help="energy is not measured yet")
     inputs = parser.add_argument_group("inputs")
-    inputs.add_argument(
-        "--shape",
-        action="append",
-        default=[],
-        type=options.shape,
-        metavar="NAME=1,3,224,224",
-        help="sizes of an input that the model leaves open",
-    )
+    options.add_shape(inputs)
     inputs.add_argument("--inputs", metavar="FILE", help=".npz with an array an input, or .npy for a single one (default: random)")
     inputs.add_argument("--seed", type=options.whole_number("--seed", 0), default=0, metavar="N", help="for random inputs (default: 0)")
     shown = parser.add_argument_group("output")

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from edgeprof.models.level import Level
 
 Fate = Literal["executed", "folded", "removed", "unattributed"]
+"""What became of an original node: carried out by at least one layer; computed once at load time into a constant;
+removed as having no effect (Identity, Dropout, dead code, a duplicate); or not attributed to anything."""
 
 
 def fates_of(level: Level) -> dict[str, tuple[Fate, str]]:

@@ -9,14 +9,11 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+from edgeprof.models.fates import Fate
 from edgeprof.models.graph import Graph
 from edgeprof.records import schema
 
 Origin = Literal["measured", "estimated", "replayed", "imported"]
-
-Fate = Literal["executed", "folded", "removed", "unattributed"]
-"""What became of an original node: carried out by at least one layer; computed once at load time into a constant;
-removed as having no effect (Identity, Dropout, dead code, a duplicate); or not attributed to anything."""
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ import pandas as pd
 from edgeprof import units
 from edgeprof.figures.theme import ORIGIN_LABELS
 from edgeprof.models.cost import total_cost
-from edgeprof.records.profile import Fate, Profile, RunContext
+from edgeprof.models.fates import Fate
+from edgeprof.records.profile import Profile, RunContext
 
 _FATES: dict[Fate, str] = {
     "executed": "carried out by a layer",
