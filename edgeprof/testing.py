@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,10 @@ import pandas as pd
 
 from edgeprof.models.graph import Graph, Layer, TensorInfo
 from edgeprof.records import schema
-from edgeprof.records.profile import Finding, Instrument, Latency, NodeFate, Origin, Profile, RunContext
+from edgeprof.records.context import Energy, EnergyGroupUse, Instrument, Latency, Memory, RunContext, Thermal
+from edgeprof.records.profile import Finding, NodeFate, Origin, Profile
+from edgeprof.records.sensing import Channel, SensorUse
+from edgeprof.records.trace import ProcessMemory
 
 _OPS = ("Conv", "Relu", "Add", "MatMul", "Softmax", "ReorderInput")
 
@@ -102,6 +106,135 @@ def make_profile(
         for node in sources
     )
     return Profile(layers, context, origin, None, run_table, spans, nodes=nodes, findings=findings)
+
+
+def make_sensed_profile(
+    latencies_ms: Sequence[float] = (0.5, 0.1, 0.2, 0.2, 0.4, 0.05, 0.3, 0.25),
+    *,
+    runs: int = 8,
+    origin: Origin = "measured",
+    seed: int = 0,
+    rate_hz: float = 50.0,
+    passes: int = 3,
+) -> Profile:
+    """`make_profile` with memory, energy, tensors, windows and samples, as a board with one power rail gives them.
+
+    Layers draw 1 W to 3 W above an idle power of 2 W. Tensors make a chain of float32 of differing sizes; every fourth layer works in
+    place, and the first tensor is read again by the last layer. The session: measure, memory, idle, model loop, loops of layers.
+    """
+    n = len(latencies_ms)
+    rng = np.random.default_rng(seed)
+    power = 1000 + 2000 * rng.random(n)
+    energy = power * np.asarray(latencies_ms) / 1000
+    sizes = 1024.0 * (16 + rng.integers(0, 48, n))
+    in_place = [i > 0 and i % 4 == 3 for i in range(n)]
+    for i in range(1, n):
+        sizes[i] = sizes[i - 1] if in_place[i] else sizes[i]
+    tensors = _chain_tensors(sizes, in_place)
+    live = np.array([_live_at(tensors, i) for i in range(n)])
+    workspace = np.where(np.arange(n) % 3 == 0, 8192.0, 0.0)
+    profile = make_profile(
+        latencies_ms, runs=runs, origin=origin, seed=seed, power_mw=power, energy_mj=energy, energy_low_mj=energy * 0.98,
+        energy_high_mj=energy * 1.02, energy_closed_mj=energy * 1.01, latency_isolated_ms=np.asarray(latencies_ms) * 0.97,
+        energy_method=["own loop"] * n, live_memory_bytes=live, peak_memory_bytes=live + workspace, workspace_bytes=workspace,
+    )  # fmt: skip
+    peak = int(np.argmax(live + workspace))
+    tensors["at_peak"] = (tensors["producer"] <= peak) & (tensors["last_use"] >= peak) & (tensors["kind"] != "input")
+    windows = _session(profile, passes)
+    samples = _session_samples(windows, power, float(energy.sum() / sum(latencies_ms) * 1000), rate_hz, rng)
+    names = tuple(profile.measured_layers["name"])
+    rail = Channel("ina3221/VDD_IN_mw", "mW", "sample", "module", "VDD_IN")
+    others = tuple(Channel(name, unit, "sample", scope, title) for name, unit, scope, title in _OTHER_CHANNELS)
+    whole = float(energy.sum()) * 1.02
+    context = replace(
+        profile.context,
+        memory=Memory(
+            {"live_memory_bytes": "runtime events", "peak_memory_bytes": "runtime events", "workspace_bytes": "node statistics"},
+            float((live + workspace).max()), names[peak], 4096.0, 1048576.0,
+            {phase: ProcessMemory(rss, rss + 2_000_000, 900, 0) for phase, rss in
+             (("import", 48_000_000), ("load", 55_000_000), ("first run", 57_000_000), ("steady", 57_500_000))},
+        ),
+        energy=Energy(
+            "layers", "", (rail.name,), "module", whole + 2.0 * sum(latencies_ms), whole * 0.99 + 2.0 * sum(latencies_ms),
+            whole * 1.01 + 2.0 * sum(latencies_ms), whole, whole * 0.98, whole * 1.02, 4000.0, float(sum(latencies_ms)), 2000.0, 1990.0,
+            2010.0, 1985.0, 2500, 250, 5.0, passes, float(energy.sum()), 1 - 1 / 1.02, 0.005, 0.035, 40.0,
+            tuple(EnergyGroupUse((name,), p, p * 0.98, p * 1.02, 4, 6.0) for name, p in zip(names, power, strict=True)),
+        ),
+        thermal=Thermal(12.0, True, 45.0, 58.5, 57.0, (), "mark", 0.0),
+        sensors=(
+            SensorUse("ina3221", (rail,), rate_hz, rate_hz * 0.998, int((samples["channel"] == rail.name).sum()), 3),
+            SensorUse("process", others[:1], 10.0, 10.0), SensorUse("thermal", others[1:2], 2.0, 2.0),
+            SensorUse("clocks", others[2:], 2.0, 2.0),
+        ),
+        sampling_cpu_share=0.008,
+    )  # fmt: skip
+    return replace(profile, context=context, windows=windows, samples=samples, tensors=tensors)
+
+
+_OTHER_CHANNELS = (
+    ("process/rss_bytes", "B", "process", "Resident set"),
+    ("thermal/cpu-thermal_c", "°C", "cpu", "cpu-thermal"),
+    ("clocks/cpu0_mhz", "MHz", "cpu", "CPU 0"),
+)
+
+
+def _chain_tensors(sizes: np.ndarray[Any, Any], in_place: Sequence[bool]) -> pd.DataFrame:
+    """Input ``x``, then ``t0`` ... ``y``: a tensor a layer, the row of each layer's output being its number plus one."""
+    n = len(sizes)
+    names = ["x", *(f"t{i}" for i in range(n - 1)), "y"][: n + 1]
+    storage = [0]
+    for i in range(n):
+        storage.append(storage[i] if in_place[i] else i + 1)
+    last_use = [0, *(min(i + 1, n - 1) for i in range(n))]
+    if n > 2:
+        last_use[1] = n - 1  # a skip connection
+    return pd.DataFrame({
+        "tensor": names, "kind": ["input", *["activation"] * (n - 1), "output"][: n + 1], "dtype": ["float32"] * (n + 1),
+        "shape": [f"1×{int(size // 4)}" for size in (1024.0, *sizes)], "size_bytes": [1024.0, *sizes],
+        "producer": np.arange(-1, n, dtype=np.int32), "last_use": np.array(last_use, np.int32), "storage": np.array(storage, np.int32),
+        "at_peak": np.zeros(n + 1, bool),
+    })  # fmt: skip
+
+
+def _live_at(tensors: pd.DataFrame, layer: int) -> float:
+    alive = tensors[(tensors["producer"] <= layer) & (tensors["last_use"] >= layer) & (tensors["kind"] != "input")]
+    return float(alive.groupby("storage")["size_bytes"].max().sum())
+
+
+def _session(profile: Profile, passes: int) -> pd.DataFrame:
+    """Windows of the whole job: blocks of runs, the memory phase, idle, the model in a loop, and loops of layers between rests."""
+    n = len(profile.measured_layers)
+    end = float((profile.runs["start_ms"] + profile.runs["latency_ms"]).max()) if len(profile.runs) else 0.0
+    rows: list[tuple[str, str, int, int, float, int]] = [("measure", "", -1, -1, end, len(profile.runs)), ("memory", "", -1, -1, 400.0, 3)]
+    rows += [("idle", "", -1, -1, 2000.0, 0), ("model", "", -1, -1, 5000.0, 2500), ("idle", "", -1, -1, 2000.0, 0)]
+    for number in range(passes):
+        order = np.random.default_rng(number).permutation(n)
+        rows += [("layers", str(profile.layers["name"].iloc[i]), int(i), number, 400.0, 1000) for i in order]
+        rows.append(("idle", "", -1, number, 1000.0, 0))
+    lengths = np.array([row[4] for row in rows])
+    starts = np.concatenate([[0.0], np.cumsum(lengths)[:-1]])
+    return pd.DataFrame({
+        "phase": [row[0] for row in rows], "label": [row[1] for row in rows], "group": np.array([row[2] for row in rows], np.int32),
+        "pass": np.array([row[3] for row in rows], np.int32), "start_ms": starts, "end_ms": starts + lengths,
+        "runs": [row[5] for row in rows], "note": [""] * len(rows),
+    })  # fmt: skip
+
+
+def _session_samples(
+    windows: pd.DataFrame, power: np.ndarray[Any, Any], model_mw: float, rate_hz: float, rng: np.random.Generator
+) -> pd.DataFrame:
+    """A power rail in steps of 40 mW with 1 % noise, and memory, temperature and clock twice a second."""
+    end = float(windows["end_ms"].max())
+    time = np.arange(0.0, end, 1000.0 / rate_hz)
+    at = np.searchsorted(windows["start_ms"].to_numpy(), time, side="right") - 1
+    phase, group = windows["phase"].to_numpy(object)[at], windows["group"].to_numpy()[at]
+    above = np.where(phase == "layers", power[np.maximum(group, 0)], np.where(phase == "idle", 0.0, model_mw))
+    rail = np.round((2000 + above) * (1 + 0.01 * rng.standard_normal(len(time))) / 40) * 40
+    slow = np.arange(0.0, end, 500.0)
+    values = (57e6 + 5e5 * np.sin(slow / 3000), 45 + 13 * (1 - np.exp(-slow / 8000)), np.full(len(slow), 1500.0))
+    parts = [pd.DataFrame({"time_ms": time, "channel": "ina3221/VDD_IN_mw", "value": rail})]
+    parts += [pd.DataFrame({"time_ms": slow, "channel": c[0], "value": v}) for c, v in zip(_OTHER_CHANNELS, values, strict=True)]
+    return pd.concat(parts, ignore_index=True).sort_values("time_ms", kind="stable", ignore_index=True)
 
 
 def _blank(dtype: str, n: int) -> list[Any]:

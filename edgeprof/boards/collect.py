@@ -15,7 +15,7 @@ from edgeprof.agent.protocol import Frame, ProtocolError
 from edgeprof.errors import TraceError
 from edgeprof.importers import onnxruntime
 from edgeprof.models.probes import Probe
-from edgeprof.records.trace import Block, Int64, ProbeRuns, RunPlan, Spans, Trace
+from edgeprof.records.trace import Block, Int64, ProbeRuns, ProcessMemory, RunPlan, Spans, Trace
 
 MODEL = ""
 """Name of the subject that is the model itself; probes have their own."""
@@ -94,7 +94,7 @@ class Collector:
             executed_model=bytes(self._executed) or None,
             environment=self._result.get("environment", {}),
             environment_after=self._result.get("environment_after", {}),
-            peak_memory_bytes=self._result.get("peak_memory_bytes", {}),
+            process={phase: ProcessMemory(peak_bytes=peak) for phase, peak in self._result.get("peak_memory_bytes", {}).items()},
             messages=tuple(self._messages),
             complete=complete,
         )

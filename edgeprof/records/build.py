@@ -18,9 +18,10 @@ from edgeprof.models.cost import Cost, uncounted
 from edgeprof.models.graph import Graph
 from edgeprof.records import schema
 from edgeprof.records.conditions import condition_findings, mark_outliers
+from edgeprof.records.context import Instrument, Latency, Memory, RunContext
 from edgeprof.records.instrument import RESOLUTION_NS, Calibration, calibrate
 from edgeprof.records.layer_times import LayerTimes, layer_times
-from edgeprof.records.profile import Finding, Instrument, Latency, Origin, Profile, RunContext
+from edgeprof.records.profile import Finding, Origin, Profile
 from edgeprof.records.rows import Row, Rows, make_rows, row_costs
 from edgeprof.records.trace import Block, Trace
 from edgeprof.units import NS_PER_MS, NS_PER_US
@@ -51,6 +52,7 @@ def build_profile(
         runs=runs,
         spans=_spans(times, runs, trace.start_ns),
         samples=_samples(trace),
+        windows=_windows(trace),
         graph=replace(graph, path=PurePath(graph.path).name),  # a bundle is handed on: no folder of this machine in it
         nodes=rows.nodes,
         findings=(*condition_findings(trace, runs), *_graph_findings(rows, graph, calibration)),
@@ -146,10 +148,27 @@ def _spans(times: LayerTimes, runs: pd.DataFrame, start_ns: int) -> pd.DataFrame
 
 
 def _samples(trace: Trace) -> pd.DataFrame:
+    """In the order of time; of several channels read at once in the channels' order."""
+    samples, names = trace.samples, [channel.name for channel in trace.channels]
+    order = np.lexsort((samples.channel, samples.time_ns))
     return pd.DataFrame({
-        "time_ms": np.array([(s.time_ns - trace.start_ns) / NS_PER_MS for s in trace.samples], float),
-        "channel": pd.Series([s.channel for s in trace.samples], dtype="str"),
-        "value": np.array([s.value for s in trace.samples], float),
+        "time_ms": (samples.time_ns[order] - trace.start_ns) / NS_PER_MS,
+        "channel": pd.Series(np.array(names, object)[samples.channel[order]] if names else [], dtype="str"),
+        "value": samples.value[order],
+    })  # fmt: skip
+
+
+def _windows(trace: Trace) -> pd.DataFrame:
+    rows = sorted(trace.windows, key=lambda window: (window.start_ns, -window.end_ns))
+    return pd.DataFrame({
+        "phase": pd.Series([w.phase for w in rows], dtype="str"),
+        "label": pd.Series([w.label for w in rows], dtype="str"),
+        "group": np.array([w.group for w in rows], np.int32),
+        "pass": np.array([w.round for w in rows], np.int32),
+        "start_ms": np.array([w.start_ns - trace.start_ns for w in rows], float) / NS_PER_MS,
+        "end_ms": np.array([w.end_ns - trace.start_ns for w in rows], float) / NS_PER_MS,
+        "runs": np.array([w.runs for w in rows], np.int64),
+        "note": pd.Series([w.note for w in rows], dtype="str"),
     })  # fmt: skip
 
 
@@ -182,7 +201,9 @@ def _context(
         first_run_ms=_ms(trace.first_run_ns),
         instrument=_instrument(times, runs, calibration),
         closure=times.between / times.plain if times.plain > 0 else None,
-        peak_memory_bytes=trace.peak_memory_bytes,
+        memory=Memory(process=trace.process),
+        sensors=trace.sensors,
+        sampling_cpu_share=trace.sampling.get("cpu_share"),
         fingerprint=trace.environment,
         fingerprint_after=trace.environment_after,
         versions={name: version(name) for name in ("edgeprof", "onnx", "numpy", "pandas")},

@@ -1,7 +1,7 @@
 """The bundle ``NAME.edgeprof``: a Profile as one zip file that other tools can read too.
 
 ``profile.json`` (schema version, origin, context, findings, what became of each node, sha256 of each other member),
-``layers.parquet``, ``runs.parquet``, ``spans.parquet``, ``samples.parquet`` and ``graph.json``.
+``layers.parquet``, ``runs.parquet``, ``spans.parquet``, ``samples.parquet``, ``windows.parquet``, ``tensors.parquet`` and ``graph.json``.
 
 Rules:
 
@@ -38,6 +38,8 @@ from edgeprof.records.schema import SCHEMA_VERSION, TABLES
 
 HEADER, GRAPH = "profile.json", "graph.json"
 TABLE_MEMBERS: Mapping[str, str] = {name: f"{name}.parquet" for name in TABLES}
+FIRST_VERSION: Mapping[str, int] = {"windows": 2, "tensors": 2}
+"""Schema version that a table first stood in; the others were there from the start."""
 
 FILE_LIMIT = 1 << 30
 """Bytes of the whole file, and of all its members together."""
@@ -62,7 +64,20 @@ class Contents:
     damaged: dict[str, str] = field(default_factory=dict)
 
 
-UPGRADES: tuple[Callable[[Contents], Contents], ...] = ()
+def _from_1(old: Contents) -> Contents:
+    """Version 2 has windows, tensors, more about memory and energy (neither of which version 1 measured by layer)."""
+    context = dict(old.header["context"])
+    peaks = context.pop("peak_memory_bytes", {})
+    context["memory"] = {"process": {str(phase): {"peak_bytes": peak} for phase, peak in peaks.items()}}
+    tables = {name: members.empty_arrow(name) for name in ("windows", "tensors")} | old.tables
+    if "layers" in tables:
+        blank = pa.array([float("nan")] * len(tables["layers"]), pa.float64())
+        for name in ("live_memory_bytes", "energy_closed_mj", "latency_isolated_ms"):
+            tables["layers"] = tables["layers"].append_column(name, blank)
+    return Contents({**old.header, "context": context}, tables, old.graph, old.damaged)
+
+
+UPGRADES: tuple[Callable[[Contents], Contents], ...] = (_from_1,)
 """``UPGRADES[v - 1]`` makes contents of version ``v`` into those of ``v + 1``."""
 
 
@@ -193,6 +208,8 @@ def _read(archive: zipfile.ZipFile, path: Path) -> Contents:
     sums = header.get("members")
     sums = sums if isinstance(sums, dict) else {}
     for name, member in TABLE_MEMBERS.items():
+        if FIRST_VERSION.get(name, 1) > header["schema_version"]:
+            continue
         with _noting(contents.damaged, member):
             contents.tables[name] = members.arrow_from(name, _checked(archive, member, sums))
     graph = None

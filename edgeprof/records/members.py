@@ -22,9 +22,12 @@ import pyarrow.parquet as pq
 
 from edgeprof.models.graph import AttributeValue, Graph, Layer, TensorInfo
 from edgeprof.records import schema
-from edgeprof.records.profile import Finding, NodeFate, Origin, RunContext
+from edgeprof.records.context import RunContext
+from edgeprof.records.profile import Finding, NodeFate, Origin
 
-ROW_LIMITS: Mapping[str, int] = {"layers": 1_000_000, "runs": 10_000_000, "spans": 50_000_000, "samples": 50_000_000}
+ROW_LIMITS: Mapping[str, int] = {
+    "layers": 1_000_000, "runs": 10_000_000, "spans": 50_000_000, "samples": 50_000_000, "windows": 1_000_000, "tensors": 10_000_000,
+}  # fmt: skip
 """Rows that a table may claim to have; a few bytes of parquet can claim any number."""
 
 TEXT_LIMIT = 1 << 30
@@ -148,6 +151,11 @@ def table_bytes(name: str, table: pd.DataFrame) -> bytes:
     sink = io.BytesIO()
     pq.write_table(pa.Table.from_arrays(arrays, schema=_arrow_schema(columns)), sink, compression="zstd")
     return sink.getvalue()
+
+
+def empty_arrow(name: str) -> pa.Table:
+    """The table ``name`` with no rows, for a bundle that is older than the table."""
+    return _arrow_schema(schema.TABLES[name]).empty_table()
 
 
 def arrow_from(name: str, data: bytes) -> pa.Table:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -12,6 +11,7 @@ import pandas as pd
 from edgeprof.models.fates import Fate
 from edgeprof.models.graph import Graph
 from edgeprof.records import schema
+from edgeprof.records.context import RunContext
 
 Origin = Literal["measured", "estimated", "replayed", "imported"]
 
@@ -27,79 +27,6 @@ class Finding:
     severity: Literal["info", "warning", "error"]
     text: str
     layers: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Latency:
-    """End-to-end latency of the plain (not instrumented) runs, in ms. None is not measured."""
-
-    median_ms: float | None = None
-    low_ms: float | None = None
-    high_ms: float | None = None
-    p50_ms: float | None = None
-    p95_ms: float | None = None
-    p99_ms: float | None = None
-    mean_ms: float | None = None
-    min_ms: float | None = None
-    max_ms: float | None = None
-    runs: int = 0
-
-
-@dataclass(frozen=True)
-class Instrument:
-    """How the runtime's profiler changed what it measured, and the correction used (see docs/method.md).
-
-    The time that the profiler spends inside a layer's own time is ``(base_ratio + tensor_ratio * tensors) * gap``: ``tensors``
-    are the layer's inputs and outputs, ``gap`` the time from one event's end to the next one's start, which the profiler spends
-    too and which is seen in the model's own trace. The two ratios are fitted on the board with nets of tiny nodes, run
-    among the model's runs. ``gap_us`` and ``offset_us`` are the medians over layers, ``resolution_us`` the step of the
-    runtime's durations, which it rounds down. All None when there was no calibration: then nothing was corrected.
-    """
-
-    method: str = "none"
-    base_ratio: float | None = None
-    tensor_ratio: float | None = None
-    gap_us: float | None = None
-    offset_us: float | None = None
-    resolution_us: float | None = None
-    instrumented_median_ms: float | None = None
-
-
-@dataclass(frozen=True)
-class RunContext:
-    """Everything needed to read the numbers and to repeat them. None is not known or not measured."""
-
-    model_name: str
-    model_sha256: str = ""
-    model_format: str = "onnx"
-    model_bytes: int | None = None
-    board: str = "local"
-    runtime: str = ""
-    runtime_version: str = ""
-    providers: tuple[str, ...] = ()
-    provider_options: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    threads: int | None = None
-    optimization: str = "all"
-    cpus: tuple[int, ...] | None = None
-    runs: int = 0
-    warmup_runs: int | None = None
-    blocks: int | None = None
-    sessions: int | None = None
-    input_shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
-    input_source: str = "random"
-    started_at: str = ""
-    latency: Latency = Latency()
-    load_ms: float | None = None
-    first_run_ms: float | None = None
-    instrument: Instrument = Instrument()
-    closure: float | None = None
-    peak_memory_bytes: Mapping[str, int] = field(default_factory=dict)
-    energy_mj: float | None = None
-    energy_method: str = ""
-    fingerprint: Mapping[str, object] = field(default_factory=dict)
-    fingerprint_after: Mapping[str, object] = field(default_factory=dict)
-    versions: Mapping[str, str] = field(default_factory=dict)
-    scores: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -121,9 +48,9 @@ def empty_table(name: str) -> pd.DataFrame:
 class Profile:
     """What was measured (or estimated) of one model on one board with one setting.
 
-    ``layers`` has exactly `schema.COLUMNS`, ``runs``, ``spans`` and ``samples`` exactly theirs (`schema.TABLES`). The
-    constructor checks that and copies the tables; functions return new Profiles. ``graph`` is the original model without
-    weights, ``nodes`` says what became of each of its nodes. ``parent`` is the sha256 of the model this one was made from.
+    ``layers`` has exactly `schema.COLUMNS`, the other tables exactly theirs (`schema.TABLES`). The constructor checks that and
+    copies the tables; functions return new Profiles. ``graph`` is the original model without weights, ``nodes`` says what became of
+    each of its nodes. ``parent`` is the sha256 of the model this one was made from.
     """
 
     layers: pd.DataFrame
@@ -133,6 +60,8 @@ class Profile:
     runs: pd.DataFrame = field(default_factory=lambda: empty_table("runs"))
     spans: pd.DataFrame = field(default_factory=lambda: empty_table("spans"))
     samples: pd.DataFrame = field(default_factory=lambda: empty_table("samples"))
+    windows: pd.DataFrame = field(default_factory=lambda: empty_table("windows"))
+    tensors: pd.DataFrame = field(default_factory=lambda: empty_table("tensors"))
     graph: Graph | None = None
     nodes: tuple[NodeFate, ...] = ()
     findings: tuple[Finding, ...] = ()

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 BETWEEN_LAYERS = "(between layers)"
 """Name of the row that holds what no layer explains: plain median minus the sum of the layers, negative when they sum to more."""
@@ -68,14 +68,17 @@ LAYER_COLUMNS: tuple[Column, ...] = (
     Column("macs", "float64", "MACs", "", "Multiply-accumulate operations a run, counted from the model.", "lower"),
     Column("param_bytes", "float64", "Weights", "B", "Bytes of the weights and constants the layer reads, from the model file.", "lower"),
     Column("activation_bytes", "float64", "Activations", "B", "Bytes of the activations read and written, from shapes.", "lower"),
-    Column("peak_memory_bytes", "float64", "Peak memory", "B", "Most bytes in use while the layer ran.", "lower"),
+    Column("live_memory_bytes", "float64", "Live memory", "B", "Activations in use when the layer ended, its inputs included.", "lower"),
+    Column("peak_memory_bytes", "float64", "Peak memory", "B", "Most activations and workspace in use while the layer ran.", "lower"),
     Column("workspace_bytes", "float64", "Workspace", "B", "Temporary bytes that the kernel itself took.", "lower"),
     Column("arithmetic_intensity", "float64", "Arithmetic intensity", "FLOP/B", "2·MACs over weight and activation bytes.", "higher"),
     Column("power_mw", "float64", "Power", "mW", "Mean power above idle while the layer ran.", "lower"),
     Column("energy_mj", "float64", "Energy", "mJ", "Energy above idle a run.", "lower"),
     Column("energy_low_mj", "float64", "Energy, low", "mJ", "Lower end of the 95 % interval of energy_mj."),
     Column("energy_high_mj", "float64", "Energy, high", "mJ", "Upper end of the 95 % interval of energy_mj."),
-    Column("energy_method", "str", "Energy method", "", "How the energy was obtained; empty when it was not."),
+    Column("energy_closed_mj", "float64", "Energy, closed", "mJ", "energy_mj scaled so that all layers sum to the whole model's.", "lower"),
+    Column("latency_isolated_ms", "float64", "Latency, isolated", "ms", "Time in the loop that its power was read in."),
+    Column("energy_method", "str", "Energy method", "", "How the energy was obtained, or why it was not."),
 )
 
 RUN_COLUMNS: tuple[Column, ...] = (
@@ -101,11 +104,36 @@ SAMPLE_COLUMNS: tuple[Column, ...] = (
     Column("value", "float64", "Value", "", "In the channel's unit."),
 )
 
+WINDOW_COLUMNS: tuple[Column, ...] = (
+    Column("phase", "str", "Phase", "", "load, warmup, measure, memory, idle, model, layers or cooldown."),
+    Column("label", "str", "Label", "", "What ran in it: a block's number, or the layers of a loop."),
+    Column("group", "int32", "Group", "", "Loop of the energy measurement: index into context.energy.groups; -1: none."),
+    Column("pass", "int32", "Pass", "", "Pass of the energy measurement, from 0; -1: none."),
+    Column("start_ms", "float64", "Start", "ms", "Since the start of the job, on the board's clock."),
+    Column("end_ms", "float64", "End", "ms", "Since the start of the job, on the board's clock."),
+    Column("runs", "int64", "Runs", "", "Runs of the model, or rounds of a loop, that were made in it."),
+    Column("note", "str", "Note", "", "throttled, or slow (sampled slowly to see what sampling costs); else empty."),
+)
+
+TENSOR_COLUMNS: tuple[Column, ...] = (
+    Column("tensor", "str", "Tensor", "", "Name in the executed graph."),
+    Column("kind", "str", "Kind", "", "input (held by the caller), activation or output."),
+    Column("dtype", "str", "Element type", "", "float32, int8 ..."),
+    Column("shape", "str", "Shape", "", "As run, such as 1×16×112×112."),
+    Column("size_bytes", "float64", "Size", "B", "Bytes of its elements; NaN when its shape is not known.", "lower"),
+    Column("producer", "int32", "Producer", "", "index of the layer that makes it; -1: an input of the model."),
+    Column("last_use", "int32", "Last use", "", "index of the last layer that reads it; of an output that of the last layer."),
+    Column("storage", "int32", "Storage", "", "Row of the tensor whose memory it takes over (in place), else its own row."),
+    Column("at_peak", "bool", "At peak", "", "True when it was alive at the peak of the whole run."),
+)
+
 TABLES: dict[str, tuple[Column, ...]] = {
     "layers": LAYER_COLUMNS,
     "runs": RUN_COLUMNS,
     "spans": SPAN_COLUMNS,
     "samples": SAMPLE_COLUMNS,
+    "windows": WINDOW_COLUMNS,
+    "tensors": TENSOR_COLUMNS,
 }
 
 COLUMNS: tuple[str, ...] = tuple(column.name for column in LAYER_COLUMNS)

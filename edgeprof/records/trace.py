@@ -13,9 +13,38 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeprof.models.probes import Probe
+from edgeprof.records.sensing import Channel, Samples, SensorUse
 
 Int64 = npt.NDArray[np.int64]
 Int32 = npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class EnergyPlan:
+    """How energy is measured (docs/energy.md).
+
+    A window is long enough when it holds ``samples`` readings of the power sensor and lasts ``model_s`` (the whole model) or
+    ``loop_s`` (a layer); the readings of a layer are spread over ``passes``. ``budget_s`` is the time for all loops of layers
+    together, in place of that rule. ``idle_s``: rest between loops that the baseline is read in. ``warm_limit_s``: longest
+    warm-up until run time and temperature are flat. ``cool_down_s``: rest between passes. ``channels``: power channels whose
+    sum is the total; empty is the sensor's own rule. ``small_us``: shorter layers share a loop with others of their op type.
+    """
+
+    passes: int = 3
+    samples: int = 200
+    loop_s: float = 2.0
+    model_s: float = 5.0
+    idle_s: float = 2.0
+    budget_s: float | None = None
+    warm_limit_s: float = 60.0
+    cool_down_s: float = 0.0
+    on_throttle: Literal["mark", "stop"] = "mark"
+    channels: tuple[str, ...] = ()
+    small_us: float = 20.0
+    seed: int = 0
+
+
+EnergyMode = Literal["off", "model", "layers"]
 
 
 @dataclass(frozen=True)
@@ -25,6 +54,7 @@ class RunPlan:
     ``optimization``: how far the runtime may rewrite the graph.
     ``warmup`` is a number of runs, or ``"auto"``: until run times are flat. ``inputs`` holds one array a model input.
     ``time_limit_s`` ends the measurement early and keeps what it has. ``runtime_options`` go to the runtime's session as they are.
+    ``sensors``: names of the board's sensor families to read, None for all that are there; ``meters``: external ones, read from here.
     """
 
     runs: int = 100
@@ -39,6 +69,11 @@ class RunPlan:
     runtime_options: Mapping[str, str] = field(default_factory=dict)
     time_limit_s: float | None = None
     save_executed: bool = True
+    memory: bool = True
+    energy: EnergyMode = "off"
+    energy_plan: EnergyPlan = EnergyPlan()
+    sensors: tuple[str, ...] | None = None
+    meters: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -107,12 +142,78 @@ class ProbeRuns:
 
 
 @dataclass(frozen=True)
-class Sample:
-    """One reading of a channel; the unit is the ending of the channel's name."""
+class Window:
+    """A stretch of the job: what ran from ``start_ns`` to ``end_ns``. Fields as in `schema.WINDOW_COLUMNS`; ``round`` is its pass."""
 
-    time_ns: int
-    channel: str
-    value: float
+    phase: str
+    start_ns: int
+    end_ns: int
+    label: str = ""
+    group: int = -1
+    round: int = -1
+    runs: int = 0
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class ProcessMemory:
+    """Memory of the process that the runtime was loaded in, at the end of a phase (import, load, first run, steady).
+
+    ``peak_bytes`` is the highest resident set within the phase; faults are those of the phase. None is not known.
+    """
+
+    rss_bytes: int | None = None
+    peak_bytes: int | None = None
+    minor_faults: int | None = None
+    major_faults: int | None = None
+
+
+@dataclass(frozen=True)
+class MemoryTrace:
+    """What the memory phase recorded: instrumented runs of one session with the arena on and memory patterns off.
+
+    ``requested_bytes``, ``requested_delta_bytes``, ``in_use_peak_bytes``, ``held_bytes``: (events,) int64 beside ``spans``, the
+    state of the provider's allocator after each event and its change during it; None when this runtime's events do not say.
+    ``temporary_bytes`` maps a node's name to the temporary bytes its kernel took; None when the runtime does not collect them.
+    """
+
+    spans: Spans
+    requested_bytes: Int64 | None = None
+    requested_delta_bytes: Int64 | None = None
+    in_use_peak_bytes: Int64 | None = None
+    held_bytes: Int64 | None = None
+    temporary_bytes: Mapping[str, int] | None = None
+
+
+@dataclass(frozen=True)
+class EnergyGroup:
+    """What one loop of the energy measurement runs: nodes of the executed graph, by their position at its top level.
+
+    A round of the loop runs each of them ``copies`` times. ``isolated_ns``: time of each in a loop of its own, 0 when it was not timed.
+    """
+
+    nodes: tuple[int, ...]
+    copies: int
+    isolated_ns: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class EnergyTrace:
+    """How the energy measurement went; its loops are `Trace.windows`.
+
+    ``channels`` are the names of the power channels whose sum counts, ``scope`` what they cover. ``skipped`` maps positions of nodes to the
+    reason why they have no loop. ``refused`` is why layers (or all of it) were not measured. ``planned_s`` is the time that was announced.
+    """
+
+    channels: tuple[str, ...] = ()
+    scope: str = ""
+    groups: tuple[EnergyGroup, ...] = ()
+    skipped: Mapping[int, str] = field(default_factory=dict)
+    refused: str = ""
+    planned_s: float | None = None
+    warm_s: float | None = None
+    flat: bool | None = None
+    throttled: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -121,6 +222,9 @@ class Trace:
 
     ``executed_model`` is the optimised model as the runtime saved it, or None. ``environment`` is the board's
     fingerprint before, ``environment_after`` after. ``messages`` are things the agent noticed, as ``(id, sentence)``.
+    ``channels`` and ``samples`` are what sensors said meanwhile, ``sensors`` how well they were read, ``sampling`` what that
+    cost (``cpu_share``). ``windows`` say what ran when. ``memory`` and ``energy`` are None when those were not measured,
+    ``process`` is by phase.
     """
 
     plan: RunPlan
@@ -136,9 +240,15 @@ class Trace:
     warmup_ns: Int64 = field(default_factory=lambda: np.empty(0, np.int64))
     probes: tuple[ProbeRuns, ...] = ()
     executed_model: bytes | None = None
-    samples: tuple[Sample, ...] = ()
+    channels: tuple[Channel, ...] = ()
+    samples: Samples = field(default_factory=Samples)
+    sensors: tuple[SensorUse, ...] = ()
+    sampling: Mapping[str, float] = field(default_factory=dict)
+    windows: tuple[Window, ...] = ()
+    memory: MemoryTrace | None = None
+    energy: EnergyTrace | None = None
     environment: Mapping[str, Any] = field(default_factory=dict)
     environment_after: Mapping[str, Any] = field(default_factory=dict)
-    peak_memory_bytes: Mapping[str, int] = field(default_factory=dict)
+    process: Mapping[str, ProcessMemory] = field(default_factory=dict)
     messages: tuple[tuple[str, str], ...] = ()
     complete: bool = True

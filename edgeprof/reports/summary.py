@@ -13,7 +13,8 @@ from edgeprof import units
 from edgeprof.figures.theme import ORIGIN_LABELS
 from edgeprof.models.cost import total_cost
 from edgeprof.models.fates import Fate
-from edgeprof.records.profile import Profile, RunContext
+from edgeprof.records.context import RunContext
+from edgeprof.records.profile import Profile
 
 _FATES: dict[Fate, str] = {
     "executed": "carried out by a layer",
@@ -50,11 +51,12 @@ def tiles(profile: Profile) -> list[Tile]:
         Tile("Between layers", _between_share(profile), "of the time lies in no layer"),
         Tile("Instrument", *_instrument(profile)),
     ]
-    if context.peak_memory_bytes:
-        phase, most = max(context.peak_memory_bytes.items(), key=lambda item: item[1])
-        found.append(Tile("Peak memory", units.size(most), f"in phase {phase}"))
-    if context.energy_mj is not None:
-        found.append(Tile("Energy", f"{units.significant(context.energy_mj, 3)} mJ", context.energy_method))
+    peaks = {phase: process.peak_bytes for phase, process in context.memory.process.items() if process.peak_bytes is not None}
+    if peaks:
+        phase, most = max(peaks.items(), key=lambda item: item[1])
+        found.append(Tile("Peak memory", units.size(most), f"of the process, in phase {phase}"))
+    if context.energy.inference_mj is not None:
+        found.append(Tile("Energy", f"{units.significant(context.energy.inference_mj, 3)} mJ", "one inference, idle power included"))
     return found
 
 
@@ -168,9 +170,9 @@ def context_rows(profile: Profile) -> list[tuple[str, str]]:
         ("Provider options", c.provider_options), ("Threads", c.threads), ("Optimization", c.optimization), ("CPUs", c.cpus),
         ("Input shapes", {k: "×".join(map(str, shape)) for k, shape in c.input_shapes.items()}), ("Inputs", c.input_source),
         ("Runs asked for", c.runs or None), ("Warm-up runs", c.warmup_runs), ("Blocks", c.blocks), ("Sessions", c.sessions),
-        ("Started", c.started_at), ("Peak memory", {k: units.size(v) for k, v in c.peak_memory_bytes.items()}),
+        ("Started", c.started_at), ("Peak memory", {k: units.size(v.peak_bytes) for k, v in c.memory.process.items()}),
         ("Precision", sorted(set(profile.measured_layers["precision"]) - {""})),
-        ("Energy method", c.energy_method), ("Scores", c.scores), ("Versions", c.versions),
+        ("Scores", c.scores), ("Versions", c.versions),
     ]  # fmt: skip
     return [(label, text) for label, value in rows if (text := plain_text(value))]
 

@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 
 from edgeprof.analysis import findings, top_layers
-from edgeprof.records.profile import Finding, Instrument, NodeFate
+from edgeprof.records.context import Instrument
+from edgeprof.records.profile import Finding, NodeFate
 from edgeprof.testing import make_layers, make_profile
 
 

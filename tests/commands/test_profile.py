@@ -19,7 +19,7 @@ import edgeprof as ep
 from edgeprof.boards.base import Arrived, Board, Job
 from edgeprof.errors import BoardLost, OutputError
 from edgeprof.records import bundle
-from edgeprof.records.profile import RunContext
+from edgeprof.records.context import RunContext
 
 FEW = ("--runs", 3, "--warmup", 1)
 

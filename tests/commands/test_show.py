@@ -21,7 +21,8 @@ from rich.console import Console
 
 from edgeprof.commands.screen import print_profile
 from edgeprof.records import bundle
-from edgeprof.records.profile import Latency, Profile
+from edgeprof.records.context import Latency
+from edgeprof.records.profile import Profile
 from edgeprof.records.schema import COLUMNS
 from edgeprof.testing import make_profile
 
@@ -199,7 +200,7 @@ def test_json(edgeprof, saved):
     told = json.loads(out)
     assert (status, err) == (0, "")
     assert list(told) == ["schema_version", "origin", "parent", "context", "layers", "op_types", "findings"]
-    assert told["schema_version"] == 1
+    assert told["schema_version"] == 2
     assert told["origin"] == "measured"
     assert list(told["layers"][0]) == list(COLUMNS)
     assert [layer["latency_ms"] for layer in told["layers"]] == pytest.approx([0.5, 0.1, 0.2, 0.2, 0.02])

@@ -8,7 +8,10 @@ from hypothesis import strategies as st
 
 from edgeprof.models.graph import DTYPE_BITS, Graph, Layer, TensorInfo
 from edgeprof.records import schema
-from edgeprof.records.profile import Finding, Instrument, Latency, NodeFate, Profile, RunContext
+from edgeprof.records.context import Energy, EnergyGroupUse, Instrument, Latency, Memory, RunContext, Thermal
+from edgeprof.records.profile import Finding, NodeFate, Profile
+from edgeprof.records.sensing import Channel, SensorUse
+from edgeprof.records.trace import ProcessMemory
 
 text = st.text(st.characters(exclude_categories=("Cs",)), max_size=8)
 numbers = st.floats(allow_nan=True, allow_infinity=True)
@@ -48,6 +51,26 @@ json_objects = st.dictionaries(text, json_values, max_size=3)
 
 latencies = st.builds(Latency, *[measured] * 9, runs=counts)
 instruments = st.builds(Instrument, method=text, **{f.name: measured for f in dataclasses.fields(Instrument) if f.default is None})
+processes = st.builds(ProcessMemory, *[st.none() | counts] * 4)
+memories = st.builds(
+    Memory,
+    sources=st.dictionaries(text, text, max_size=2),
+    peak_bytes=measured,
+    peak_layer=text,
+    process=st.dictionaries(text, processes, max_size=2),
+)
+loops = st.builds(EnergyGroupUse, st.lists(text, max_size=2).map(tuple), *[measured] * 3, copies=counts, seconds=measured)
+energies = st.builds(
+    Energy,
+    method=text,
+    reason=text,
+    channels=st.lists(text, max_size=2).map(tuple),
+    idle_mw=measured,
+    groups=st.lists(loops, max_size=2).map(tuple),
+)
+thermals = st.builds(Thermal, warm_s=measured, flat=st.none() | st.booleans(), throttled=st.lists(text, max_size=2).map(tuple))
+channels = st.builds(Channel, text, text, st.sampled_from(["sample", "counter"]), text, text)
+sensors = st.builds(SensorUse, text, st.lists(channels, max_size=2).map(tuple), measured, measured, counts, counts, text)
 contexts = st.builds(
     RunContext,
     model_name=text,
@@ -62,7 +85,11 @@ contexts = st.builds(
     latency=latencies,
     instrument=instruments,
     closure=measured,
-    peak_memory_bytes=st.dictionaries(text, counts, max_size=2),
+    memory=memories,
+    energy=energies,
+    thermal=thermals,
+    sensors=st.lists(sensors, max_size=2).map(tuple),
+    sampling_cpu_share=measured,
     fingerprint=json_objects,
     fingerprint_after=json_objects,
     versions=st.dictionaries(text, text, max_size=2),
@@ -130,6 +157,8 @@ def profiles(draw):
         draw(tables("runs")),
         draw(tables("spans")),
         draw(tables("samples")),
+        draw(tables("windows")),
+        draw(tables("tensors")),
         draw(st.none() | graphs),
         tuple(draw(st.lists(fates, max_size=2))),
         tuple(draw(st.lists(findings, max_size=2))),

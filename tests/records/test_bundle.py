@@ -21,12 +21,15 @@ from edgeprof.errors import BundleDamaged, BundleError, BundleTooNew, OutputErro
 from edgeprof.models.graph import Graph, Layer
 from edgeprof.records import bundle, members, schema
 from edgeprof.records.bundle import load, save
+from edgeprof.records.context import Energy
 from edgeprof.records.profile import Finding
 from edgeprof.testing import make_graph, make_profile
 
 from .strategies import assert_same, profiles
 
-MEMBERS = ["profile.json", "layers.parquet", "runs.parquet", "spans.parquet", "samples.parquet", "graph.json"]
+TABLES = ("layers", "runs", "spans", "samples", "windows", "tensors")
+MEMBERS = ["profile.json", *(f"{name}.parquet" for name in TABLES), "graph.json"]
+DATA = Path(__file__).parent / "data"
 ONE_LINE = r"^[^\n]+$"
 relaxed = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=40)
 
@@ -405,7 +408,7 @@ def test_a_path_that_cannot_be_read_is_refused(tmp_path):
 
 def test_a_newer_schema_is_refused(saved):
     edit_header(saved, schema_version=schema.SCHEMA_VERSION + 1, context={"shape": "unheard of"})
-    with pytest.raises(BundleTooNew, match=r"newer edgeprof \(schema 2; this one reads up to 1\)\. Update edgeprof"):
+    with pytest.raises(BundleTooNew, match=r"newer edgeprof \(schema 3; this one reads up to 2\)\. Update edgeprof"):
         load(saved)
     with pytest.raises(BundleTooNew):
         load(saved, partial=True)
@@ -427,18 +430,28 @@ def test_older_bundles_go_through_each_upgrade_in_turn(saved, monkeypatch):
         header = contents.header | {"context": context | {"board": context["board"] + " 3"}}
         return dataclasses.replace(contents, header=header, tables=contents.tables | {"runs": runs})
 
-    monkeypatch.setattr(bundle, "UPGRADES", (to_2, to_3))
-    monkeypatch.setattr(bundle, "SCHEMA_VERSION", 3)
+    now = schema.SCHEMA_VERSION
+    monkeypatch.setattr(bundle, "UPGRADES", (*bundle.UPGRADES, to_2, to_3))
+    monkeypatch.setattr(bundle, "SCHEMA_VERSION", now + 2)
     assert load(saved).context.board == "local 2 3"
     assert (load(saved).runs["block"] == 7).all()
-    edit_header(saved, schema_version=2)
+    edit_header(saved, schema_version=now + 1)
     assert load(saved).context.board == "local 3"
 
 
+def test_a_bundle_of_version_1_opens_with_what_it_has():
+    profile = load(DATA / "v1.edgeprof")
+    assert len(profile.measured_layers) == 13
+    assert profile.context.memory.process["load"].peak_bytes > 1e6
+    assert profile.layers[["live_memory_bytes", "energy_closed_mj", "latency_isolated_ms"]].isna().all(axis=None)
+    assert profile.windows.empty and profile.tensors.empty
+    assert profile.context.energy == Energy()
+
+
 def test_an_older_bundle_that_does_not_hold_what_it_should_is_damaged(saved, monkeypatch):
-    monkeypatch.setattr(bundle, "UPGRADES", (lambda contents: contents.header["gone"],))
-    monkeypatch.setattr(bundle, "SCHEMA_VERSION", 2)
-    with pytest.raises(BundleDamaged, match="what schema 1 says"):
+    monkeypatch.setattr(bundle, "UPGRADES", (*bundle.UPGRADES, lambda contents: contents.header["gone"]))
+    monkeypatch.setattr(bundle, "SCHEMA_VERSION", schema.SCHEMA_VERSION + 1)
+    with pytest.raises(BundleDamaged, match="what schema 2 says"):
         load(saved)
 
 
