@@ -13,7 +13,6 @@ import base64
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -26,8 +25,6 @@ from edgeprof.records import schema
 from edgeprof.records.profile import Profile
 
 Statistic = Literal["max", "median"]
-
-STATIC = Path(__file__).parent / "static"
 
 METRIC_COLUMNS = (
     "latency_ms", "share", "latency_p95_ms", "energy_mj", "power_mw", "macs", "arithmetic_intensity", "param_bytes",

@@ -22,7 +22,8 @@ from edgeprof._version import __version__
 from edgeprof.analysis import findings
 from edgeprof.analysis.names import shorten, visible
 from edgeprof.figures.bars import bars
-from edgeprof.figures.heatmap import STATIC, heatmap, heatmap_runs
+from edgeprof.figures.heatmap import heatmap, heatmap_runs
+from edgeprof.figures.modules import STATIC, script, style
 from edgeprof.figures.roofline import roofline
 from edgeprof.figures.theme import DARK, LIGHT, ORIGIN_LABELS, op_family
 from edgeprof.records.profile import Profile
@@ -54,7 +55,7 @@ def render(profiles: Sequence[Profile]) -> bytes:
         profiles=[_section(i, profile, len(profiles)) for i, profile in enumerate(profiles)],
         policy=_policy(scripts),
         scripts=scripts,
-        style=f"{(STATIC / 'heatmap.css').read_text('utf-8')}\n{_read('report.css')}",
+        style=f"{style('heatmap')}\n{_read('report.css')}",
         themes={"light": _variables(LIGHT), "dark": _variables(DARK)},
         swap=_json(color_swap()),
         version=__version__,
@@ -132,7 +133,7 @@ def _heatmap_data(profile: Profile, total: int) -> dict[str, str]:
 
 def _heatmap_module() -> str:
     """The heatmap's module, which as an inline one nobody can import: it hands its function to the page."""
-    return f"{(STATIC / 'heatmap.js').read_text('utf-8')}\nglobalThis.edgeprofHeatmap = renderHeatmap;\n"
+    return f"{script('heatmap')}\nglobalThis.edgeprofHeatmap = renderHeatmap;\n"
 
 
 def _read(name: str) -> str:

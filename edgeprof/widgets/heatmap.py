@@ -9,9 +9,10 @@ from typing import Any
 import traitlets
 
 from edgeprof.errors import UsageError
-from edgeprof.figures.heatmap import STATIC, ViewData, heatmap_runs
+from edgeprof.figures.heatmap import ViewData, heatmap_runs
 from edgeprof.figures.heatmap import heatmap as heatmap_data
 from edgeprof.figures.heatmap_picture import WIDTH, draw
+from edgeprof.figures.modules import script, style
 from edgeprof.records.profile import Profile
 from edgeprof.widgets.base import STILL, View, compact, did_you_mean, refuse_unknown
 
@@ -24,8 +25,8 @@ class HeatmapView(View):
     ``selection`` (names of layers), ``mode``, ``sort``, ``statistic`` and ``height`` can be read, set and observed.
     """
 
-    _esm = compact((STATIC / "heatmap.js").read_text("utf-8") + STILL + (Path(__file__).parent / "heatmap.js").read_text("utf-8"))
-    _css = (STATIC / "heatmap.css").read_text("utf-8")
+    _esm = compact(script("heatmap") + STILL + (Path(__file__).parent / "heatmap.js").read_text("utf-8"))
+    _css = style("heatmap")
 
     picture_width = WIDTH
 

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgeprof import units
-from edgeprof.figures.heatmap import METRIC_COLUMNS, STATIC, ViewData, ellipsis, heatmap, heatmap_runs, place, scales, show
+from edgeprof.figures.heatmap import METRIC_COLUMNS, ViewData, ellipsis, heatmap, heatmap_runs, place, scales, show
+from edgeprof.figures.modules import script
 from edgeprof.records import schema
 from edgeprof.records.profile import Finding
 from edgeprof.testing import make_profile
@@ -202,7 +203,7 @@ def test_show_uses_the_units():
 
 
 def test_the_module_is_one_file_without_imports():
-    source = (STATIC / "heatmap.js").read_text("utf-8")
+    source = script("heatmap")
     assert "export function renderHeatmap" in source and "innerHTML" not in source
     assert not [line for line in source.splitlines() if line.startswith("import ")]
 

@@ -124,7 +124,7 @@ def test_dark_theme(view, lab):
 
 def test_an_error_is_shown_in_the_cell(view, lab):
     lab.run_cell(view, 4)
-    expect(view.locator(".ep-error[role=alert]")).to_contain_text("The heatmap could not be drawn")
+    expect(view.locator(".ep-error[role=alert]")).to_contain_text("This view could not be drawn")
 
 
 def test_saved_notebook_exported_and_seen_without_a_network(view, lab, browser, tmp_path):

@@ -7,7 +7,8 @@ import pytest
 from playwright.sync_api import expect
 
 from edgeprof import units
-from edgeprof.figures.heatmap import STATIC, heatmap, heatmap_runs
+from edgeprof.figures.heatmap import heatmap, heatmap_runs
+from edgeprof.figures.modules import script, style
 from edgeprof.testing import make_profile
 
 pytestmark = pytest.mark.ui
@@ -23,8 +24,7 @@ window.view = renderHeatmap(document.getElementById("view"), {data}, {{ runs: {r
 def show(page, profile, **options):
     """Shows ``profile`` in ``page``."""
     data, runs = (json.dumps(d.to_json()).replace("<", "\\u003c") for d in (heatmap(profile), heatmap_runs(profile)))
-    css, js = ((STATIC / f"heatmap.{kind}").read_text("utf-8") for kind in ("css", "js"))
-    page.set_content(PAGE.format(css=css, js=js, data=data, runs=runs, options=json.dumps(options)))
+    page.set_content(PAGE.format(css=style("heatmap"), js=script("heatmap"), data=data, runs=runs, options=json.dumps(options)))
     page.wait_for_function("() => window.view")
     return page
 

@@ -18,13 +18,9 @@
  * The style sheet is heatmap.css. Texts reach the page as text nodes only. Errors are shown inside the element.
  */
 
-const { abs, ceil, floor, log, max, min, round } = Math;
-const known = Number.isFinite;
-
 const ROW = 22;
 const GAP = 8; // sets the row between layers apart
 const MAP_WIDTH = 26;
-const MISSING = "–";
 let views = 0;
 
 export function renderHeatmap(el, data, options = {}) {
@@ -36,113 +32,11 @@ export function renderHeatmap(el, data, options = {}) {
   }
 }
 
-/** Shows an error where the view should be: a console is not where people look. */
-export function showError(el, error) {
-  const stack = h("pre", {}, String(error?.stack ?? ""));
-  const box = h("div", { class: "ep-error", role: "alert" }, `The heatmap could not be drawn: ${error?.message ?? error}`);
-  box.append(h("details", {}, h("summary", {}, "Details"), stack));
-  el.querySelectorAll(":scope > .ep-error").forEach((old) => old.remove());
-  el.prepend(box);
-}
-
-/** @returns an element; children are strings (text nodes) or elements. */
-function h(tag, attributes = {}, ...children) {
-  const node = document.createElement(tag);
-  for (const [key, value] of Object.entries(attributes)) {
-    if (key.startsWith("on")) node.addEventListener(key.slice(2), value);
-    else if (value === true) node.setAttribute(key, "");
-    else if (value !== false && value != null) node.setAttribute(key, value);
-  }
-  node.append(...children);
-  return node;
-}
-
-// ---- numbers and how they are shown (the rules of edgeprof/units.py) ----
-
-const ARRAYS = { f8: Float64Array, f4: Float32Array, u2: Uint16Array, u1: Uint8Array };
-
-function unpack({ meta, numbers }) {
-  let buffer = numbers;
-  if (typeof numbers === "string") buffer = Uint8Array.from(atob(numbers), (c) => c.charCodeAt(0)).buffer;
-  else if (ArrayBuffer.isView(numbers)) buffer = numbers.buffer.slice(numbers.byteOffset, numbers.byteOffset + numbers.byteLength);
-  const arrays = {};
-  for (const [name, { type, offset, length }] of Object.entries(meta.arrays)) arrays[name] = new ARRAYS[type](buffer, offset, length);
-  return { ...meta, arrays };
-}
-
-function significant(value, digits = 3) {
-  if (value === 0) return "0";
-  return value.toFixed(min(9, max(0, digits - 1 - floor(Math.log10(abs(value))))));
-}
-
-function scaled(value, names) {
-  let unit = 0;
-  while (abs(value) >= 999.5 && unit < names.length - 1) {
-    value /= 1000;
-    unit += 1;
-  }
-  const text = unit === 0 && Number.isInteger(value) ? value.toFixed(0) : significant(value);
-  return `${text} ${names[unit]}`.trim();
-}
-
-function timeUnit(ms) {
-  if (abs(ms) >= 1000) return [1e-3, "s"];
-  return abs(ms) >= 1 ? [1, "ms"] : [1e3, "µs"];
-}
-
-const FORMATS = {
-  latency: (v) => `${significant(v * timeUnit(v)[0])} ${timeUnit(v)[1]}`,
-  share: (v) => `${(v * 100).toFixed(1)} %`,
-  size: (v) => scaled(v, ["B", "kB", "MB", "GB", "TB"]),
-  count: (v) => scaled(v, ["", "k", "M", "G", "T"]),
-  number: (v, unit) => `${significant(v)} ${unit ?? ""}`.trim(),
-  ratio: (v) => `${significant(v)}×`,
-};
-
-function show(value, format, unit) {
-  return known(value) ? FORMATS[format](value, unit) : MISSING;
-}
-
-/** `1.240 ms [1.221, 1.262]`: one unit, one digit beyond the interval's width. */
-function showInterval(value, low, high, format, unit) {
-  if (!known(value)) return MISSING;
-  if (!known(low) || !known(high)) return show(value, format, unit);
-  const [scale, name] = format === "latency" ? timeUnit(value) : [1, unit];
-  const width = abs(high - low) * scale;
-  const magnitude = floor(Math.log10(width > 0 ? width : abs(value * scale) || 1));
-  const decimals = width > 0 ? min(4, max(0, 1 - magnitude)) : max(0, 2 - magnitude);
-  const [v, l, u] = [value, low, high].map((x) => (x * scale).toFixed(decimals));
-  return `${v} ${name} [${l}, ${u}]`;
-}
-
-const grouped = (n) => n.toLocaleString("en-US").replaceAll(",", "\u202f");
-
-// ---- colour ----
-
-/** 256 steps between the stops, each with the ink that can be read on it. */
-function ramp(stops) {
-  const rgb = stops.map((s) => [1, 3, 5].map((i) => parseInt(s.slice(i, i + 2), 16)));
-  return Array.from({ length: 256 }, (_, i) => {
-    const at = (i / 255) * (rgb.length - 1);
-    const k = min(rgb.length - 2, floor(at));
-    const c = rgb[k].map((v, j) => round(v + (rgb[k + 1][j] - v) * (at - k)));
-    const [r, g, b] = c.map((v) => (v / 255) ** 2.2);
-    return { fill: `rgb(${c})`, ink: 0.2126 * r + 0.7152 * g + 0.0722 * b > 0.18 ? "#0b0f14" : "#ffffff" };
-  });
-}
-
-/** Place of a number, 0 to 1, on a column's scale {log, min, max} as figures/heatmap.py made it. */
-function place(value, scale) {
-  const on = scale.log ? (v) => log(max(v, scale.min)) : (v) => v;
-  const at = (on(value) - on(scale.min)) / (on(scale.max) - on(scale.min));
-  return known(at) ? min(1, max(0, at)) : 0.5;
-}
-
 // ---- the view ----
 
-class Heatmap {
+class Heatmap extends View {
   constructor(el, data, options) {
-    this.options = { mode: "metrics", sort: "execution", statistic: "max", height: 0, theme: "auto", ...options };
+    super(el, "ep-heatmap", { mode: "metrics", sort: "execution", statistic: "max", height: 0, ...options });
     this.id = `ep-heatmap-${(views += 1)}`;
     this.scaleWish = "auto";
     this.relative = true;
@@ -152,10 +46,6 @@ class Heatmap {
     this.hover = null;
     this.pinned = null; // rows of the linked table, kept while a person selects inside it
     this.tableSort = null;
-    this.element = h("div", { class: "ep-heatmap" });
-    this.parent = el;
-    el.append(this.element);
-    this.cleanup = [];
     this.load(data, options.runs);
     this.build();
     this.applyTheme();
@@ -183,18 +73,6 @@ class Heatmap {
     return this.data.arrays[name]?.[row] ?? NaN;
   }
 
-  /** Runs fn; an error in it is shown in the cell. */
-  guard(fn) {
-    return (...args) => {
-      try {
-        return fn(...args);
-      } catch (error) {
-        showError(this.element, error);
-        throw error;
-      }
-    };
-  }
-
   // -- frame: header, controls, grid, legend, table --
 
   build() {
@@ -215,7 +93,7 @@ class Heatmap {
     this.search = h("input", { type: "search", placeholder: "Search layers, or /regex/", "aria-label": "Search layers", "data-lm-suppress-shortcuts": "true" });
     this.count = h("span", { class: "ep-count" });
     this.body = h("div", { class: "ep-grid" }, this.grid, this.map);
-    this.element.replaceChildren(this.header(), this.tools, this.body, this.empty, this.legend, this.table, this.live, this.card);
+    this.element.replaceChildren(this.header(this.data), this.tools, this.body, this.empty, this.legend, this.table, this.live, this.card);
 
     this.search.addEventListener("input", on(() => this.filter(this.search.value)));
     this.search.addEventListener("keydown", on((e) => this.searchKey(e)));
@@ -228,21 +106,6 @@ class Heatmap {
     this.grid.addEventListener("blur", on(() => this.redraw()));
     this.map.addEventListener("pointerdown", on((e) => (this.map.setPointerCapture(e.pointerId), this.dragMap(e))));
     this.map.addEventListener("pointermove", on((e) => e.buttons && this.dragMap(e)));
-  }
-
-  header() {
-    const { header, findings } = this.data;
-    const title = h("div", { class: "ep-title" }, h("span", { class: "ep-model" }, header.model));
-    title.append(h("span", { class: `ep-origin ep-origin-${header.origin}` }, header.origin_label));
-    title.append(...header.facts.map((fact) => h("span", { class: "ep-fact" }, fact)));
-    const latency = h("div", { class: "ep-latency" }, h("strong", {}, header.latency), h("span", {}, header.latency_note));
-    const node = h("header", { class: "ep-head" }, title, latency);
-    if (findings.length) {
-      const count = `${findings.length} note${findings.length > 1 ? "s" : ""} on these numbers`;
-      const items = findings.map((f) => h("li", { class: `ep-${f.severity}` }, `${f.severity}: ${f.text}`));
-      node.append(h("details", { class: "ep-findings" }, h("summary", {}, count), h("ul", {}, ...items)));
-    }
-    return node;
   }
 
   controls() {
@@ -271,19 +134,6 @@ class Heatmap {
     const fixed = { execution: "Execution order", latency_ms: "Latency", op_type: "Op type" };
     const more = this.data.columns.find((c) => c.name === this.options.sort && !fixed[c.name]);
     return more ? { ...fixed, [more.name]: more.title } : fixed;
-  }
-
-  segments(label, choices, value, onPick) {
-    const buttons = Object.entries(choices).map(([key, text]) =>
-      h("button", { type: "button", role: "radio", "aria-checked": String(key === value), "data-value": key, onclick: this.guard(() => onPick(key)) }, text),
-    );
-    return h("div", { class: "ep-segments", role: "radiogroup", "aria-label": label }, ...buttons);
-  }
-
-  menu(label, choices, value, onPick) {
-    const items = Object.entries(choices).map(([key, text]) => h("option", { value: key, selected: key === value }, text));
-    const select = h("select", { onchange: this.guard((e) => onPick(e.target.value)), "data-lm-suppress-shortcuts": "true" }, ...items);
-    return h("label", { class: "ep-menu" }, label, select);
   }
 
   /** A person changed a control. */
@@ -410,10 +260,6 @@ class Heatmap {
   }
 
   // -- drawing --
-
-  redraw() {
-    this.frame ??= requestAnimationFrame(this.guard(() => ((this.frame = null), this.draw())));
-  }
 
   draw() {
     if (!this.plan || this.body.hidden) return;
@@ -688,24 +534,6 @@ class Heatmap {
     return longest;
   }
 
-  hatch(c, x, y, w, height, color) {
-    c.fillStyle = color ? hatching(c, color, 5) : this.hatching;
-    c.fillRect(x, y, w, height);
-  }
-
-  /** `text` with its middle left out so that it fits; the end is kept longer, it tells layers apart. */
-  cut(c, text, width) {
-    if (text.length * 12 <= width || c.measureText(text).width <= width) return text;
-    let [low, high] = [1, text.length];
-    const cutTo = (n) => `${text.slice(0, floor((n - 1) * 0.4))}…${text.slice(text.length - ceil((n - 1) * 0.6))}`;
-    while (low < high) {
-      const middle = (low + high + 1) >> 1;
-      if (c.measureText(cutTo(middle)).width <= width) low = middle;
-      else high = middle - 1;
-    }
-    return cutTo(low);
-  }
-
   depth(row) {
     let depth = 0;
     for (let parent = this.data.parents[row]; parent && depth < 5; parent = this.data.parents[this.rowOf.get(parent)]) depth += 1;
@@ -828,18 +656,6 @@ class Heatmap {
     const unit = column.name.slice(base.length);
     if (!unit) return show(value, column.format, column.unit);
     return showInterval(value, this.value(`${base}_low${unit}`, row), this.value(`${base}_high${unit}`, row), column.format, column.unit);
-  }
-
-  moveCard(event) {
-    if (this.card.hidden) return;
-    const box = this.element.getBoundingClientRect();
-    const [w, height] = [this.card.offsetWidth, this.card.offsetHeight];
-    let x = event.clientX - box.left + 18;
-    if (x + w > box.width - 4) x = max(4, event.clientX - box.left - w - 18);
-    const low = max(4, -box.top + 4); // keep it inside the element and the window
-    const high = min(box.height, window.innerHeight - box.top) - height - 4;
-    const y = max(low, min(event.clientY - box.top + 18, high));
-    this.card.style.transform = `translate(${round(x)}px, ${round(y)}px)`;
   }
 
   // -- selection --
@@ -1023,30 +839,14 @@ class Heatmap {
   // -- outside: theme, size, options --
 
   applyTheme() {
-    const dark = this.options.theme === "auto" ? isDark() : this.options.theme === "dark";
-    this.element.classList.toggle("ep-dark", dark);
-    this.element.classList.toggle("ep-light", !dark);
-    this.theme = this.data.themes[dark ? "dark" : "light"];
-    const style = getComputedStyle(this.element);
-    const names = ["ink", "muted", "surface", "line", "accent", "warning", "bar", "quiet", "hover", "selected"];
-    this.colors = Object.fromEntries(names.map((name) => [name, style.getPropertyValue(`--ep-${name}`).trim()]));
-    this.colors.font = `12px ${style.fontFamily}`;
-    this.colors.small = `11px ${style.fontFamily}`;
-    this.colors.tiny = `10px ${style.fontFamily}`;
+    super.applyTheme();
     this.lut = ramp(this.theme.sequential);
     this.divergingLut = ramp(this.theme.diverging);
-    this.hatching = hatching(this.canvas.getContext("2d"), this.colors.line, 6);
   }
 
-  watch() {
-    const theme = this.guard(() => (this.applyTheme(), this.drawLegend(), this.redraw()));
-    const size = new ResizeObserver(this.guard(() => this.resize()));
-    const body = new MutationObserver(theme);
-    const system = matchMedia("(prefers-color-scheme: dark)");
-    size.observe(this.element);
-    body.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-light", "data-jp-theme-name", "class"] });
-    system.addEventListener("change", theme);
-    this.cleanup.push(() => (size.disconnect(), body.disconnect(), system.removeEventListener("change", theme)));
+  recolor() {
+    this.drawLegend();
+    this.redraw();
   }
 
   /** Changes options from outside; onChange is not called for them. */
@@ -1065,49 +865,4 @@ class Heatmap {
     })();
   }
 
-  destroy() {
-    this.cleanup.forEach((undo) => undo());
-    if (this.frame) cancelAnimationFrame(this.frame);
-    this.element.remove();
-  }
-}
-
-// ---- small helpers ----
-
-function isDark() {
-  const { body } = document;
-  if (body.dataset.jpThemeLight) return body.dataset.jpThemeLight === "false";
-  if (/\bvscode-(dark|high-contrast)\b/.test(body.className)) return !body.classList.contains("vscode-high-contrast-light");
-  if (body.classList.contains("vscode-light")) return false;
-  return matchMedia("(prefers-color-scheme: dark)").matches;
-}
-
-/** Gives a canvas this size in CSS pixels, sharp on every screen. */
-function fit(canvas, width, height) {
-  const ratio = window.devicePixelRatio || 1;
-  canvas.width = round(width * ratio);
-  canvas.height = round(height * ratio);
-  canvas.style.width = `${width}px`;
-  canvas.style.height = `${height}px`;
-}
-
-function hatching(c, color, step) {
-  const tile = document.createElement("canvas");
-  tile.width = tile.height = step;
-  const t = tile.getContext("2d");
-  t.strokeStyle = color;
-  for (const d of [-step, 0, step]) (t.moveTo(d - 1, step + 1), t.lineTo(d + step + 1, -1));
-  t.stroke();
-  return c.createPattern(tile, "repeat");
-}
-
-function wrap(c, text, width) {
-  if (c.measureText(text).width <= width) return [text];
-  const words = text.split(" ");
-  return words.length < 2 ? [text] : [words.slice(0, ceil(words.length / 2)).join(" "), words.slice(ceil(words.length / 2)).join(" ")];
-}
-
-function compare(a, b) {
-  if (typeof a === "string") return a.localeCompare(b);
-  return (known(a) ? a : -Infinity) - (known(b) ? b : -Infinity);
 }

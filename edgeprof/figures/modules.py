@@ -1,0 +1,23 @@
+"""The ES modules and style sheets of the views that draw on a canvas, whole: ``base`` stands in front of each in one scope.
+
+A view's module knows nothing of Jupyter; the notebook, the HTML report and the Lab extension take the same text.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+STATIC = Path(__file__).parent / "static"
+
+
+@cache
+def script(view: str) -> str:
+    """The module of ``view`` (``heatmap``, ``memory``, ``timeline``) with all it needs; it exports its render function."""
+    return "\n".join((STATIC / f"{name}.js").read_text("utf-8") for name in ("base", view))
+
+
+@cache
+def style(*views: str) -> str:
+    """One style sheet for these views."""
+    return "\n".join((STATIC / f"{name}.css").read_text("utf-8") for name in ("base", *views))
