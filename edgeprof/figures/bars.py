@@ -10,8 +10,8 @@ import pandas as pd
 from edgeprof.analysis.groups import ADDITIVE, by_op_type
 from edgeprof.errors import UsageError
 from edgeprof.figures.frame import axis, frame, heading
-from edgeprof.figures.heatmap import show
 from edgeprof.figures.labels import interval, label, subtitle, wrapped
+from edgeprof.figures.numbers import show
 from edgeprof.figures.theme import THEMES, Theme, op_family
 from edgeprof.records.profile import Profile
 from edgeprof.records.schema import BETWEEN_LAYERS, METRICS, column

@@ -9,18 +9,16 @@
 
 from __future__ import annotations
 
-import base64
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from edgeprof import units
-from edgeprof.figures.theme import ORIGIN_LABELS, THEMES, op_family
+from edgeprof.figures.numbers import format_of
+from edgeprof.figures.view import ViewData, end_to_end, header, pack, themes
 from edgeprof.records import schema
 from edgeprof.records.profile import Profile
 
@@ -40,23 +38,6 @@ _LOG_SPREAD = 50
 _MIN_RATIO_LIMIT = 1.25  # a quiet run must look quiet: noise of a few percent stays near the middle of the scale
 
 
-@dataclass(frozen=True)
-class ViewData:
-    """``meta`` can be written as JSON; ``numbers`` holds little-endian arrays, each starting at a multiple of 8 bytes."""
-
-    meta: dict[str, Any]
-    numbers: bytes
-
-    def array(self, name: str) -> NDArray[Any]:
-        """The array ``name``, one-dimensional; KeyError when there is none."""
-        entry = self.meta["arrays"][name]
-        return np.frombuffer(self.numbers, dtype=np.dtype(f"<{entry['type']}"), count=entry["length"], offset=entry["offset"])
-
-    def to_json(self) -> dict[str, Any]:
-        """``{"meta": ..., "numbers": base64}``: the form to put into an HTML page; ``heatmap.js`` reads it as it is."""
-        return {"meta": self.meta, "numbers": base64.b64encode(self.numbers).decode("ascii")}
-
-
 def heatmap(profile: Profile) -> ViewData:
     """Layers x metrics of ``profile``, with all that the header, the hover card and the linked table say."""
     layers = profile.layers
@@ -72,7 +53,7 @@ def heatmap(profile: Profile) -> ViewData:
     meta = {
         "view": "heatmap",
         "title": profile.title,
-        "header": _header(profile),
+        "header": header(profile, *end_to_end(profile)),
         "findings": [{"severity": f.severity, "text": f.text} for f in profile.findings],
         "columns": [
             {
@@ -80,7 +61,7 @@ def heatmap(profile: Profile) -> ViewData:
                 "title": c.title,
                 "unit": c.unit,
                 "meaning": c.meaning,
-                "format": _format_of(c.name),
+                "format": format_of(c.name),
                 "scales": scales(measured[c.name]),
             }
             for c in columns
@@ -91,10 +72,10 @@ def heatmap(profile: Profile) -> ViewData:
         "parents": {str(i): str(parent) for i, parent in enumerate(layers["parent"]) if parent},
         # most layers carry out the one node that has their own name: only the others are sent
         "sources": {str(i): list(s) for i, (n, s) in enumerate(zip(names, layers["source_nodes"], strict=True)) if list(s) != [n]},
-        "themes": _themes(texts["op_type"]),
+        "themes": themes(texts["op_type"]),
         "instrumented_runs": int(profile.runs["instrumented"].sum()) if len(profile.spans) else 0,
     }
-    return _pack(meta, arrays)
+    return pack(meta, arrays)
 
 
 def heatmap_runs(profile: Profile, *, statistic: Statistic = "max", max_columns: int = 160, max_cells: int = 500_000) -> ViewData:
@@ -126,7 +107,7 @@ def heatmap_runs(profile: Profile, *, statistic: Statistic = "max", max_columns:
         "range_ms": [float(np.quantile(seen, 0.005)), float(seen.max())] if seen.size else [0.0, 1.0],
     }
     arrays = {"ms": binned.ravel(), "median_ms": median, "run_ms": whole}
-    return _pack(meta, {name: values.astype(np.float32) for name, values in arrays.items()})
+    return pack(meta, {name: values.astype(np.float32) for name, values in arrays.items()})
 
 
 def scales(values: pd.Series) -> dict[str, dict[str, float | bool]]:
@@ -161,39 +142,6 @@ def place(values: NDArray[Any], scale: Mapping[str, float | bool]) -> NDArray[np
     return np.clip((np.asarray(values, float) - low) / (high - low), 0, 1)
 
 
-def ellipsis(text: str, length: int) -> str:
-    """``text`` in at most ``length`` characters: what differs between layers (the end) is kept longer than the beginning."""
-    if len(text) <= length:
-        return text
-    if length <= 1:
-        return "…"[:length]
-    end = math.ceil((length - 1) * 0.6)
-    return f"{text[: length - 1 - end]}…{text[len(text) - end :]}"
-
-
-def show(value: float, name: str) -> str:
-    """``value`` of the column ``name`` as a person reads it, unit included; ``–`` when it was not measured."""
-    form = _format_of(name)
-    if form == "latency":
-        return units.latency(value)
-    if form == "share":
-        return units.share(value)
-    if form == "size":
-        return units.size(value)
-    if form == "count":
-        return units.count(value)
-    return units.MISSING if math.isnan(value) else f"{units.significant(value, 3)} {schema.column(name).unit}".rstrip()
-
-
-def _format_of(name: str) -> str:
-    """How a column's numbers are shown, one of the formatters of `edgeprof.units`."""
-    if name.endswith("_ms"):
-        return "latency"
-    if name.endswith("_bytes"):
-        return "size"
-    return {"share": "share", "macs": "count", "calls": "count"}.get(name, "number")
-
-
 def _precision(name: str) -> type[np.floating[Any]]:
     """Seven digits are plenty to show, but how many are shown of a number with an interval depends on the interval's width."""
     return np.float64 if name in HOVER_COLUMNS or name in ("latency_ms", "energy_mj") else np.float32
@@ -202,60 +150,6 @@ def _precision(name: str) -> type[np.floating[Any]]:
 def _worth_a_column(name: str, layers: pd.DataFrame) -> bool:
     values = layers.loc[layers["kind"] != "between", name]
     return bool((values > 1).any()) if name == "calls" else bool(values.notna().any())
-
-
-def _header(profile: Profile) -> dict[str, Any]:
-    context, latency = profile.context, profile.context.latency
-    nan = math.nan
-    median, low, high = (nan if v is None else v for v in (latency.median_ms, latency.low_ms, latency.high_ms))
-    return {
-        "model": context.model_name,
-        "facts": _facts(profile),
-        "origin": profile.origin,
-        "origin_label": ORIGIN_LABELS[profile.origin],
-        "latency": units.latency_interval(median, low, high),
-        "latency_note": _latency_note(profile),
-    }
-
-
-def _facts(profile: Profile) -> list[str]:
-    context = profile.context
-    threads = "" if context.threads is None else f"{context.threads} thread{'s' * (context.threads != 1)}"
-    when = context.started_at[:16].replace("T", " ") + (" UTC" if context.started_at.endswith(("+00:00", "Z")) else "")
-    facts = [f"on {context.board}", f"{context.runtime} {context.runtime_version}".strip(), threads, when if context.started_at else ""]
-    return [fact for fact in facts if fact]
-
-
-def _latency_note(profile: Profile) -> str:
-    latency = profile.context.latency
-    if latency.median_ms is None:
-        return "end to end: not measured"
-    interval = "" if latency.low_ms is None else ", 95 % interval"
-    if profile.origin == "estimated":
-        return f"end to end, estimated{interval}"
-    return f"end to end: median of {latency.runs} plain run{'s' * (latency.runs != 1)}{interval}"
-
-
-def _themes(op_types: Sequence[str]) -> dict[str, dict[str, Any]]:
-    return {
-        name: {
-            "sequential": list(theme.sequential),
-            "diverging": list(theme.diverging),
-            "ops": [theme.families[op_family(op)] for op in op_types],
-        }
-        for name, theme in THEMES.items()
-    }
-
-
-def _pack(meta: dict[str, Any], arrays: Mapping[str, NDArray[Any]]) -> ViewData:
-    entries, parts, offset = {}, [], 0
-    for name, values in arrays.items():
-        block = values.astype(values.dtype.newbyteorder("<")).tobytes()
-        block += b"\0" * (-len(block) % 8)
-        entries[name] = {"type": f"{values.dtype.kind}{values.dtype.itemsize}", "offset": offset, "length": int(values.size)}
-        parts.append(block)
-        offset += len(block)
-    return ViewData({**meta, "arrays": entries}, b"".join(parts))
 
 
 def _bins(blocks: NDArray[np.int64], columns: int) -> tuple[NDArray[np.int64], int]:

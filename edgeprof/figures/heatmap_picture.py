@@ -1,29 +1,20 @@
-"""The heatmap as a PNG picture, for saved and exported notebooks: same rows, scales and colours as the live view.
-
-Drawn with Pillow (it comes with matplotlib, whose font is used): a picture takes about 0.1 s where matplotlib needs seconds the
-first time, and every live view carries one.
-"""
+"""The heatmap as a PNG picture, for saved and exported notebooks: same rows, scales and colours as the live view."""
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Sequence
-from importlib.util import find_spec
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgeprof import units
-from edgeprof.figures.heatmap import ViewData, ellipsis, heatmap, heatmap_runs, place, show
+from edgeprof.figures.heatmap import heatmap, heatmap_runs, place
+from edgeprof.figures.numbers import ellipsis, show
+from edgeprof.figures.pen import WIDTH, Pen, draw_header, ink_on
 from edgeprof.figures.theme import LIGHT, Theme, scale_colors
+from edgeprof.figures.view import ViewData
 from edgeprof.records.profile import Profile
 
-WIDTH = 1040
-"""Width in CSS pixels: show the picture at this width, it has ``SCALE`` times as many pixels."""
-
-SCALE = 1.5
 MAX_ROWS = 30
 _ROW, _TOP, _HEAD = 20, 54, 46
 _LABEL, _OP, _BAR = 300, 110, 96
@@ -46,8 +37,8 @@ def draw(
     view = view or heatmap(profile)
     rows = _rows(profile, sort)
     runs = heatmap_runs(profile, max_columns=110) if mode == "runs" else None
-    pen = _Pen(theme, _TOP + _HEAD + _ROW * max(1, len(rows)) + 60)
-    _draw_header(pen, view)
+    pen = Pen(theme, _TOP + _HEAD + _ROW * max(1, len(rows)) + 60)
+    draw_header(pen, view)
     top = _TOP + _HEAD
     if not len(rows) or (runs is not None and not runs.meta["columns"]):
         pen.text(
@@ -68,58 +59,6 @@ def draw(
     return pen.png()
 
 
-class _Pen:
-    """Draws in CSS pixels on a white or dark ground."""
-
-    def __init__(self, theme: Theme, height: int) -> None:
-        from PIL import Image, ImageDraw
-
-        self.theme, self.height = theme, height
-        self._fonts: dict[tuple[int, bool], Any] = {}
-        self._image = Image.new("RGB", (round(WIDTH * SCALE), round(height * SCALE)), theme.surface)
-        self._draw = ImageDraw.Draw(self._image)
-
-    def text(self, x: float, y: float, text: str, color: Any, size: int = 12, *, anchor: str = "lm", bold: bool = False) -> None:
-        """``text`` at a point; ``anchor`` as in Pillow: l, m or r, then m for middle."""
-        self._draw.text((x * SCALE, y * SCALE), text, fill=color, font=self._font(size, bold), anchor=anchor)
-
-    def width(self, text: str, size: int = 12, *, bold: bool = False) -> float:
-        return float(self._font(size, bold).getlength(text)) / SCALE
-
-    def box(self, x: float, y: float, width: float, height: float, color: Any) -> None:
-        x0, y0, x1, y1 = (round(v * SCALE) for v in (x, y, x + width, y + height))
-        self._draw.rectangle((x0, y0, max(x0, x1 - 1), max(y0, y1 - 1)), fill=color)
-
-    def hatch(self, x: float, y: float, width: float, height: float) -> None:
-        """Not measured."""
-        self._hatch_lines(round(x * SCALE), round(y * SCALE), round(width * SCALE), round(height * SCALE))
-
-    def _hatch_lines(self, x: int, y: int, width: int, height: int) -> None:
-        for at in range(0, width + height, 8):
-            start = (x + min(at, width), y + max(0, at - width))
-            end = (x + max(0, at - height), y + min(at, height))
-            self._draw.line((start, end), fill=self.theme.line, width=1)
-
-    def _font(self, size: int, bold: bool) -> Any:
-        from PIL import ImageFont
-
-        key = (size, bold)
-        if key not in self._fonts:
-            spec = find_spec("matplotlib")  # looked up, not imported: only its font is wanted
-            path = Path(str(spec.origin if spec else "")).parent / f"mpl-data/fonts/ttf/DejaVuSans{'-Bold' * bold}.ttf"
-            pixels = round(size * SCALE)
-            self._fonts[key] = ImageFont.truetype(str(path), pixels) if path.exists() else ImageFont.load_default(pixels)
-        return self._fonts[key]
-
-    def png(self) -> bytes:
-        from PIL import Image
-
-        file = io.BytesIO()
-        # a third of the bytes; maximum coverage keeps each colour within 2 of 255, octree merges the pale ones with white
-        self._image.quantize(255, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(file, "png")
-        return file.getvalue()
-
-
 def _rows(profile: Profile, sort: str) -> NDArray[np.int64]:
     """Positions of the shown layers, in the wished order; the row between layers is last."""
     layers = profile.layers
@@ -135,23 +74,7 @@ def _rows(profile: Profile, sort: str) -> NDArray[np.int64]:
     return np.r_[order, np.flatnonzero((layers["kind"] == "between").to_numpy())] if len(order) else order
 
 
-def _draw_header(pen: _Pen, view: ViewData) -> None:
-    header, theme = view.meta["header"], pen.theme
-    model = ellipsis(header["model"], 44)
-    pen.text(12, 18, model, theme.ink, 16, bold=True)
-    x = 12 + pen.width(model, 16, bold=True) + 12
-    label, width = header["origin_label"], pen.width(header["origin_label"], 11)
-    pen.box(x, 9, width + 16, 19, theme.line)
-    pen.box(x + 1, 10, width + 14, 17, theme.surface if header["origin"] != "estimated" else theme.raised)
-    if header["origin"] == "estimated":
-        pen.hatch(x + 1, 10, width + 14, 17)
-    pen.text(x + 8, 18.5, label, theme.warning if header["origin"] == "estimated" else theme.ink, 11)
-    pen.text(12, 40, "  ·  ".join(header["facts"]), theme.ink_muted)
-    pen.text(WIDTH - 12, 18, header["latency"], theme.ink, 16, anchor="rm", bold=True)
-    pen.text(WIDTH - 12, 40, header["latency_note"], theme.ink_muted, 11, anchor="rm")
-
-
-def _draw_label(pen: _Pen, view: ViewData, row: int, y: float, selected: bool) -> None:
+def _draw_label(pen: Pen, view: ViewData, row: int, y: float, selected: bool) -> None:
     theme, middle = pen.theme, y + _ROW / 2
     kind = view.meta["texts"]["kind"][view.array("kind")[row]]
     op_type = view.meta["texts"]["op_type"][view.array("op_type")[row]]
@@ -171,7 +94,7 @@ def _draw_label(pen: _Pen, view: ViewData, row: int, y: float, selected: bool) -
     _draw_bar(pen, view, row, y, kind)
 
 
-def _draw_bar(pen: _Pen, view: ViewData, row: int, y: float, kind: str) -> None:
+def _draw_bar(pen: Pen, view: ViewData, row: int, y: float, kind: str) -> None:
     names = ("latency_ms", "latency_low_ms", "latency_high_ms")
     if "latency_ms" not in view.meta["arrays"]:
         return
@@ -189,7 +112,7 @@ def _draw_bar(pen: _Pen, view: ViewData, row: int, y: float, kind: str) -> None:
         pen.box(x + low, y + _ROW / 2 - 0.4, high - low, 0.8, pen.theme.ink)
 
 
-def _draw_metrics(pen: _Pen, view: ViewData, rows: NDArray[np.int64], top: float) -> None:
+def _draw_metrics(pen: Pen, view: ViewData, rows: NDArray[np.int64], top: float) -> None:
     columns = view.meta["columns"]
     cell = min(104.0, (WIDTH - 12 - _CELLS) / max(1, len(columns)))
     between = len(view.meta["texts"]["kind"]) - 1 if view.meta["texts"]["kind"][-1] == "between" else -1
@@ -207,13 +130,13 @@ def _draw_metrics(pen: _Pen, view: ViewData, rows: NDArray[np.int64], top: float
                 pen.hatch(x, y, cell - 1, _ROW - 1)
             elif view.array("kind")[row] != between:
                 pen.box(x, y, cell - 1, _ROW - 1, tuple(colors[i]))
-                ink = _ink_on(colors[i])
+                ink = ink_on(colors[i])
             text = show(float(value), column["name"]).removesuffix(f" {column['unit']}") if unit else show(float(value), column["name"])
             if pen.width(text, 10) < cell - 3:
                 pen.text(x + cell / 2, y + _ROW / 2, text, ink, 10, anchor="mm")
 
 
-def _draw_runs(pen: _Pen, runs: ViewData, rows: NDArray[np.int64], top: float) -> None:
+def _draw_runs(pen: Pen, runs: ViewData, rows: NDArray[np.int64], top: float) -> None:
     columns = runs.meta["columns"]
     cell = min(30.0, (WIDTH - 12 - _CELLS) / len(columns))
     ratio = runs.array("ms").reshape(-1, len(columns))[rows] / runs.array("median_ms")[rows][:, None]
@@ -235,7 +158,7 @@ def _draw_runs(pen: _Pen, runs: ViewData, rows: NDArray[np.int64], top: float) -
             pen.box(_CELLS + k * cell - 1, top - 40, 1, 40 + _ROW * len(rows), pen.theme.ink_muted)
 
 
-def _draw_footer(pen: _Pen, view: ViewData, runs: ViewData | None, notes: str, y: float) -> None:
+def _draw_footer(pen: Pen, view: ViewData, runs: ViewData | None, notes: str, y: float) -> None:
     stops = pen.theme.diverging if runs is not None else pen.theme.sequential
     low, high, title = "low", "high", "each column has its own scale"
     if runs is not None:
@@ -263,8 +186,3 @@ def _notes(profile: Profile, view: ViewData, rows: NDArray[np.int64]) -> Iterato
     if "inserted" in view.meta["texts"]["kind"]:
         yield "+ inserted by the runtime."
     yield "A static picture: run the cell for the live view."
-
-
-def _ink_on(color: NDArray[np.uint8]) -> str:
-    bright = float((color / 255) ** 2.2 @ [0.2126, 0.7152, 0.0722])
-    return "#0b0f14" if bright > 0.18 else "#ffffff"

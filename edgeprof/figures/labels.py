@@ -7,7 +7,7 @@ import math
 
 from edgeprof import units
 from edgeprof.analysis.names import shorten, visible
-from edgeprof.figures.heatmap import show
+from edgeprof.figures.numbers import show
 from edgeprof.figures.theme import ORIGIN_LABELS
 from edgeprof.records.profile import Profile
 from edgeprof.records.schema import column

@@ -10,7 +10,7 @@ from functools import partial
 import pandas as pd
 
 from edgeprof.analysis import by_op_type
-from edgeprof.figures.heatmap import show
+from edgeprof.figures.numbers import show
 from edgeprof.figures.theme import op_family
 from edgeprof.records.profile import Profile
 from edgeprof.records.schema import BETWEEN_LAYERS, column

@@ -11,8 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgeprof import units
-from edgeprof.figures.heatmap import METRIC_COLUMNS, ViewData, ellipsis, heatmap, heatmap_runs, place, scales, show
+from edgeprof.figures.heatmap import METRIC_COLUMNS, heatmap, heatmap_runs, place, scales
 from edgeprof.figures.modules import script
+from edgeprof.figures.numbers import ellipsis, show
+from edgeprof.figures.view import ViewData
 from edgeprof.records import schema
 from edgeprof.records.profile import Finding
 from edgeprof.testing import make_profile
@@ -54,14 +56,14 @@ def test_only_sources_that_differ_from_the_name_are_sent():
 
 def test_header_says_what_where_when_and_how_sure():
     header = heatmap(make_profile([0.5, 0.1, 0.2, 0.2])).meta["header"]
-    assert header["model"] == "toy.onnx" and header["latency"] == "1.020 ms [1.010, 1.030]"
+    assert header["model"] == "toy.onnx" and header["number"] == "1.020 ms [1.010, 1.030]"
     assert header["facts"] == ["on local", "onnxruntime 1.32.0", "1 thread", "2026-11-23 12:00 UTC"]
-    assert header["latency_note"] == "end to end: median of 8 plain runs, 95 % interval"
+    assert header["number_note"] == "end to end: median of 8 plain runs, 95 % interval"
 
 
 def test_origin_reaches_the_header():
     header = heatmap(make_profile(origin="estimated")).meta["header"]
-    assert header["origin_label"] == "estimated, not measured" and "estimated" in header["latency_note"]
+    assert header["origin_label"] == "estimated, not measured" and "estimated" in header["number_note"]
 
 
 def test_findings_come_along():

@@ -144,8 +144,8 @@ class View {
     const title = h("div", { class: "ep-title" }, h("span", { class: "ep-model" }, header.model));
     title.append(h("span", { class: `ep-origin ep-origin-${header.origin}` }, header.origin_label));
     title.append(...header.facts.map((fact) => h("span", { class: "ep-fact" }, fact)));
-    const latency = h("div", { class: "ep-latency" }, h("strong", {}, header.latency), h("span", {}, header.latency_note));
-    const node = h("header", { class: "ep-head" }, title, latency);
+    const number = h("div", { class: "ep-number" }, h("strong", {}, header.number), h("span", {}, header.number_note));
+    const node = h("header", { class: "ep-head" }, title, number);
     if (findings.length) {
       const count = `${findings.length} note${findings.length > 1 ? "s" : ""} on these numbers`;
       const items = findings.map((f) => h("li", { class: `ep-${f.severity}` }, `${f.severity}: ${f.text}`));
