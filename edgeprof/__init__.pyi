@@ -4,6 +4,6 @@ from .models import load_model
 from .profiler import profile
 from .records.bundle import load
 from .records.profile import Profile
-from .widgets import heatmap
+from .widgets import heatmap, memory, timeline
 
-__all__ = ["Profile", "bars", "heatmap", "load", "load_model", "profile", "roofline"]
+__all__ = ["Profile", "bars", "heatmap", "load", "load_model", "memory", "profile", "roofline", "timeline"]

@@ -15,7 +15,8 @@
     └── BoardError              something went wrong where the model runs
         ├── BoardLost           the agent or the link died; ``trace`` holds what had arrived
         ├── RuntimeRefused      the runtime does not take this model or these options
-        └── RunFailed           the model was loaded but a run failed
+        ├── RunFailed           the model was loaded but a run failed
+        └── MeterError          a power meter beside the board is not there, does not answer, or is no meter
 
 They are raised where the cause is known and caught at the top only: ``commands/__init__.py``
 and the notebook panel.
@@ -101,3 +102,7 @@ class RuntimeRefused(BoardError):
 
 class RunFailed(BoardError):
     """The model was loaded but a run of it failed."""
+
+
+class MeterError(BoardError):
+    """A power meter beside the board is not there, does not answer, or is no meter."""

@@ -20,8 +20,8 @@ from edgeprof.models import Graph, load_model
 from edgeprof.models.inputs import check_inputs, make_inputs, read_inputs, shapes_of
 from edgeprof.models.probes import make_probes
 from edgeprof.records.build import build_profile
-from edgeprof.records.profile import Profile
-from edgeprof.records.trace import RunPlan, Trace
+from edgeprof.records.profile import Origin, Profile
+from edgeprof.records.trace import EnergyMode, EnergyPlan, RunPlan, Trace
 
 Inputs = Mapping[str, Any] | str | Path
 OnEvent = Callable[[Event], None]
@@ -43,18 +43,23 @@ def profile(
     shapes: Mapping[str, Sequence[int]] | None = None,
     inputs: Inputs | None = None,
     seed: int = 0,
-    energy: Literal["off"] = "off",
+    energy: EnergyMode = "off",
+    energy_plan: EnergyPlan | None = None,
+    memory: bool = True,
+    sensors: Sequence[str] | None = None,
+    meters: Sequence[str] = (),
     time_limit_s: float | None = None,
     progress: bool | OnEvent | None = None,
 ) -> Profile:
-    """Measures where ``model`` spends its time on ``board``.
+    """Measures where ``model`` spends time, memory and energy on ``board``.
 
     Makes ``runs`` plain runs and as many with the runtime's profiler on, in turn, and corrects the layers' times for what the
-    profiler adds (docs/method.md). Interrupted (Ctrl-C), it returns what was measured until then, marked as incomplete.
+    profiler adds (docs/method.md); then a few runs for memory (docs/memory.md), and loops for energy where that is asked for
+    (docs/energy.md). Interrupted (Ctrl-C), it returns what was measured until then, marked as incomplete.
 
     Args:
         model: path of an ONNX model, or the Graph that `load_model` gave.
-        board: ``"local"`` or a Board.
+        board: ``"local"``, ``"simulated"`` (docs/simulation.md), ``"replay:FILE.edgeprof"``, or a Board.
         runtime: ``"auto"`` or ``"onnxruntime"``.
         providers: execution providers in order of preference; None is the CPU.
         provider_options: options of a provider, by its name.
@@ -66,7 +71,12 @@ def profile(
         shapes: sizes of inputs that the model leaves open, ``{"image": [1, 3, 224, 224]}``.
         inputs: arrays by input name, or the path of a ``.npz`` or ``.npy``; None makes random ones.
         seed: for random inputs.
-        energy: not measured yet; only ``"off"``.
+        energy: ``"off"``, ``"model"`` (the whole model in a loop) or ``"layers"`` (each layer in a loop of its own too, which takes
+            minutes; how many is said before it begins). Without a power sensor all else is measured, and the profile says why not.
+        energy_plan: how long, how often, on which channels; None is the default plan.
+        memory: whether to make the runs for memory by layer.
+        sensors: families of the board's sensors to read, such as ``["rapl", "thermal"]``; None reads all there are.
+        meters: power meters that are read from here, such as ``["joulescope"]`` (docs/meters.md).
         time_limit_s: ends the measurement early and keeps what it has.
         progress: None shows a progress bar, False nothing; a callable gets each event.
 
@@ -88,15 +98,20 @@ def profile(
         inputs=arrays,
         probes=make_probes(),
         time_limit_s=time_limit_s,
+        memory=memory,
+        energy=energy,
+        energy_plan=_checked_plan(energy_plan or EnergyPlan()),
+        sensors=tuple(sensors) if sensors is not None else None,
+        meters=tuple(meters),
     )
     source = "random" if inputs is None else "given"
     job = place.start(Path(graph.path), plan)
     try:
         trace = _follow(job, _listener(progress, graph.name))
     except BoardError as error:
-        error.profile = _partial(error.trace, graph, source)
+        error.profile = _partial(error.trace, graph, source, place.origin)
         raise
-    return _build(trace, graph, source)
+    return trace if isinstance(trace, Profile) else _build(trace, graph, source, place.origin)
 
 
 def _check(runs: int, warmup: int | str, threads: int, runtime: str, energy: str, time_limit_s: float | None) -> None:
@@ -108,10 +123,27 @@ def _check(runs: int, warmup: int | str, threads: int, runtime: str, energy: str
         raise UsageError(f"threads is {threads}; give 1 or more, or 0 for the runtime's own choice.")
     if runtime not in ("auto", "onnxruntime"):
         raise UsageError(f"There is no runtime '{runtime}'. Use 'auto' or 'onnxruntime'.")
-    if energy != "off":
-        raise UsageError("Energy cannot be measured yet. Leave energy='off'.")
+    if energy not in ("off", "model", "layers"):
+        raise UsageError(f"energy is {energy!r}; give 'off', 'model' or 'layers'.")
     if time_limit_s is not None and not 0 < time_limit_s < math.inf:
         raise UsageError(f"time_limit_s is {time_limit_s}; give a number of seconds above 0, or None.")
+
+
+def _checked_plan(plan: EnergyPlan) -> EnergyPlan:
+    """``plan`` itself; UsageError when its numbers make no sense."""
+    for name, least in _LEAST.items():
+        value = getattr(plan, name)
+        if value is not None and not least <= value < math.inf:
+            raise UsageError(f"{name} of the energy plan is {value}; give {least} or more.")
+    if plan.on_throttle not in ("mark", "stop"):
+        raise UsageError(f"on_throttle of the energy plan is {plan.on_throttle!r}; give 'mark' or 'stop'.")
+    return plan
+
+
+_LEAST: Mapping[str, float] = {
+    "passes": 1, "samples": 10, "loop_s": 0.1, "model_s": 0.5, "idle_s": 0.2, "budget_s": 5, "warm_limit_s": 0, "cool_down_s": 0,
+    "small_us": 0, "seed": 0,
+}  # fmt: skip
 
 
 def _model_and_inputs(
@@ -127,7 +159,7 @@ def _model_and_inputs(
     return graph, check_inputs(graph, given)
 
 
-def _follow(job: Job, listen: OnEvent) -> Trace:
+def _follow(job: Job, listen: OnEvent) -> Trace | Profile:
     """Passes events on until the job ends; Ctrl-C ends it early and keeps what was measured."""
     with _interrupt_cancels(job):
         try:
@@ -198,18 +230,18 @@ def _listener(progress: bool | OnEvent | None, name: str) -> OnEvent:
     return show
 
 
-def _build(trace: Trace, graph: Graph, source: str) -> Profile:
+def _build(trace: Trace, graph: Graph, source: str, origin: Origin) -> Profile:
     try:
         executed = _executed(trace)
     except EdgeprofError as error:
         text = f"The optimised model that the runtime saved cannot be read ({error}); layers are matched with the model by their names."
         trace, executed = replace(trace, messages=(*trace.messages, ("executed-unreadable", text))), None
-    return build_profile(trace, graph, executed, input_source=source)
+    return build_profile(trace, graph, executed, input_source=source, origin=origin)
 
 
-def _partial(trace: Trace | None, graph: Graph, source: str) -> Profile | None:
+def _partial(trace: Trace | None, graph: Graph, source: str, origin: Origin) -> Profile | None:
     try:
-        return _build(trace, graph, source) if trace is not None else None
+        return _build(trace, graph, source, origin) if trace is not None else None
     except EdgeprofError:
         return None  # too little had arrived; the board's own error says what happened
 

@@ -87,9 +87,12 @@ def make_profile(
     ids = run_table.loc[run_table["instrumented"], "run"].to_numpy()
     grid_run, grid_layer = np.meshgrid(ids, measured["index"].to_numpy(), indexing="ij")
     latency = np.asarray(latencies_ms)[None, :] * (1 + 0.02 * rng.standard_normal((len(ids), len(measured))))
+    raw = latency + 0.0015
+    room = np.minimum(1, run_latency[ids] / raw.sum(axis=1)) if raw.size else np.ones(len(ids))  # layers end with their run
+    start = run_table["start_ms"].to_numpy()[ids, None] + (raw.cumsum(axis=1) - raw) * room[:, None]
     spans = pd.DataFrame({
-        "layer": grid_layer.ravel(), "run": grid_run.ravel(), "start_ms": np.zeros(grid_run.size),
-        "latency_raw_ms": (latency + 0.0015).ravel(), "latency_ms": latency.ravel(),
+        "layer": grid_layer.ravel(), "run": grid_run.ravel(), "start_ms": start.ravel(),
+        "latency_raw_ms": raw.ravel(), "latency_ms": latency.ravel(),
     })  # fmt: skip
     context = RunContext(
         "toy.onnx", model_sha256="ab" * 32, runtime="onnxruntime", runtime_version="1.32.0",
@@ -155,7 +158,7 @@ def make_sensed_profile(
              (("import", 48_000_000), ("load", 55_000_000), ("first run", 57_000_000), ("steady", 57_500_000))},
         ),
         energy=Energy(
-            "layers", "", (rail.name,), "module", whole + 2.0 * sum(latencies_ms), whole * 0.99 + 2.0 * sum(latencies_ms),
+            "layers", "layers", "", (rail.name,), "module", whole + 2.0 * sum(latencies_ms), whole * 0.99 + 2.0 * sum(latencies_ms),
             whole * 1.01 + 2.0 * sum(latencies_ms), whole, whole * 0.98, whole * 1.02, 4000.0, float(sum(latencies_ms)), 2000.0, 1990.0,
             2010.0, 1985.0, 2500, 250, 5.0, passes, float(energy.sum()), 1 - 1 / 1.02, 0.005, 0.035, 40.0,
             tuple(EnergyGroupUse((name,), p, p * 0.98, p * 1.02, 4, 6.0) for name, p in zip(names, power, strict=True)),

@@ -37,6 +37,30 @@ def latency_interval(ms: float, low_ms: float, high_ms: float) -> str:
     return f"{ms * scale:.{decimals}f} {unit} [{low_ms * scale:.{decimals}f}, {high_ms * scale:.{decimals}f}]"
 
 
+def energy(mj: float | None) -> str:
+    """``1.24 mJ``, ``12.3 µJ`` or ``2.50 J``."""
+    if mj is None or math.isnan(mj):
+        return MISSING
+    scale, unit = _energy_unit(mj)
+    return f"{significant(mj * scale, 3)} {unit}"
+
+
+def energy_interval(mj: float, low_mj: float, high_mj: float) -> str:
+    """``1.240 mJ [1.221, 1.262]``: a value and its interval in one unit, one digit beyond the interval's width."""
+    if math.isnan(mj) or math.isnan(low_mj) or math.isnan(high_mj):
+        return energy(mj)
+    scale, unit = _energy_unit(mj)
+    decimals = _decimals_for(abs(high_mj - low_mj) * scale, abs(mj) * scale)
+    return f"{mj * scale:.{decimals}f} {unit} [{low_mj * scale:.{decimals}f}, {high_mj * scale:.{decimals}f}]"
+
+
+def power(mw: float | None) -> str:
+    """``940 mW`` or ``2.50 W``."""
+    if mw is None or math.isnan(mw):
+        return MISSING
+    return f"{significant(mw / 1000, 3)} W" if abs(mw) >= 1000 else f"{significant(mw, 3)} mW"
+
+
 def size(nbytes: float | None) -> str:
     """``512 B``, ``1.24 kB``, ``3.10 MB``: decimal units, as in ``kB = 1000 B``."""
     return _scaled(nbytes, ("B", "kB", "MB", "GB", "TB"), separator=" ")
@@ -58,6 +82,12 @@ def significant(value: float, digits: int) -> str:
         return "0"
     decimals = max(0, digits - 1 - math.floor(math.log10(abs(value))))
     return f"{value:.{min(decimals, 9)}f}"
+
+
+def _energy_unit(mj: float) -> tuple[float, str]:
+    if abs(mj) >= 1000:
+        return 1e-3, "J"
+    return (1.0, "mJ") if abs(mj) >= 0.1 or mj == 0 else (1e3, "µJ")
 
 
 def _latency_unit(ms: float) -> tuple[float, str]:

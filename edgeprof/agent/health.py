@@ -32,6 +32,11 @@ def available_memory(sysroot: str = "/") -> Optional[int]:
     return _meminfo(sysroot).get("MemAvailable")
 
 
+def hottest(sysroot: str = "/") -> Optional[float]:
+    """Temperature of the hottest zone in °C, or None."""
+    return max(_temperatures(sysroot).values(), default=None)
+
+
 def _text(sysroot: str, path: str) -> Optional[str]:
     try:
         with open(os.path.join(sysroot, path), encoding="utf-8", errors="replace") as file:

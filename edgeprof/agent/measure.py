@@ -9,12 +9,12 @@ changes its speed by per cents. Every other block starts with the instrumented r
 from __future__ import annotations
 
 import os
-import time
 import zlib
 from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
-from .health import available_memory, fingerprint, process_memory
-from .runtimes import Refused, load
+from .health import available_memory
+from .machine import Machine
+from .runtimes import Refused
 from .runtimes.base import Runtime, Session
 
 FEWEST_BLOCKS = 20
@@ -35,11 +35,12 @@ PIECE = 1 << 20
 class Measurement:
     """Does one job and tells ``host`` as it goes."""
 
-    def __init__(self, host: Any, job: Dict[str, Any], frames: Sequence[Any]) -> None:
-        self._host, self._job = host, job
+    def __init__(self, host: Any, job: Dict[str, Any], frames: Sequence[Any], machine: Machine) -> None:
+        self._host, self._job, self.machine = host, job, machine
         self._options = dict(job["options"], workdir=job["workdir"])
-        self._started = time.perf_counter_ns()
-        self._memory: Dict[str, int] = {}
+        self._started = machine.now_ns()
+        self._process: Dict[str, Dict[str, int]] = {}
+        self._faults = {"minor_faults": 0, "major_faults": 0}
         self._frames = frames
         self._load_ns = 1
         self.compression = int(job["compression"])
@@ -47,16 +48,12 @@ class Measurement:
     def run(self) -> Dict[str, Any]:
         """Measures; the fields of the ``result`` message. ``complete`` is False when it was stopped early."""
         job = self._job
-        if job.get("cpus") and hasattr(os, "sched_setaffinity"):
-            _pin(job["cpus"])
-        before = fingerprint()
-        runtime = load(job["runtime"])
+        if job.get("cpus"):
+            _pin(self.machine, job["cpus"])
+        before = self.machine.fingerprint()
+        runtime = self.machine.load(job["runtime"])
         self._note_memory("import")
-        inputs = {
-            f.fields["name"]: runtime.decode_array(f.fields["dtype"], f.fields["shape"], f.payload)
-            for f in self._frames
-            if f.type == "array"
-        }
+        inputs = runtime.decode_arrays([f for f in self._frames if f.type == "array"])
         model = _Subject(self, runtime, job["model_path"], inputs)
         model.pair = (self._load(runtime, model), None)
         run_ns = self._warm_up(model)
@@ -65,11 +62,7 @@ class Measurement:
         complete = self._blocks(model, run_ns, events, probes)
         for probe in probes:
             probe.send_trace()
-        self._note_memory("end")
-        return {
-            "complete": complete, "environment": before, "environment_after": fingerprint(),
-            "peak_memory_bytes": self._memory, "seconds": (time.perf_counter_ns() - self._started) / 1e9,
-        }  # fmt: skip
+        return {"complete": complete, "environment": before, "environment_after": self.machine.fingerprint(), "process": self._process}
 
     def say(self, kind: str, fields: Dict[str, Any], payload: bytes = b"") -> None:
         """Passes a message to the host."""
@@ -82,11 +75,13 @@ class Measurement:
 
     def _load(self, runtime: Runtime, model: "_Subject") -> Session:
         self.say("progress", {"phase": "load", "done": 0, "total": 0})
-        start = time.perf_counter_ns()
+        start = self.machine.now_ns()
         session = model.open(instrumented=False)
-        loaded = time.perf_counter_ns()
+        loaded = self.machine.now_ns()
         self._note_memory("load")
+        self._say_window("load", start, loaded)
         first = session.run(1)
+        self._note_memory("first run")
         times = {"start_ns": self._started, "load_ns": loaded - start, "first_run_ns": first[1] - first[0]}
         providers = self._options.get("providers") or ["CPUExecutionProvider"]
         self.say("loaded", dict(times, runtime=runtime.name, runtime_version=runtime.version, providers=providers))
@@ -96,6 +91,7 @@ class Measurement:
         """Runs until flat; the run time in ns at the end. Says every warm-up run's time to the host."""
         wanted = self._job["warmup"]
         session = model.plain
+        began = self.machine.now_ns()
         self.say("progress", {"phase": "warmup", "done": 0, "total": 0 if wanted == "auto" else wanted})
         times: List[int] = []
         if wanted != "auto":
@@ -105,15 +101,17 @@ class Measurement:
             if not flat:
                 self.say("message", {"id": "not-flat", "text": "run times were still falling after %.0f s of warm-up" % WARM_UP_LIMIT_S})
         self.say("warmup", {"times_ns": times})
-        self._note_memory("warmup")
+        self._note_memory("steady")
+        self._say_window("warmup", began, self.machine.now_ns(), len(times))
         return _median(times[-9:]) if times else float(_durations(session.run(1))[0])
 
     def _until_flat(self, session: Session, times: List[int]) -> bool:
-        began, best, level = time.perf_counter(), float("inf"), 0
-        while time.perf_counter() - began < WARM_UP_LIMIT_S and not self._host.cancelled():
+        now, best, level = self.machine.now_ns, float("inf"), 0
+        began = now()
+        while now() - began < WARM_UP_LIMIT_S * 1e9 and not self._host.cancelled():
             window: List[int] = []
-            opened = time.perf_counter()
-            while len(window) < 3 or time.perf_counter() - opened < WINDOW_S:
+            opened = now()
+            while len(window) < 3 or now() - opened < WINDOW_S * 1e9:
                 window += _durations(session.run(1))
             times += window
             middle = _median(window)
@@ -135,7 +133,7 @@ class Measurement:
             self.say("message", {"id": "executed-not-saved", "text": "the runtime cannot save the optimised model with these providers"})
             session = model.open(instrumented=True)
         else:
-            for piece in _pieces(save_to) if save_to else ():
+            for piece in pieces(save_to) if save_to else ():
                 self.say("executed", {}, piece)
         session.run(1)
         path = session.end_trace()
@@ -165,20 +163,22 @@ class Measurement:
                 {"id": "memory-short", "text": "memory is short: plain and instrumented runs take turns in one session at a time"},
             )
             model.close()
-        done = 0
+        done, began = 0, self.machine.now_ns()
         for number, group in enumerate(groups):
             measure = self._in_turn if in_turn else self._interleaved
             for count in measure(model, number, group, settle, probes):
                 done += count
                 self.say("progress", {"phase": "measure", "done": done, "total": runs})
-                late = limit is not None and time.perf_counter_ns() - self._started > limit * 1e9
+                late = limit is not None and self.machine.now_ns() - self._started > limit * 1e9
                 if done < runs and (late or self._host.cancelled()):
+                    self._say_window("measure", began, self.machine.now_ns(), 2 * done)
                     if late:
                         text = "it stopped at the time limit of %s s with %d of %d runs" % (limit, done, runs)
                         self.say("message", {"id": "time-limit", "text": text})
                     model.send_trace()
                     return False
             model.send_trace()
+        self._say_window("measure", began, self.machine.now_ns(), 2 * done)
         return True
 
     def _interleaved(
@@ -250,12 +250,20 @@ class Measurement:
     def _memory_is_short(self) -> bool:
         """True when a second session of the size of the first would not fit twice into what is free."""
         free = available_memory()
-        return free is not None and 2 * (self._memory.get("load", 0) - self._memory.get("import", 0)) > free
+        took = [self._process.get(phase, {}).get("peak_bytes", 0) for phase in ("import", "load")]
+        return free is not None and 2 * (took[1] - took[0]) > free
 
     def _note_memory(self, phase: str) -> None:
-        peak = process_memory().get("VmHWM")
-        if peak is not None:
-            self._memory[phase] = peak
+        """Keeps what the process takes at the end of a phase; peak and faults are those of the phase."""
+        found = self.machine.memory()
+        for name in self._faults:
+            if name in found:
+                found[name], self._faults[name] = found[name] - self._faults[name], found[name]
+        self._process[phase] = found
+        self.machine.forget_peak()
+
+    def _say_window(self, phase: str, start_ns: int, end_ns: int, runs: int = 0) -> None:
+        self.say("window", {"phase": phase, "start_ns": start_ns, "end_ns": end_ns, "runs": runs})
 
     def note_open(self, duration_ns: int) -> None:
         """Remembers what making a session costs."""
@@ -284,10 +292,11 @@ class _Subject:
 
     def open(self, instrumented: bool, save_to: str = "") -> Session:
         """A new session of it."""
-        start = time.perf_counter_ns()
+        now = self._owner.machine.now_ns
+        start = now()
         session = self._runtime.open(self._model, self._inputs, self._options, instrumented, save_to)
         if not self.name and not save_to:
-            self._owner.note_open(time.perf_counter_ns() - start)
+            self._owner.note_open(now() - start)
         return session
 
     def settle(self, index: int, count: int) -> None:
@@ -307,7 +316,7 @@ class _Subject:
         path = session.end_trace()
         fields = {"of": self.name, "session": self.session, "order": self._order, "starts_ns": self._starts}
         squeeze = zlib.compressobj(self._owner.compression)
-        for piece in _pieces(path):
+        for piece in pieces(path):
             data = squeeze.compress(piece)
             if data:
                 self._owner.say("trace", {"of": self.name}, data)
@@ -339,9 +348,9 @@ class _Subject:
         return times
 
 
-def _pin(cpus: Sequence[int]) -> None:
+def _pin(machine: Machine, cpus: Sequence[int]) -> None:
     try:
-        os.sched_setaffinity(0, set(cpus))
+        machine.pin(list(cpus))
     except (OSError, ValueError) as error:
         have = ", ".join(map(str, sorted(os.sched_getaffinity(0))))
         raise Refused("cpus", "cannot pin to CPUs %s; this board has CPUs %s" % (", ".join(map(str, cpus)), have)) from error
@@ -375,7 +384,8 @@ def _median(values: Sequence[float]) -> float:
     return float(ordered[middle]) if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
 
 
-def _pieces(path: str) -> Iterator[bytes]:
+def pieces(path: str) -> Iterator[bytes]:
+    """What a file holds, in pieces that fit into a frame."""
     with open(path, "rb") as file:
         while True:
             piece = file.read(PIECE)

@@ -5,9 +5,13 @@ Both ends use this file. A frame that does not start with the magic, or claims m
 nothing is guessed, nothing is skipped.
 
 Host to agent: ``job`` (what to run), one ``array`` and one ``probe`` for each input and probe, ``cancel``, ``bye``; or
-``health`` in place of a job, answered with a ``result`` that holds the board's fingerprint and its runtimes.
+``health`` in place of a job, answered with a ``result`` that holds the board's fingerprint, its runtimes and sensors.
 Agent to host: ``hello``, ``progress``, ``message``, ``loaded``, ``block``, ``trace`` (a zlib-compressed piece of a
-runtime's trace file), ``executed`` (a piece of the optimised model), ``result``, ``error``.
+runtime's trace file), ``executed`` (a piece of the optimised model), ``node-memory`` (the runtime's own statistics), ``sensors``
+(what can be read), ``samples`` (zlib-compressed records, see `sampler.py`), ``window`` (what ran from when to when), ``plan`` (what the
+energy measurement will take), ``groups`` (its loops), ``energy`` (how it went), ``result``, ``error``.
+Within a board, supervisor and workers speak it too, with ``power``, ``slow`` and ``full`` beside these, supervisor and sampler with
+``watch``, ``slow``, ``full`` and ``sampled``.
 """
 
 from __future__ import annotations

@@ -1,5 +1,8 @@
 """The agent's main loop: says hello, takes one job, does it, says how it went.
 
+Without arguments it is the supervisor that the host talks with (`supervise.py`); as ``work`` it is a worker that does one phase
+of a job for the supervisor (`work.py`), as ``sample`` it reads sensors (`sampler.py`).
+
 Standard output belongs to the protocol: it is duplicated away and file descriptor 1 is pointed at standard error, so
 nothing that a runtime prints can be mistaken for a frame.
 """
@@ -10,13 +13,14 @@ import os
 import select
 import signal
 import sys
+import time
 
 from . import protocol
 from .runtimes import Refused, describe, installed
 
 TYPE_CHECKING = False  # see protocol.py
 if TYPE_CHECKING:
-    from typing import Any, BinaryIO, Dict, List
+    from typing import Any, BinaryIO, Callable, Dict, List, Optional, Sequence, Tuple
 
 
 class Host:
@@ -46,28 +50,68 @@ class Host:
 
     def cancelled(self) -> bool:
         """True once the host asked to cancel, or is gone. Does not wait."""
-        while not self._cancelled and select.select([self._source], [], [], 0)[0]:
-            frame = self.hear()
-            self._cancelled = frame is None or frame.type in ("cancel", "bye")
+        self._listen(0)
         return self._cancelled
 
+    def rest(self, seconds: float) -> None:
+        """Waits so long, or until the host asks to cancel."""
+        end = time.perf_counter() + seconds
+        while not self._cancelled and time.perf_counter() < end:
+            self._listen(max(0.0, end - time.perf_counter()))
 
-def main() -> int:
+    def ask(self, kind: str, fields: Dict[str, Any]) -> Dict[str, Any]:
+        """Sends a frame and waits for the answer, a frame of the same type; empty when the host is gone."""
+        self.say(kind, fields)
+        while True:
+            frame = self.hear()
+            if frame is None or frame.type == kind:
+                return {} if frame is None else dict(frame.fields)
+            self._cancelled = self._cancelled or frame.type in ("cancel", "bye")
+
+    def fileno(self) -> int:
+        """The descriptor that its words come from, for ``select``."""
+        return self._source.fileno()
+
+    def _listen(self, seconds: float) -> None:
+        while not self._cancelled and select.select([self._source], [], [], seconds)[0]:
+            frame = self.hear()
+            self._cancelled = frame is None or frame.type in ("cancel", "bye")
+            seconds = 0
+
+
+def main(arguments: Optional[Sequence[str]] = None) -> int:
     """Runs the agent on this process's standard streams."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the host's; it sends `cancel`
+    role, *rest = list(sys.argv[1:] if arguments is None else arguments) or [""]
+    if role == "sample":
+        from .sampler import main as sample
+
+        return sample(rest)
+    if role == "work":
+        from .work import die_with_parent, work
+
+        die_with_parent()
+        return serve(Host(*streams()), work)
+    from .supervise import supervise
+
+    return serve(Host(*streams()), supervise)
+
+
+def streams() -> Tuple[BinaryIO, Any]:
+    """(source, sink): what the protocol comes from and goes to; what anybody prints goes to standard error."""
     sink = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)
-    source = os.fdopen(os.dup(0), "rb", buffering=0)
-    return serve(Host(source, _Whole(sink)))
+    return os.fdopen(os.dup(0), "rb", buffering=0), Whole(sink)
 
 
-class _Whole:
+class Whole:
     """A raw stream whose ``write`` writes everything."""
 
     def __init__(self, raw: Any) -> None:
         self._raw = raw
 
     def write(self, data: bytes) -> None:
+        """Writes all of it."""
         view = memoryview(data)
         while view:
             view = view[self._raw.write(view) :]
@@ -76,28 +120,35 @@ class _Whole:
         """Raw streams hold nothing back."""
 
 
-def serve(host: Host) -> int:
-    """Talks with ``host`` until the job is done; the exit status."""
+def serve(host: Host, conduct: Callable[[Any, Dict[str, Any], List[protocol.Frame]], Dict[str, Any]]) -> int:
+    """Talks with ``host`` until the job is done; the exit status. ``conduct(host, job, frames)`` does it and gives the result's fields."""
     hello = {"protocol": protocol.PROTOCOL, "python": "%d.%d.%d" % sys.version_info[:3], "pid": os.getpid(), "runtimes": installed()}
     host.say("hello", dict(hello, rss_bytes=_resident()))
     frame = host.hear()
     if frame is None or frame.type == "bye":
         return 0
     if frame.type == "health":
-        from .health import fingerprint
-
-        host.say("result", {"environment": fingerprint(), "runtimes": describe()})
+        host.say("result", _health(frame.fields))
         return 0
     if frame.type != "job":
         host.say("error", {"kind": "protocol", "message": "expected a job, came %s" % frame.type})
         return 2
     try:
-        return _do(host, frame.fields)
+        return _do(host, frame.fields, conduct)
     except BrokenPipeError:
         return 1  # nobody is there to be told
     finally:
-        if host.is_gone():
+        if not frame.fields.get("phase") and host.is_gone():
             _clear(str(frame.fields.get("workdir", "")))
+
+
+def _health(fields: Dict[str, Any]) -> Dict[str, Any]:
+    from .health import fingerprint
+    from .sampler import describe as describe_sensors
+    from .sensors import discover
+
+    root = str(fields.get("sysroot") or "/")
+    return dict(describe_sensors(discover(root)), environment=fingerprint(root), runtimes=describe())
 
 
 def _clear(folder: str) -> None:
@@ -108,17 +159,15 @@ def _clear(folder: str) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _do(host: Host, job: Dict[str, Any]) -> int:
-    from .measure import Measurement  # after hello: what it imports is not the agent's own footprint
-
-    arrays: List[protocol.Frame] = []
+def _do(host: Host, job: Dict[str, Any], conduct: Callable[[Any, Dict[str, Any], List[protocol.Frame]], Dict[str, Any]]) -> int:
+    frames: List[protocol.Frame] = []
     for _ in range(int(job["frames"])):
         frame = host.hear()
         if frame is None:
             return 0
-        arrays.append(frame)
+        frames.append(frame)
     try:
-        result = Measurement(host, job, arrays).run()
+        result = conduct(host, job, frames)
     except Refused as refused:
         host.say("error", {"kind": refused.kind, "message": str(refused)})
         return 1
@@ -134,7 +183,7 @@ def _do(host: Host, job: Dict[str, Any]) -> int:
     return 0
 
 
-def _resident() -> int | None:
+def _resident() -> Optional[int]:
     """Bytes of memory that this process takes, or None where the system does not say."""
     try:
         with open("/proc/self/statm", encoding="ascii") as file:

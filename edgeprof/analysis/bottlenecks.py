@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 
 import pandas as pd
 
+from edgeprof.analysis.energy import energy_findings
 from edgeprof.analysis.names import listed, shorten
 from edgeprof.records.profile import Finding, Profile
 from edgeprof.units import latency, share
@@ -64,7 +65,7 @@ def _closure_gap(profile: Profile) -> Iterator[Finding]:
 
 def _not_corrected(profile: Profile) -> Iterator[Finding]:
     timed = profile.measured_layers["latency_ms"].notna().any()
-    if profile.origin in ("measured", "replayed") and timed and profile.context.instrument.method == "none":
+    if profile.origin in ("measured", "replayed", "simulated") and timed and profile.context.instrument.method == "none":
         text = "Layer times hold the runtime profiler's own cost: no calibration was made, nothing was corrected."
         yield Finding("not-corrected", "warning", text)
 
@@ -214,4 +215,5 @@ _RULES: tuple[Callable[[Profile], Iterator[Finding]], ...] = (
     _raw_gap,
     _unknown_macs,
     _below_zero,
+    energy_findings,
 )

@@ -18,4 +18,12 @@ def get_board(board: str | Board) -> Board:
         from edgeprof.boards.local import LocalBoard
 
         return LocalBoard()
-    raise UsageError(f"There is no board '{board}'. Use 'local', this machine.")
+    if board.startswith("replay:"):
+        from edgeprof.boards.replay import ReplayBoard
+
+        return ReplayBoard.named(board)
+    if board.partition(":")[0].partition("?")[0] == "simulated":
+        from edgeprof.boards.simulated import SimulatedBoard
+
+        return SimulatedBoard.named(board)
+    raise UsageError(f"There is no board '{board}'. Use 'local' (this machine), 'simulated' or 'replay:FILE.edgeprof'.")

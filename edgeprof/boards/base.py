@@ -18,12 +18,14 @@ from edgeprof.agent import protocol
 from edgeprof.boards.collect import Collector
 from edgeprof.boards.failures import failure_of, lost
 from edgeprof.errors import BoardError, BoardLost
+from edgeprof.records.profile import Origin, Profile
+from edgeprof.records.sensing import Channel, Samples
 from edgeprof.records.trace import RunPlan, Spans, Trace
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a phase (``load``, ``warmup``, ``measure``) is; ``total`` 0 means not known."""
+    """How far a phase (``load``, ``warmup``, ``measure``, ``memory``, ``isolate``, ``energy``) is; ``total`` 0 means not known."""
 
     phase: str
     done: int
@@ -38,10 +40,26 @@ class Arrived:
 
 
 @dataclass(frozen=True)
-class Done:
-    """The job ended as planned."""
+class Planned:
+    """What is about to begin will take ``seconds``; ``text`` says so for people."""
 
-    trace: Trace
+    seconds: float
+    text: str
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """Readings of sensors as they came, on the clock of the job; ``channels`` are all that there are."""
+
+    channels: tuple[Channel, ...]
+    samples: Samples
+
+
+@dataclass(frozen=True)
+class Done:
+    """The job ended as planned; ``trace`` is a Profile when a recording was played to its end: then there is nothing left to compute."""
+
+    trace: Trace | Profile
 
 
 @dataclass(frozen=True)
@@ -58,7 +76,7 @@ class Failed:
     error: BoardError
 
 
-Event = Progress | Arrived | Done | Cancelled | Failed
+Event = Progress | Arrived | Planned | Sampled | Done | Cancelled | Failed
 
 
 class Link(Protocol):
@@ -87,6 +105,10 @@ class Board(Protocol):
     def name(self) -> str:
         """What the board is called in titles and bundles."""
 
+    @property
+    def origin(self) -> Origin:
+        """What a Profile made here is: ``measured``, ``replayed`` or ``simulated``."""
+
     def start(self, model: Path, plan: RunPlan, runtime: str = "onnxruntime") -> Job:
         """Starts a measurement and returns at once; BoardError when the agent cannot be started."""
 
@@ -94,14 +116,9 @@ class Board(Protocol):
 class Job:
     """One measurement under way. Its events are read by one reader, with `events` or `result`."""
 
-    def __init__(self, link: Link, collector: Collector, opening: bytes) -> None:
-        self._link, self._collector, self._opening = link, collector, opening
+    def __init__(self) -> None:
         self._events: queue.Queue[Event] = queue.Queue()
         self._cancelled = threading.Event()
-        self._opened = False
-        self._order = threading.Lock()  # a cancel is sent before the opening or after it
-        self._thread = threading.Thread(target=self._pump, name="edgeprof-job", daemon=True)
-        self._thread.start()
 
     def events(self) -> Iterator[Event]:
         """Events as they come; the last one is Done, Cancelled or Failed."""
@@ -112,12 +129,8 @@ class Job:
                 return
 
     def cancel(self) -> None:
-        """Asks the agent to stop after the runs it is in; the job then ends with Cancelled. Can be called twice."""
-        if not self._cancelled.is_set():
-            self._cancelled.set()
-            with self._order:
-                if self._opened:
-                    self._send(protocol.encode("cancel", {}))
+        """Asks it to stop soon; the job then ends with Cancelled. Can be called twice."""
+        self._cancelled.set()
 
     @property
     def cancelled(self) -> bool:
@@ -125,12 +138,11 @@ class Job:
         return self._cancelled.is_set()
 
     def kill(self) -> None:
-        """Ends the agent at once; the job ends with Cancelled, and what had arrived is kept."""
-        self._cancelled.set()
-        self._link.kill()
+        """Ends it at once, with Cancelled; what had arrived is kept."""
+        self.cancel()
 
-    def result(self) -> Trace:
-        """Waits for the end and returns the Trace; raises the BoardError of a failed job."""
+    def result(self) -> Trace | Profile:
+        """Waits for the end and returns what came of it (see `Done`); raises the BoardError of a failed job."""
         for event in self.events():
             if isinstance(event, Failed):
                 raise event.error
@@ -139,6 +151,31 @@ class Job:
             if isinstance(event, Cancelled) and event.trace is not None:
                 return event.trace
         raise BoardError("The job was cancelled before anything was measured. Start it again.")
+
+
+class AgentJob(Job):
+    """A job that an agent does at the other end of a link."""
+
+    def __init__(self, link: Link, collector: Collector, opening: bytes) -> None:
+        super().__init__()
+        self._link, self._collector, self._opening = link, collector, opening
+        self._opened = False
+        self._order = threading.Lock()  # a cancel is sent before the opening or after it
+        self._thread = threading.Thread(target=self._pump, name="edgeprof-job", daemon=True)
+        self._thread.start()
+
+    def cancel(self) -> None:
+        """Asks the agent to stop after the runs it is in; the job then ends with Cancelled. Can be called twice."""
+        if not self._cancelled.is_set():
+            self._cancelled.set()
+            with self._order:
+                if self._opened:
+                    self._send(protocol.encode("cancel", {}))
+
+    def kill(self) -> None:
+        """Ends the agent at once; the job ends with Cancelled, and what had arrived is kept."""
+        self._cancelled.set()
+        self._link.kill()
 
     def _send(self, data: bytes) -> None:
         try:
@@ -171,6 +208,8 @@ class Job:
                 end = Failed(lost(self._collector, f"it said something that is no message ({error})", self._link.last_words()))
         finally:
             death = self._link.close()
+            if self._collector.metering is not None:
+                self._collector.metering.close()
         if end is not None:
             return end
         if self._cancelled.is_set():
@@ -183,15 +222,19 @@ class Job:
             self._open()
         elif frame.type == "progress":
             self._events.put(Progress(str(frame.fields["phase"]), int(frame.fields["done"]), int(frame.fields["total"])))
+        elif frame.type == "plan":
+            self._events.put(Planned(float(frame.fields["seconds"]), str(frame.fields["text"])))
         elif frame.type == "error":
-            return Failed(failure_of(frame.fields, self._collector))
+            return Failed(failure_of(frame.fields, self._collector, self._link.last_words))
         elif frame.type == "result":
             self._collector.take(frame)
+            if self._collector.metering is not None:
+                self._collector.metering.close()
             trace = self._collector.trace(complete=bool(frame.fields["complete"]))
             if trace is not None and (trace.complete or not self._cancelled.is_set()):
                 return Done(trace)
             return Cancelled(trace)
         else:
-            for spans in self._collector.take(frame):
-                self._events.put(Arrived(spans))
+            for part in self._collector.take(frame):
+                self._events.put(Arrived(part) if isinstance(part, Spans) else Sampled(self._collector.channels, part))
         return None

@@ -11,11 +11,15 @@ from typing import Any
 
 import numpy as np
 
+from edgeprof.agent.memory import SUBJECT as MEMORY
 from edgeprof.agent.protocol import Frame, ProtocolError
+from edgeprof.boards.metering import Metering
+from edgeprof.boards.sensed import FRAMES, Sensed, process_memory
 from edgeprof.errors import TraceError
 from edgeprof.importers import onnxruntime
 from edgeprof.models.probes import Probe
-from edgeprof.records.trace import Block, Int64, ProbeRuns, ProcessMemory, RunPlan, Spans, Trace
+from edgeprof.records.sensing import Channel, Samples
+from edgeprof.records.trace import Block, Int64, ProbeRuns, RunPlan, Spans, Trace
 
 MODEL = ""
 """Name of the subject that is the model itself; probes have their own."""
@@ -39,9 +43,10 @@ class _Subject:
 
 
 class Collector:
-    """Takes frames in the order they come. ``board`` is the board's name."""
+    """Takes frames in the order they come. ``board`` is the board's name, ``metering`` reads external meters meanwhile."""
 
-    def __init__(self, board: str, runtime: str, plan: RunPlan) -> None:
+    def __init__(self, board: str, runtime: str, plan: RunPlan, metering: Metering | None = None) -> None:
+        self.metering = metering
         self.board, self._runtime, self._plan = board, runtime, plan
         self._subjects: defaultdict[str, _Subject] = defaultdict(_Subject)
         self._loaded: dict[str, Any] = {}
@@ -49,10 +54,16 @@ class Collector:
         self._warmup: Sequence[int] = ()
         self._result: dict[str, Any] = {}
         self._messages: list[tuple[str, str]] = []
+        self._sensed = Sensed()
         self._started_at = datetime.now(UTC).isoformat(timespec="seconds")
 
-    def take(self, frame: Frame) -> Iterable[Spans]:
-        """Takes in one frame; yields the spans of the model when a session's trace is complete."""
+    @property
+    def channels(self) -> tuple[Channel, ...]:
+        """All channels that are sampled, once the agent has said which there are."""
+        return self._sensed.channels
+
+    def take(self, frame: Frame) -> Iterable[Spans | Samples]:
+        """Takes in one frame; yields the spans of the model when a session's trace is complete, and samples as they come."""
         fields = frame.fields
         if frame.type == "loaded":
             self._loaded = fields
@@ -70,6 +81,9 @@ class Collector:
             self._result = fields
         elif frame.type == "trace":
             return self._take_trace(self._subjects[fields["of"]], frame)
+        elif frame.type in FRAMES:
+            samples = self._sensed.take(frame)
+            return () if samples is None else (samples,)
         return ()
 
     def trace(self, *, complete: bool) -> Trace | None:
@@ -94,9 +108,10 @@ class Collector:
             executed_model=bytes(self._executed) or None,
             environment=self._result.get("environment", {}),
             environment_after=self._result.get("environment_after", {}),
-            process={phase: ProcessMemory(peak_bytes=peak) for phase, peak in self._result.get("peak_memory_bytes", {}).items()},
+            process=process_memory(self._result.get("process", {})),
             messages=tuple(self._messages),
             complete=complete,
+            **self._sensed.trace_fields(self._result.get("sampling", {}), self.metering),
         )
 
     def _take_trace(self, subject: _Subject, frame: Frame) -> Iterable[Spans]:
@@ -106,6 +121,9 @@ class Collector:
         if not frame.fields.get("last"):
             return ()
         data, subject.pieces, subject.inflate = bytes(subject.pieces), bytearray(), zlib.decompressobj()
+        if frame.fields["of"] == MEMORY:
+            self._sensed.take_memory_trace(data)
+            return ()
         try:
             spans = onnxruntime.decode(data)
         except TraceError as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from edgeprof.boards.collect import Collector
@@ -34,8 +34,10 @@ _DEATHS: Mapping[str, str] = {
 }
 
 
-def failure_of(fields: Mapping[str, Any], collector: Collector) -> BoardError:
-    """The error that an agent's ``error`` message stands for."""
+def failure_of(fields: Mapping[str, Any], collector: Collector, last_words: Callable[[], str]) -> BoardError:
+    """The error that an agent's ``error`` message stands for; ``last_words`` is asked when the runtime died."""
+    if fields.get("kind") == "died":
+        return lost(collector, str(fields.get("message", "for no known reason")), last_words())
     kind, message = str(fields.get("kind", "load")), str(fields.get("message", "no reason given")).rstrip(". ")
     trace = collector.trace(complete=False)
     if kind == "run":

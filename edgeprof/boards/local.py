@@ -15,11 +15,13 @@ from typing import Any
 import psutil
 
 from edgeprof.agent import protocol
-from edgeprof.boards.base import Job
+from edgeprof.boards.base import AgentJob, Job
 from edgeprof.boards.collect import Collector
+from edgeprof.boards.metering import Metering
 from edgeprof.boards.opening import opening
 from edgeprof.boards.package import agent_zipapp
 from edgeprof.errors import BoardError
+from edgeprof.records.profile import Origin
 from edgeprof.records.trace import RunPlan
 
 _LAST_WORDS_BYTES = 300
@@ -27,11 +29,17 @@ _GRACE_S = 5.0
 
 
 class LocalBoard:
-    """Runs models on this machine with the Python that runs edgeprof, or with ``python``, another one that has a runtime."""
+    """Runs models on this machine with the Python that runs edgeprof, or with ``python``, another one that has a runtime.
 
-    def __init__(self, python: str | None = None, name: str = "local") -> None:
+    ``sysroot`` stands in for ``/`` where sensors, clocks and temperatures are read: a recorded or simulated ``/sys`` and ``/proc``.
+    """
+
+    origin: Origin = "measured"
+
+    def __init__(self, python: str | None = None, name: str = "local", sysroot: str | Path = "/") -> None:
         self._python = python or sys.executable
         self._name = name
+        self._sysroot = str(sysroot)
 
     @property
     def name(self) -> str:
@@ -40,18 +48,28 @@ class LocalBoard:
 
     def start(self, model: Path, plan: RunPlan, runtime: str = "onnxruntime") -> Job:
         """See `edgeprof.boards.base.Board.start`."""
-        folder = _work_folder()
-        first = opening(model.resolve(), plan, runtime, workdir=folder.name, compression=0)
-        return Job(self._link(folder), Collector(self._name, runtime, plan), first)
+        metering = Metering(plan.meters) if plan.meters else None
+        try:
+            folder = work_folder()
+            external = metering.sensors if metering is not None else ()
+            first = opening(model.resolve(), plan, runtime, workdir=folder.name, compression=0, sysroot=self._sysroot, external=external)
+            return AgentJob(self._link(folder), Collector(self._name, runtime, plan, metering), first)
+        except BaseException:
+            if metering is not None:
+                metering.close()
+            raise
 
     def health(self) -> Mapping[str, Any]:
-        """What the board is (``environment``) and which runtimes it has (``runtimes``); BoardError when the agent does not answer."""
-        link = self._link(_work_folder())
+        """What the board is (``environment``), its ``runtimes``, its ``sensors`` and what hinders others (``problems``).
+
+        BoardError when the agent does not answer.
+        """
+        link = self._link(work_folder())
         try:
             for frame in link.frames():
                 if frame.type == "result":
                     return dict(frame.fields)
-                link.send(protocol.encode("health", {}))
+                link.send(protocol.encode("health", {"sysroot": self._sysroot}))
         except (protocol.ProtocolError, OSError) as error:
             raise BoardError(f"The agent on {self._name} did not say how it is: {error}.") from error
         finally:
@@ -140,7 +158,8 @@ class LocalLink:
             return self._process.wait()
 
 
-def _work_folder() -> tempfile.TemporaryDirectory[str]:
+def work_folder() -> tempfile.TemporaryDirectory[str]:
+    """A folder for one job, removed when it is cleaned up; BoardError when none can be made."""
     try:
         return tempfile.TemporaryDirectory(prefix="edgeprof-", ignore_cleanup_errors=True)
     except OSError as error:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import PurePath
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,8 +16,20 @@ from edgeprof.boards.collect import subject_name
 from edgeprof.records.trace import RunPlan
 
 
-def opening(model: PurePath, plan: RunPlan, runtime: str, *, workdir: str, compression: int) -> bytes:
-    """Frames for a job on ``model`` (a path on the board). ``compression``: zlib level of traces on their way back."""
+def opening(
+    model: PurePath,
+    plan: RunPlan,
+    runtime: str,
+    *,
+    workdir: str,
+    compression: int,
+    sysroot: str = "/",
+    external: Sequence[Mapping[str, Any]] = (),
+) -> bytes:
+    """Frames for a job on ``model`` (a path on the board). ``compression``: zlib level of traces on their way back.
+
+    ``external``: meters that are read from here, as in a ``sensors`` frame.
+    """
     frames = [_array(name, array) for name, array in plan.inputs.items()]
     frames += [
         encode(
@@ -38,6 +53,12 @@ def opening(model: PurePath, plan: RunPlan, runtime: str, *, workdir: str, compr
         "cpus": plan.cpus,
         "time_limit_s": plan.time_limit_s,
         "save_executed": plan.save_executed,
+        "memory": plan.memory,
+        "energy": plan.energy,
+        "energy_plan": asdict(plan.energy_plan),
+        "sensors": plan.sensors,
+        "external": list(external),
+        "sysroot": sysroot,
         "workdir": workdir,
         "compression": compression,
         "frames": len(frames),

@@ -6,9 +6,12 @@ import argparse
 import math
 import re
 from collections.abc import Callable
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from edgeprof.errors import UsageError
+
+if TYPE_CHECKING:
+    from edgeprof.records.trace import EnergyPlan
 
 MOST_CPUS = 4096
 
@@ -33,15 +36,19 @@ def warmup(text: str) -> int | Literal["auto"]:
     return int(text)
 
 
-def seconds(text: str) -> float:
-    """A number of seconds above 0."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not (0 < value < math.inf):
-        raise UsageError(f"--time-limit is '{text}'; give a number of seconds above 0.")
-    return value
+def seconds(option: str) -> Callable[[str], float]:
+    """A reader of numbers of seconds above 0, for ``option``."""
+
+    def read(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not (0 < value < math.inf):
+            raise UsageError(f"{option} is '{text}'; give a number of seconds above 0.")
+        return value
+
+    return read
 
 
 def shape(text: str) -> tuple[str, list[int]]:
@@ -71,6 +78,45 @@ def provider_option(text: str) -> tuple[str, str, str]:
     if not match:
         raise UsageError(f"--provider-option is '{text}'; expected PROVIDER.KEY=VALUE, such as CUDAExecutionProvider.device_id=0.")
     return match[1], match[2], match[3]
+
+
+def add_energy(parser: argparse._ActionsContainer) -> None:
+    """Adds ``--energy`` and all that says how."""
+    parser.add_argument(
+        "--energy",
+        default="off",
+        choices=("off", "model", "layers"),
+        help="off (default), the whole model, or each layer too (minutes)",
+    )
+    parser.add_argument("--passes", type=whole_number("--passes", 1), metavar="N", help="times that each layer's loop is run (default: 3)")
+    parser.add_argument("--loop-seconds", type=seconds("--loop-seconds"), metavar="S", help="shortest loop of a layer (default: 2)")
+    parser.add_argument("--energy-budget", type=seconds("--energy-budget"), metavar="S", help="time for all loops of layers together")
+    parser.add_argument("--cool-down", type=seconds("--cool-down"), metavar="S", help="rest between passes")
+    parser.add_argument("--on-throttle", choices=("mark", "stop"), help="what to do when the board slows itself down (default: mark)")
+    parser.add_argument(
+        "--rail",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="power channel that counts; repeat to sum several (default: the total)",
+    )
+    parser.add_argument(
+        "--sensor", action="append", default=[], metavar="FAMILY", help="sensors to read, such as rapl; repeat it (default: all)"
+    )
+    parser.add_argument(
+        "--meter", action="append", default=[], metavar="SPEC", help="external power meter read from here, such as joulescope"
+    )
+
+
+def energy_plan(args: argparse.Namespace) -> EnergyPlan:
+    """The plan that the options of `add_energy` ask for; what was not given is the default plan's."""
+    from edgeprof.records.trace import EnergyPlan
+
+    given = {
+        "passes": args.passes, "loop_s": args.loop_seconds, "budget_s": args.energy_budget, "cool_down_s": args.cool_down,
+        "on_throttle": args.on_throttle, "channels": tuple(args.rail) or None,
+    }  # fmt: skip
+    return EnergyPlan(**{name: value for name, value in given.items() if value is not None})
 
 
 def add_shape(parser: argparse._ActionsContainer) -> None:

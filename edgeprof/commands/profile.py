@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", help="ONNX model to measure")
     parser.add_argument("-o", "--output", metavar="OUT.edgeprof", help="where to save (default: the model's name in this folder)")
     where = parser.add_argument_group("where it runs")
-    where.add_argument("--board", default="local", metavar="B", help="board to run on (default: local, this machine)")
+    where.add_argument("--board", default="local", metavar="B", help="local (default: this machine), simulated, or replay:FILE.edgeprof")
     where.add_argument("--runtime", default="auto", metavar="R", help="auto or onnxruntime")
     where.add_argument("--provider", action="append", default=[], metavar="P", help="execution provider; repeat in order of preference")
     where.add_argument(
@@ -54,8 +54,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     how.add_argument(
         "--warmup", type=options.warmup, default="auto", metavar="N", help="runs before, or auto (default): until run times are flat"
     )
-    how.add_argument("--time-limit", type=options.seconds, metavar="S", help="stop after this many seconds and keep what there is")
-    how.add_argument("--energy", default="off", metavar="off", help="energy is not measured yet")
+    how.add_argument(
+        "--time-limit", type=options.seconds("--time-limit"), metavar="S", help="stop after this many seconds and keep what there is"
+    )
+    how.add_argument("--no-memory", action="store_true", help="leave out the runs for memory by layer")
+    energy = parser.add_argument_group("energy", "needs a power sensor on the board, a meter, or a simulated board; see docs/energy.md")
+    options.add_energy(energy)
     inputs = parser.add_argument_group("inputs")
     options.add_shape(inputs)
     inputs.add_argument("--inputs", metavar="FILE", help=".npz with an array an input, or .npy for a single one (default: random)")
@@ -111,6 +115,10 @@ def _measure(args: argparse.Namespace, listen: Callable[[Event], None], interrup
         inputs=args.inputs,
         seed=args.seed,
         energy=args.energy,
+        energy_plan=options.energy_plan(args),
+        memory=not args.no_memory,
+        sensors=args.sensor or None,
+        meters=args.meter,
         time_limit_s=args.time_limit,
         progress=hear,
     )
@@ -143,8 +151,11 @@ def _progress(name: str, quiet: bool) -> Iterator[Callable[[Event], None]]:
     from rich.console import Console
 
     console = Console(stderr=True)
-    if quiet or not console.is_terminal:
+    if quiet:
         yield lambda event: None
+        return
+    if not console.is_terminal:
+        yield _announce
         return
     from rich.markup import escape
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -152,7 +163,7 @@ def _progress(name: str, quiet: bool) -> Iterator[Callable[[Event], None]]:
     from edgeprof.analysis.names import shorten
 
     columns: tuple[Any, ...] = (
-        SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("runs"), TimeElapsedColumn()
+        SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
     )  # fmt: skip
     with Progress(*columns, console=console, transient=True) as bar:
         title = escape(shorten(name, 32))
@@ -160,11 +171,21 @@ def _progress(name: str, quiet: bool) -> Iterator[Callable[[Event], None]]:
         yield _shower(bar, task, title)
 
 
+def _announce(event: Event) -> None:
+    """Without a terminal: only what takes long is said, before it begins."""
+    from edgeprof.boards.base import Planned
+
+    if isinstance(event, Planned):
+        print(f"{event.text[:1].upper()}{event.text[1:]}.", file=sys.stderr)
+
+
 def _shower(bar: Any, task: Any, title: str) -> Callable[[Event], None]:
     def show(event: Event) -> None:
-        from edgeprof.boards.base import Progress
+        from edgeprof.boards.base import Planned, Progress
 
         if isinstance(event, Progress):
             bar.update(task, description=f"{title}: {event.phase}", completed=event.done, total=event.total or None)
+        elif isinstance(event, Planned):
+            bar.console.print(f"{event.text[:1].upper()}{event.text[1:]}. Ctrl-C ends it and keeps what there is.", highlight=False)
 
     return show

@@ -15,6 +15,7 @@ from rich.text import Text
 from edgeprof import units
 from edgeprof.analysis import findings
 from edgeprof.analysis.names import visible
+from edgeprof.analysis.sources import is_estimate
 from edgeprof.commands.table import layer_rows, op_type_rows, print_rows
 from edgeprof.records.profile import Profile
 
@@ -26,6 +27,7 @@ _ORIGINS = {
     "measured": "measured",
     "estimated": "ESTIMATED: a what-if, nothing was run",
     "replayed": "replayed from a recording",
+    "simulated": "SIMULATED: a board that is not there",
     "imported": "imported from another tool's trace: raw times, not corrected for the profiler",
 }
 _SEVERITY_STYLES = {"error": "bold red", "warning": "yellow", "info": "dim"}
@@ -66,6 +68,8 @@ def _print_header(console: Console, profile: Profile) -> None:
         ("Origin", _ORIGINS[profile.origin]),
         ("Latency", _end_to_end(profile)),
         ("Start", _start(profile)),
+        ("Memory", _memory(profile)),
+        ("Energy", _energy(profile)),
         ("Runs", _runs(profile)),
         ("Inputs", ", ".join(f"{name} {'×'.join(map(str, sizes)) or 'scalar'}" for name, sizes in context.input_shapes.items())),
     ):
@@ -96,6 +100,33 @@ def _end_to_end(profile: Profile) -> str:
 def _start(profile: Profile) -> str:
     parts = (("load", profile.context.load_ms), ("first run", profile.context.first_run_ms))
     return ", ".join(f"{name} {units.latency(ms)}" for name, ms in parts if ms is not None)
+
+
+def _memory(profile: Profile) -> str:
+    """Peak of the model's activations and who was running, and of the process."""
+    told = profile.context.memory
+    parts = []
+    if told.peak_bytes is not None:
+        word = ", an estimate from shapes" if is_estimate(profile, "peak_memory_bytes") else ""
+        parts.append(f"{units.size(told.peak_bytes)} of activations and workspace at most (in {told.peak_layer}{word})")
+    peaks = [process.peak_bytes for process in told.process.values() if process.peak_bytes is not None]
+    if peaks:
+        parts.append(f"{units.size(max(peaks))} the whole process")
+    return ", ".join(parts)
+
+
+def _energy(profile: Profile) -> str:
+    """Energy of one inference, or why there is none."""
+    told = profile.context.energy
+    if told.inference_mj is None or told.above_idle_mj is None:
+        advice = "" if profile.origin != "measured" or told.asked == "off" else " See edgeprof doctor."
+        return f"not measured: {told.reason[:1].lower()}{told.reason[1:]}{advice}" if told.reason else ""
+    low, high = (math.nan if v is None else v for v in (told.above_idle_low_mj, told.above_idle_high_mj))
+    text = f"{units.energy_interval(told.above_idle_mj, low, high)} above idle a run, {units.energy(told.inference_mj)} in all"
+    text += f" (idle {units.power(told.idle_mw)}, running {units.power(told.loop_mw)}; {' + '.join(told.channels)})"
+    if told.closure_gap is not None:
+        text += f"; closure gap of the layers {units.share(told.closure_gap)}"
+    return text
 
 
 def _runs(profile: Profile) -> str:

@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from edgeprof.analysis.sources import meaning_of, title_of
 from edgeprof.figures.numbers import format_of
 from edgeprof.figures.view import ViewData, end_to_end, header, pack, themes
 from edgeprof.records import schema
@@ -58,9 +59,9 @@ def heatmap(profile: Profile) -> ViewData:
         "columns": [
             {
                 "name": c.name,
-                "title": c.title,
+                "title": title_of(profile, c.name),
                 "unit": c.unit,
-                "meaning": c.meaning,
+                "meaning": meaning_of(profile, c.name),
                 "format": format_of(c.name),
                 "scales": scales(measured[c.name]),
             }

@@ -10,11 +10,14 @@ from pathlib import Path
 
 STATIC = Path(__file__).parent / "static"
 
+_FILES = {"timeline": ("timeline_drawing", "timeline")}
+"""Modules of more than one file, in their order."""
+
 
 @cache
 def script(view: str) -> str:
     """The module of ``view`` (``heatmap``, ``memory``, ``timeline``) with all it needs; it exports its render function."""
-    return "\n".join((STATIC / f"{name}.js").read_text("utf-8") for name in ("base", view))
+    return "\n".join((STATIC / f"{name}.js").read_text("utf-8") for name in ("base", *_FILES.get(view, (view,))))
 
 
 @cache

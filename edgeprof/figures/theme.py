@@ -79,6 +79,7 @@ ORIGIN_LABELS: dict[Origin, str] = {
     "estimated": "estimated, not measured",
     "replayed": "replayed from a recording",
     "imported": "imported from another tool",
+    "simulated": "simulated, no real board",
 }
 """What a badge or a title says of a Profile's origin. Estimated ones are hatched wherever they are drawn."""
 

@@ -20,7 +20,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, BinaryIO, Literal
 
 import msgspec
@@ -64,6 +64,15 @@ class _OldArgs(_Args, gc=False):
     exec_plan_index: str = ""
 
 
+class _MemoryArgs(msgspec.Struct, gc=False):
+    """The state of the provider's allocator after the node, as texts; in events of ONNX Runtime 1.28 and newer."""
+
+    mem_bytes_requested_in_use: str
+    mem_requested_in_use_delta: str
+    mem_in_use_peak: str
+    mem_arena_held: str
+
+
 class _Line(msgspec.Struct, gc=False, forbid_unknown_fields=True):
     """One event as ONNX Runtime writes it: these keys in this order and no others."""
 
@@ -91,6 +100,7 @@ class _Event(msgspec.Struct, gc=False):
 _LINES = msgspec.json.Decoder(list[_Line])
 _EVENTS = msgspec.json.Decoder(list[_Event])
 _ARGS = msgspec.json.Decoder(_OldArgs)
+_MEMORY = msgspec.json.Decoder(_MemoryArgs)
 _SHAPES = msgspec.json.Decoder(list[dict[str, list[int]]])
 _HEAD = re.compile(rb"(?:\xef\xbb\xbf)?\s*\[\s*")
 _BETWEEN_RECORDS = re.compile(rb',?\r?\n(?=\{"cat")')
@@ -108,7 +118,8 @@ class Events:
 
     ``code``: (n,) int32, index into ``kinds`` or one of the codes above. ``thread``, ``start_us``, ``duration_us``: (n,) int64.
     ``total`` counts every event that was read, ``skipped`` the records that could not be. ``cut`` is True when the file
-    ends before its closing bracket.
+    ends before its closing bracket. ``memory``: (n, 4) int64, bytes requested, change of that during the event, highest in use so
+    far, held from the system, 0 for events that are no nodes; None unless it was asked for and every node's event says it.
     """
 
     kinds: tuple[EventKind, ...]
@@ -119,14 +130,16 @@ class Events:
     total: int = 0
     skipped: int = 0
     cut: bool = False
+    memory: Int64 | None = None
 
 
-def read_events(file: BinaryIO, *, escaped: bool | None = None) -> Events:
+def read_events(file: BinaryIO, *, escaped: bool | None = None, memory: bool = False) -> Events:
     """The events of ``file``; TraceError when it is not an ONNX Runtime profile.
 
-    ``escaped`` says whether the writer escaped names (ONNX Runtime 1.31 and newer); None finds out from the file.
+    ``escaped`` says whether the writer escaped names (ONNX Runtime 1.31 and newer); None finds out from the file. With
+    ``memory`` what events say of memory is read too, a record at a time: slower, for files of a few runs.
     """
-    table = _Table()
+    table = _MemoryTable() if memory else _Table()
     head = file.read(4096)
     start = _HEAD.match(head)
     if start is None:
@@ -328,6 +341,40 @@ class _Table:
             escaped = not self._fences and _escaped([kind.name for kind in kinds if "\\" in kind.name or '"' in kind.name])
         named = tuple(kind if kind.name.isascii() and "\\" not in kind.name else _renamed(kind, escaped) for kind in kinds)
         return Events(named, code, thread, start, duration, self._total, self._skipped, self._cut)
+
+
+class _MemoryTable(_Table):
+    """The same, keeping what each node's event says of memory."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._careful = True  # each record by itself
+        self._memory: list[tuple[int, int, int, int] | None] = []
+
+    def _record(self, record: bytes) -> tuple[int, int, int, int] | None:
+        row = super()._record(record)
+        if row is not None and row[0] != IGNORED:
+            self._memory.append(_memory_of(record) if row[0] >= 0 else (0, 0, 0, 0))
+        return row
+
+    def events(self, escaped: bool | None) -> Events:
+        """See `_Table.events`."""
+        found = super().events(escaped)
+        if len(self._memory) != len(found.code) or None in self._memory or not (found.code >= 0).any():
+            return found
+        return replace(found, memory=np.array(self._memory, np.int64).reshape(-1, 4))
+
+
+def _memory_of(record: bytes) -> tuple[int, int, int, int] | None:
+    """What the record says of memory; None when it says nothing, or nonsense."""
+    parts = _take_apart(record)
+    try:
+        args = _MEMORY.decode(parts[2] if parts is not None else b"")
+        texts = args.mem_bytes_requested_in_use, args.mem_requested_in_use_delta, args.mem_in_use_peak, args.mem_arena_held
+        values = tuple(int(text) for text in texts)
+    except (msgspec.DecodeError, UnicodeDecodeError, ValueError):
+        return None
+    return values if all(abs(value) < 2**62 for value in values) else None  # type: ignore[return-value]  # four of them
 
 
 def _none() -> tuple[Int32, Int64, Int64, Int64]:

@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 import numpy as np
+import numpy.typing as npt
 
 from edgeprof.errors import TraceError
 from edgeprof.importers.events import LOAD, OTHER, Events, read_events
 from edgeprof.importers.nesting import Runs, assign_runs, find_parents, find_runs
 from edgeprof.models.graph import Graph
-from edgeprof.records.trace import Block, RunPlan, Spans, Trace
+from edgeprof.records.trace import Block, MemoryTrace, RunPlan, Spans, Trace
 
 EVENT_CAP = 1_000_000
 """The profiler drops events, without a word in the file, once it holds this many."""
@@ -53,6 +54,15 @@ def decode(data: bytes, *, start_ns: int = 0, version: str = "") -> Spans:
     file itself is asked.
     """
     return read(data, start_ns=start_ns, version=version).spans
+
+
+def decode_memory(data: bytes) -> MemoryTrace:
+    """The node events of a profile with what each says of memory; columns of that are None when this version's events say nothing."""
+    events = read_events(io.BytesIO(data), memory=True)
+    spans, order = _spans(events, find_runs(events), 0)
+    if events.memory is None:
+        return MemoryTrace(spans)
+    return MemoryTrace(spans, *np.ascontiguousarray(events.memory[order].T))
 
 
 def read_trace(source: str | Path | BinaryIO | bytes, *, start_ns: int = 0, version: str = "") -> Spans:
@@ -103,13 +113,22 @@ def _plain_or_packed(buffered: io.BufferedReader, escaped: bool | None) -> Event
 
 def _recording(events: Events, start_ns: int) -> Recording:
     runs = find_runs(events)
+    spans, _ = _spans(events, runs, start_ns)
+    load = events.duration_us[events.code == LOAD]
+    messages = _messages(events, spans, runs)
+    complete = not {"trace-cut", "trace-full", "trace-lines-skipped"} & {identity for identity, _ in messages}
+    return Recording(spans, messages, complete, int(load.sum()) * 1000 if len(load) else None, events.skipped)
+
+
+def _spans(events: Events, runs: Runs, start_ns: int) -> tuple[Spans, npt.NDArray[np.int64]]:
+    """The spans, and for each the position of its event."""
     rows = np.flatnonzero(events.code >= 0)
     run, parent = assign_runs(events, rows, runs), find_parents(events, rows)
     order = _start_order(events.start_us[rows], parent)
     place = np.empty(len(rows) + 1, np.int64)
     place[order], place[-1] = np.arange(len(rows)), -1
     ordered = rows[order]
-    spans = Spans(
+    return Spans(
         kinds=events.kinds,
         kind=events.code[ordered],
         run=run[order].astype(np.int32),
@@ -118,11 +137,7 @@ def _recording(events: Events, start_ns: int) -> Recording:
         parent=place[parent[order]].astype(np.int32),
         run_start_ns=start_ns + runs.start_us * 1000,
         run_duration_ns=(runs.end_us - runs.start_us) * 1000,
-    )
-    load = events.duration_us[events.code == LOAD]
-    messages = _messages(events, spans, runs)
-    complete = not {"trace-cut", "trace-full", "trace-lines-skipped"} & {identity for identity, _ in messages}
-    return Recording(spans, messages, complete, int(load.sum()) * 1000 if len(load) else None, events.skipped)
+    ), ordered
 
 
 def _start_order(start_us: np.ndarray, parent: np.ndarray) -> np.ndarray:

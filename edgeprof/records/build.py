@@ -18,12 +18,14 @@ from edgeprof.models.cost import Cost, uncounted
 from edgeprof.models.graph import Graph
 from edgeprof.records import schema
 from edgeprof.records.conditions import condition_findings, mark_outliers
-from edgeprof.records.context import Instrument, Latency, Memory, RunContext
+from edgeprof.records.context import Instrument, Latency, RunContext, Thermal
+from edgeprof.records.energy import LayerEnergy, layer_energy
 from edgeprof.records.instrument import RESOLUTION_NS, Calibration, calibrate
 from edgeprof.records.layer_times import LayerTimes, layer_times
+from edgeprof.records.memory import LayerMemory, layer_memory
 from edgeprof.records.profile import Finding, Origin, Profile
 from edgeprof.records.rows import Row, Rows, make_rows, row_costs
-from edgeprof.records.trace import Block, Trace
+from edgeprof.records.trace import Block, EnergyTrace, Trace
 from edgeprof.units import NS_PER_MS, NS_PER_US
 
 
@@ -45,21 +47,29 @@ def build_profile(
     calibration = calibrate(trace.probes, [block.index for block in blocks])
     times = layer_times(blocks, rows.of_kind, len(rows.rows), calibration, trace.probes)
     runs = _runs(blocks, trace.start_ns)
+    memory = layer_memory(trace.memory, rows, executed, graph, trace.process)
+    energy = layer_energy(trace, rows.rows, executed, times)
     return Profile(
-        layers=_layers(rows.rows, times, graph),
-        context=_context(trace, graph, times, runs, calibration, input_source),
+        layers=_layers(rows.rows, times, memory, energy, graph),
+        context=replace(
+            _context(trace, graph, times, runs, calibration, input_source),
+            memory=memory.context,
+            energy=energy.context,
+            thermal=_thermal(trace),
+        ),
         origin=origin,
         runs=runs,
         spans=_spans(times, runs, trace.start_ns),
         samples=_samples(trace),
         windows=_windows(trace),
+        tensors=memory.tensors,
         graph=replace(graph, path=PurePath(graph.path).name),  # a bundle is handed on: no folder of this machine in it
         nodes=rows.nodes,
         findings=(*condition_findings(trace, runs), *_graph_findings(rows, graph, calibration)),
     )
 
 
-def _layers(rows: Sequence[Row], times: LayerTimes, graph: Graph) -> pd.DataFrame:
+def _layers(rows: Sequence[Row], times: LayerTimes, memory: LayerMemory, energy: LayerEnergy, graph: Graph) -> pd.DataFrame:
     n = len(rows)
     costs = [_of_a_run(row, cost, calls) for row, cost, calls in zip(rows, row_costs(rows, graph), times.calls, strict=True)]
     # without plain runs the instrumented ones are the only whole there is
@@ -86,8 +96,17 @@ def _layers(rows: Sequence[Row], times: LayerTimes, graph: Graph) -> pd.DataFram
         "macs": [*(c.macs for c in costs), math.nan],
         "param_bytes": [*(c.param_bytes for c in costs), math.nan],
         "activation_bytes": [*(c.activation_bytes for c in costs), math.nan],
+        "live_memory_bytes": np.append(memory.live, math.nan),
+        "peak_memory_bytes": np.append(memory.peak, math.nan),
+        "workspace_bytes": np.append(memory.workspace, math.nan),
         "arithmetic_intensity": [*(_intensity(c.macs, c.param_bytes + c.activation_bytes) for c in costs), math.nan],
-        "energy_method": [""] * (n + 1),
+        "power_mw": energy.power_mw,
+        "energy_mj": energy.energy_mj,
+        "energy_low_mj": energy.low_mj,
+        "energy_high_mj": energy.high_mj,
+        "energy_closed_mj": energy.closed_mj,
+        "latency_isolated_ms": energy.isolated_ms,
+        "energy_method": energy.method,
     }
     return pd.DataFrame(table)
 
@@ -172,6 +191,24 @@ def _windows(trace: Trace) -> pd.DataFrame:
     })  # fmt: skip
 
 
+def _thermal(trace: Trace) -> Thermal:
+    zones = [i for i, channel in enumerate(trace.channels) if channel.unit == "°C"]
+    series = [values for values in (trace.samples.of(i)[1] for i in zones) if len(values)]
+    hottest = max(series, key=lambda values: float(values.max())) if series else np.empty(0)
+    told = trace.energy or EnergyTrace()
+    measured = trace.energy is not None and bool(told.channels)
+    return Thermal(
+        warm_s=told.warm_s,
+        flat=told.flat,
+        start_c=float(hottest[0]) if len(hottest) else None,
+        hottest_c=float(hottest.max()) if len(hottest) else None,
+        end_c=float(hottest[-1]) if len(hottest) else None,
+        throttled=told.throttled,
+        on_throttle=trace.plan.energy_plan.on_throttle if measured else "",
+        cool_down_s=trace.plan.energy_plan.cool_down_s if measured else None,
+    )
+
+
 def _context(
     trace: Trace, graph: Graph, times: LayerTimes, runs: pd.DataFrame, calibration: Calibration | None, input_source: str
 ) -> RunContext:
@@ -201,7 +238,6 @@ def _context(
         first_run_ms=_ms(trace.first_run_ns),
         instrument=_instrument(times, runs, calibration),
         closure=times.between / times.plain if times.plain > 0 else None,
-        memory=Memory(process=trace.process),
         sensors=trace.sensors,
         sampling_cpu_share=trace.sampling.get("cpu_share"),
         fingerprint=trace.environment,

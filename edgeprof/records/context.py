@@ -78,13 +78,14 @@ class EnergyGroupUse:
 class Energy:
     """Energy of one inference and how it was measured (docs/energy.md). None is not measured.
 
-    ``method``: empty, ``model`` (the whole model in a loop) or ``layers`` (each layer in a loop of its own too). ``reason`` says
-    in a sentence why there is no number, or none by layer. ``inference_mj`` is all that the channels took during one inference,
-    ``above_idle_mj`` what they took beyond idling. ``layers_mj`` is the sum over layers, ``closure_gap`` is
-    ``1 - layers_mj / above_idle_mj`` with its 95 % interval. ``quiet_idle_mw`` is idle power while sampling slowly,
-    ``idle_mw`` at the full rate.
+    ``asked`` is what was asked for: off, model or layers. ``method`` is what was done: empty, ``model`` (the whole model in a
+    loop) or ``layers`` (each layer in a loop of its own too). ``reason`` says in a sentence why there is no number, or none by
+    layer. ``inference_mj`` is all that the channels took during one inference, ``above_idle_mj`` what they took beyond idling.
+    ``layers_mj`` is the sum over layers, ``closure_gap`` is ``1 - layers_mj / above_idle_mj`` with its 95 % interval.
+    ``quiet_idle_mw`` is idle power while sampling slowly, ``idle_mw`` at the full rate.
     """
 
+    asked: str = "off"
     method: str = ""
     reason: str = ""
     channels: tuple[str, ...] = ()

@@ -13,7 +13,7 @@ from edgeprof.models.graph import Graph
 from edgeprof.records import schema
 from edgeprof.records.context import RunContext
 
-Origin = Literal["measured", "estimated", "replayed", "imported"]
+Origin = Literal["measured", "estimated", "replayed", "imported", "simulated"]
 
 
 @dataclass(frozen=True)

@@ -174,7 +174,8 @@ class MemoryTrace:
 
     ``requested_bytes``, ``requested_delta_bytes``, ``in_use_peak_bytes``, ``held_bytes``: (events,) int64 beside ``spans``, the
     state of the provider's allocator after each event and its change during it; None when this runtime's events do not say.
-    ``temporary_bytes`` maps a node's name to the temporary bytes its kernel took; None when the runtime does not collect them.
+    ``temporary_bytes`` maps a node's name (its op type when it has none) to the temporary bytes that kernels of that name took, one
+    number a node; None when the runtime does not collect them.
     """
 
     spans: Spans
@@ -182,7 +183,7 @@ class MemoryTrace:
     requested_delta_bytes: Int64 | None = None
     in_use_peak_bytes: Int64 | None = None
     held_bytes: Int64 | None = None
-    temporary_bytes: Mapping[str, int] | None = None
+    temporary_bytes: Mapping[str, tuple[int, ...]] | None = None
 
 
 @dataclass(frozen=True)
@@ -224,7 +225,7 @@ class Trace:
     fingerprint before, ``environment_after`` after. ``messages`` are things the agent noticed, as ``(id, sentence)``.
     ``channels`` and ``samples`` are what sensors said meanwhile, ``sensors`` how well they were read, ``sampling`` what that
     cost (``cpu_share``). ``windows`` say what ran when. ``memory`` and ``energy`` are None when those were not measured,
-    ``process`` is by phase.
+    ``process`` is by phase. ``no_power`` is why power cannot be had there, empty when it can.
     """
 
     plan: RunPlan
@@ -247,6 +248,7 @@ class Trace:
     windows: tuple[Window, ...] = ()
     memory: MemoryTrace | None = None
     energy: EnergyTrace | None = None
+    no_power: str = ""
     environment: Mapping[str, Any] = field(default_factory=dict)
     environment_after: Mapping[str, Any] = field(default_factory=dict)
     process: Mapping[str, ProcessMemory] = field(default_factory=dict)

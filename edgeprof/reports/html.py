@@ -1,4 +1,4 @@
-"""HTML report: one offline page with tiles, findings, heatmap, bars, roofline, all layers and how the numbers came about.
+"""HTML report: one offline page with tiles, findings, heatmap, timeline, bars, roofline, memory, all layers and how the numbers came about.
 
 1. Nothing is loaded: scripts and styles stand in the page, and its content security policy forbids everything else. Only
    the scripts whose hash stands in the policy run, so even markup that slipped through a name could not.
@@ -23,12 +23,14 @@ from edgeprof.analysis import findings
 from edgeprof.analysis.names import shorten, visible
 from edgeprof.figures.bars import bars
 from edgeprof.figures.heatmap import heatmap, heatmap_runs
+from edgeprof.figures.memory import memory
 from edgeprof.figures.modules import STATIC, script, style
 from edgeprof.figures.roofline import roofline
 from edgeprof.figures.theme import DARK, LIGHT, ORIGIN_LABELS, op_family
+from edgeprof.figures.timeline import timeline
 from edgeprof.records.profile import Profile
 from edgeprof.reports import summary
-from edgeprof.reports.html_tables import layer_table, op_type_table
+from edgeprof.reports.html_tables import layer_table, op_type_table, owner_table
 
 if TYPE_CHECKING:
     import jinja2
@@ -44,18 +46,27 @@ TOP_LAYERS = 30
 _RUN_CELLS, _FEWEST_RUN_COLUMNS = 120_000, 32
 """Cells of the layers x runs view, all profiles together: most of a large report. With too few columns a profile has no such view."""
 
+_TIMELINE_POINTS, _TIMELINE_SPANS = 5_000, 5_000
+"""Of the timeline, all profiles together: more than a screen shows of a whole session, and one run with its layers; the bundle has all."""
+
+_CANVAS_VIEWS = ("heatmap", "timeline", "memory")
+"""Views that are drawn on a canvas, each by a module of its own; a page holds those that some profile of it has."""
+
 _COLORS = ("surface", "raised", "ink", "ink_muted", "line", "accent", "good", "warning", "bar", "missing")
 
 
 def render(profiles: Sequence[Profile]) -> bytes:
     """The page of one or several profiles."""
-    scripts = [_script(PLOTLY.read_text("utf-8")), _script(_heatmap_module(), "module"), _script(_read("report.js"), "module")]
+    sections = [_section(i, profile, len(profiles)) for i, profile in enumerate(profiles)]
+    views = [view for view in _CANVAS_VIEWS if any(f"{view}-data" in section["data"] for section in sections)]
+    modules = [_script(_view_module(view), "module") for view in views]
+    scripts = [_script(PLOTLY.read_text("utf-8")), *modules, _script(_read("report.js"), "module")]
     page = _environment().get_template("report.html.j2").render(
         title=_title(profiles),
-        profiles=[_section(i, profile, len(profiles)) for i, profile in enumerate(profiles)],
+        profiles=sections,
         policy=_policy(scripts),
         scripts=scripts,
-        style=f"{style('heatmap')}\n{_read('report.css')}",
+        style=f"{style(*views)}\n{_read('report.css')}",
         themes={"light": _variables(LIGHT), "dark": _variables(DARK)},
         swap=_json(color_swap()),
         version=__version__,
@@ -79,6 +90,7 @@ def _title(profiles: Sequence[Profile]) -> str:
 def _section(position: int, profile: Profile, total: int) -> dict[str, Any]:
     context = profile.context
     found = findings(profile)
+    held = _memory(profile)
     figures = {
         "ops": bars(profile, "op_type"),
         "layers": bars(profile, top=TOP_LAYERS),
@@ -92,7 +104,11 @@ def _section(position: int, profile: Profile, total: int) -> dict[str, Any]:
         "origin": ORIGIN_LABELS[profile.origin],
         "tiles": summary.tiles(profile),
         "findings": found,
-        "data": {f"{name}-data": _json(_figure_json(figure)) for name, figure in figures.items()} | _heatmap_data(profile, total),
+        "data": {f"{name}-data": _json(_figure_json(figure)) for name, figure in figures.items()}
+        | _heatmap_data(profile, total)
+        | _timeline_data(profile, total)
+        | ({"memory-data": held["data"]} if held and held["data"] else {}),
+        "memory": held,
         "notes": {name: (figure.layout.meta or {}).get("note", "") for name, figure in figures.items()},
         "heights": {name: figure.layout.height for name, figure in figures.items()},
         "ops": op_type_table(profile),
@@ -131,9 +147,31 @@ def _heatmap_data(profile: Profile, total: int) -> dict[str, str]:
     return {"heatmap-data": _json(metrics), "runs-data": _json(heatmap_runs(profile, max_cells=cells).to_json())}
 
 
-def _heatmap_module() -> str:
-    """The heatmap's module, which as an inline one nobody can import: it hands its function to the page."""
-    return f"{script('heatmap')}\nglobalThis.edgeprofHeatmap = renderHeatmap;\n"
+def _timeline_data(profile: Profile, total: int) -> dict[str, str]:
+    """The timeline's data where anything but runs has a time."""
+    if profile.windows.empty and profile.samples.empty:
+        return {}
+    bare = dataclasses.replace(profile, findings=())
+    view = timeline(bare, most_points=_TIMELINE_POINTS // total, most_spans=_TIMELINE_SPANS // total)
+    return {"timeline-data": _json(view.to_json())}
+
+
+def _memory(profile: Profile) -> dict[str, Any] | None:
+    """What the page says of memory: tables and sentences that need no script, and the chart's data where there is something to draw."""
+    view = memory(dataclasses.replace(profile, findings=()))
+    meta = view.meta
+    if not (meta["tensors"] or meta["peak"] or meta["process"]):
+        return None
+    told = {name: meta[name] for name in ("peak", "names", "verdict", "missing", "process", "sources")}
+    drawn = {"first", "counted", "live", "peak"} & {name for name, entry in meta["arrays"].items() if entry["length"]}
+    chart = view.to_json()
+    chart["meta"] = meta | dict.fromkeys(("verdict", "missing", "owners", "process", "sources"), ())  # the page has them
+    return told | {"owners": owner_table(view), "data": _json(chart) if drawn else ""}
+
+
+def _view_module(view: str) -> str:
+    """The module of a view on a canvas, which as an inline one nobody can import: it hands its function to the page."""
+    return f"{script(view)}\nglobalThis.edgeprof{view.title()} = render{view.title()};\n"
 
 
 def _read(name: str) -> str:
@@ -171,5 +209,5 @@ def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"visible": visible, "shorten": shorten, "latency": units.latency, "family": op_family}
+    environment.filters |= {"visible": visible, "shorten": shorten, "latency": units.latency, "size": units.size, "family": op_family}
     return environment

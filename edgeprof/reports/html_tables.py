@@ -10,11 +10,13 @@ from functools import partial
 import pandas as pd
 
 from edgeprof.analysis import by_op_type
+from edgeprof.analysis.names import shorten
 from edgeprof.figures.numbers import show
 from edgeprof.figures.theme import op_family
+from edgeprof.figures.view import ViewData
 from edgeprof.records.profile import Profile
 from edgeprof.records.schema import BETWEEN_LAYERS, column
-from edgeprof.units import MISSING
+from edgeprof.units import MISSING, share, size
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,33 @@ def op_type_table(profile: Profile) -> Table:
         for i, (op, n) in enumerate(zip(table["op_type"], table["layers"], strict=True))
     )
     return Table((Heading("layers", "Layers", "Number of layers of this op type."), *headings), rows)
+
+
+def owner_table(view: ViewData) -> Table:
+    """Owners of the peak of a memory view as rows, largest first, and the peak that they sum to as the last row."""
+    meta = view.meta
+    if not meta["owners"]:
+        return Table((), ())
+    op_type = view.array("op_type")
+    rows = []
+    for owner in meta["owners"]:
+        made_by = [meta["op_types"][op_type[layer]] for layer in owner["layers"][:1]]
+        notes = ["output"] * (owner["kind"] == "output") + [f"+ {len(owner['sharers'])} in place"] * bool(owner["sharers"])
+        part = owner["share"]
+        cells = (Cell(size(owner["bytes"])), Cell(share(part), "", -1.0 if part is None else min(1.0, max(0.0, part))))
+        texts = (Cell(shorten(owner["producer"], 32)), Cell(shorten(owner["consumer"], 32)))
+        rows.append(Row(owner["name"], op_family(made_by[0]) if made_by else "", ", ".join(notes), (*cells, *texts)))
+    total = (Cell(size(meta["peak"]["bytes"])), Cell(share(1.0)), Cell(""), Cell(""))
+    rows.append(Row("Peak", "", "", total, between=True))
+    return Table(_OWNER_HEADINGS, tuple(rows))
+
+
+_OWNER_HEADINGS = (
+    Heading("size", "Size", "Bytes of the buffer; of tensors that share one in place those of the largest."),
+    Heading("share", "Share", "Bytes over the peak."),
+    Heading("producer", "Made by", "Layer that makes the first tensor in the buffer.", False),
+    Heading("consumer", "Last read by", "Layer that reads the buffer last; outputs are kept to the end of the run.", False),
+)
 
 
 def _texts(profile: Profile, name: str) -> list[str]:

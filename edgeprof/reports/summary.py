@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,6 +11,8 @@ from typing import Any
 import pandas as pd
 
 from edgeprof import units
+from edgeprof.analysis.budget import process_peak
+from edgeprof.analysis.memory import model_peak
 from edgeprof.figures.theme import ORIGIN_LABELS
 from edgeprof.models.cost import total_cost
 from edgeprof.models.fates import Fate
@@ -51,10 +54,11 @@ def tiles(profile: Profile) -> list[Tile]:
         Tile("Between layers", _between_share(profile), "of the time lies in no layer"),
         Tile("Instrument", *_instrument(profile)),
     ]
-    peaks = {phase: process.peak_bytes for phase, process in context.memory.process.items() if process.peak_bytes is not None}
-    if peaks:
-        phase, most = max(peaks.items(), key=lambda item: item[1])
-        found.append(Tile("Peak memory", units.size(most), f"of the process, in phase {phase}"))
+    if (peak := model_peak(profile)) is not None:
+        found.append(Tile("Peak memory, model", units.size(peak.bytes), f"activations and workspace, {peak.basis}"))
+    most, phase = process_peak(profile)
+    if not math.isnan(most):
+        found.append(Tile("Peak memory, process", units.size(most), f"resident, in phase {phase}"))
     if context.energy.inference_mj is not None:
         found.append(Tile("Energy", f"{units.significant(context.energy.inference_mj, 3)} mJ", "one inference, idle power included"))
     return found

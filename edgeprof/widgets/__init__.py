@@ -9,5 +9,7 @@ for _package in ("anywidget", "matplotlib", "PIL"):
         raise MissingExtra(f'Views in a notebook need the package {_package}, which is not installed. Do: pip install "edgeprof[notebook]"')
 
 from edgeprof.widgets.heatmap import HeatmapView, heatmap  # noqa: E402
+from edgeprof.widgets.memory import MemoryView, memory  # noqa: E402
+from edgeprof.widgets.timeline import TimelineView, timeline  # noqa: E402
 
-__all__ = ["HeatmapView", "heatmap"]
+__all__ = ["HeatmapView", "MemoryView", "TimelineView", "heatmap", "memory", "timeline"]

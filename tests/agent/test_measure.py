@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from edgeprof.agent import measure, protocol
+from edgeprof.agent.machine import Machine
 from edgeprof.boards.collect import Collector
 from edgeprof.boards.opening import opening
 from edgeprof.models.probes import make_probes
@@ -34,7 +35,7 @@ def run(tmp_path, runs=20, **host):
     stream = io.BytesIO(opening(path, plan, "onnxruntime", workdir=str(tmp_path), compression=1))
     job, *frames = iter(lambda: protocol.read(stream), None)
     listener = Listener(**host)
-    result = measure.Measurement(listener, job.fields, frames).run()
+    result = measure.Measurement(listener, job.fields, frames, Machine(listener)).run()
     collector = Collector("here", "onnxruntime", plan)
     for frame in listener.frames:
         list(collector.take(frame))

@@ -19,8 +19,12 @@ from edgeprof.boards.package import agent_digest, agent_zipapp
 
 FOLDER = Path(edgeprof.agent.__file__).parent
 FILES = sorted(FOLDER.rglob("*.py"))
-OWN_IMPORTS = {"runtimes/onnxruntime.py": {"numpy", "onnxruntime"}}
-"""What a file may import beside the standard library: a runtime its own."""
+OWN_IMPORTS = {
+    "runtimes/onnxruntime.py": {"numpy", "onnxruntime"},
+    "runtimes/onnx_layers.py": {"numpy"},
+    "sensors/nvml.py": {"pynvml"},
+}
+"""What a file may import beside the standard library: a runtime its own, a sensor its driver."""
 
 
 def python_38() -> str | None:

@@ -80,7 +80,7 @@ def slow_model(tmp_path) -> Path:
 def test_events_come_in_order(board, model):
     events = list(start(board, model).events())
     phases = [event.phase for event in events if isinstance(event, Progress)]
-    assert phases == sorted(phases, key=["load", "warmup", "measure"].index)
+    assert phases == sorted(phases, key=["load", "warmup", "measure", "memory"].index)
     assert [event.done for event in events if measuring(event)] == [1, 2, 3, 4]
     assert isinstance(events[-1], Done)
     assert not any(isinstance(event, Done | Failed | Cancelled) for event in events[:-1])

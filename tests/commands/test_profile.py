@@ -155,6 +155,7 @@ class Doomed:
     """The local board, whose agent dies as soon as it has said something."""
 
     name = "doomed"
+    origin = "measured"
 
     def start(self, model, plan, runtime="onnxruntime") -> Job:
         from edgeprof.boards.local import LocalBoard

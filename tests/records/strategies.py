@@ -152,7 +152,7 @@ def profiles(draw):
     return Profile(
         draw(tables("layers")),
         draw(contexts),
-        draw(st.sampled_from(["measured", "estimated", "replayed", "imported"])),
+        draw(st.sampled_from(["measured", "estimated", "replayed", "imported", "simulated"])),
         draw(st.none() | text),
         draw(tables("runs")),
         draw(tables("spans")),

@@ -38,7 +38,7 @@ def test_one_row_a_layer_and_the_rest():
 
 def test_not_measured_is_nan():
     layers = build_profile(some_trace(), GRAPH, GRAPH).layers
-    for name in ("peak_memory_bytes", "workspace_bytes", "power_mw", "energy_mj", "energy_low_mj", "energy_high_mj"):
+    for name in ("workspace_bytes", "power_mw", "energy_mj", "energy_low_mj", "energy_high_mj", "energy_closed_mj", "latency_isolated_ms"):
         assert layers[name].isna().all()
 
 

@@ -11,9 +11,12 @@ import plotly.offline
 import pytest
 
 from edgeprof.figures.theme import DARK, LIGHT
+from edgeprof.records.context import Memory
 from edgeprof.records.profile import Finding, NodeFate
+from edgeprof.records.trace import ProcessMemory
 from edgeprof.reports import html
-from edgeprof.testing import make_profile
+from edgeprof.testing import make_profile, make_sensed_profile
+from tests.analysis.memory_profiles import residual, with_memory
 
 HOSTILE = '</script></style><img src=x onerror="window.hacked=1">\'&\u202e' + "\u05d0" * 40 + "y" * 2000
 
@@ -98,6 +101,49 @@ def test_figures_are_data_of_the_page():
     assert {"p0-ops-data", "p0-layers-data", "p0-roofline-data", "p0-heatmap-data", "p0-runs-data", "swap"} == set(data)
     assert {trace["type"] for trace in data["p0-layers-data"]["data"]} == {"bar", "scatter"}
     assert "title" not in data["p0-roofline-data"]["layout"] or not data["p0-roofline-data"]["layout"]["title"]
+
+
+def test_a_timeline_stands_in_the_page_where_anything_but_runs_has_a_time():
+    assert "Timeline" not in page(make_profile()).text and "renderTimeline" not in html.render([make_profile()]).decode()
+    made = page(make_profile(), make_sensed_profile(rate_hz=500.0))
+    assert "Timeline" in made.text and {"p1-timeline-data"} == {name for name in made.data if "timeline" in name}
+    series = made.data["p1-timeline-data"]["meta"]["series"]
+    assert series[0]["per"] > 1 and len(json.dumps(made.data["p1-timeline-data"])) < 200_000
+
+
+def test_memory_stands_in_the_page_where_the_profile_says_something_of_it():
+    bare = page(make_profile())
+    assert "Memory" not in bare.text and "renderMemory" not in html.render([make_profile()]).decode()
+    profile = residual(param_bytes=[100, 0, 68, 0])
+    board = replace(profile.context, fingerprint={"memory_bytes": {"MemTotal": 10**6}})
+    made = page(make_profile(), replace(profile, context=board))
+    text = " ".join(made.text)
+    for expected in (
+        "Who owns the peak in", "conv2", "+ 2 in place", "400 B", "63.3 %", "(held by the runtime for reuse)", "632 B", "(end of the run)",
+        "The model alone fits: weights 168 B (counted)", "60.0 kB", "Live bytes:", "Peak memory, model", "Peak memory, process",
+    ):  # fmt: skip
+        assert expected in text, expected
+    assert {"p1-memory-data"} == {name for name in made.data if "memory" in name}
+    assert made.data["p1-memory-data"]["meta"]["owners"] == [], "the table stands in the page already"
+
+
+def test_memory_of_the_process_alone_has_a_table_and_no_chart():
+    profile = make_profile()
+    context = replace(profile.context, memory=Memory(process={"load": ProcessMemory(None, 63_000_000)}))
+    made = page(replace(profile, context=context))
+    text = " ".join(made.text)
+    assert "63.0 MB" in text and "This profile has no tensors" in text and "p0-memory-data" not in made.data
+    assert not [attrs for _, attrs in made.tags if "data-memory" in attrs]
+
+
+def test_hostile_names_of_tensors_stay_text():
+    rows = [(HOSTILE, "activation", 64, 0, 1, 0), ("y", "output", 64, 1, 1, 0)]
+    memory = Memory({"live_memory_bytes": HOSTILE}, 64.0, HOSTILE, process={HOSTILE: ProcessMemory(1, 2)})
+    hostile = with_memory(rows, live=[64, 64], name=[HOSTILE, "ok"], memory=memory)
+    made, plain = page(hostile), page(with_memory(rows, live=[64, 64]))
+    assert made.count("img") == 0 and made.count("script") == plain.count("script")
+    assert "\u202e" not in "".join(made.text)
+    assert made.data["p0-memory-data"]["meta"]["tensors"] == [HOSTILE]
 
 
 def test_every_colour_of_a_figure_has_a_dark_twin():

@@ -4,11 +4,12 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
+from playwright.sync_api import expect
 
 from edgeprof.figures.theme import DARK, LIGHT
 from edgeprof.records.profile import Finding, NodeFate
 from edgeprof.reports import write
-from edgeprof.testing import make_profile
+from edgeprof.testing import make_profile, make_sensed_profile
 
 pytestmark = pytest.mark.ui
 
@@ -39,10 +40,11 @@ def opened(browser, path, **options):
 
 
 def draw_all(page):
-    for figure in page.locator("[data-figure], [data-heatmap]").all():
+    for figure in page.locator("[data-figure], [data-heatmap], [data-timeline], [data-memory]").all():
         figure.scroll_into_view_if_needed()
     page.wait_for_function("() => [...document.querySelectorAll('[data-figure]')].every((f) => f.querySelector('.main-svg'))")
-    page.wait_for_function("() => [...document.querySelectorAll('[data-heatmap]')].every((f) => f.querySelector('canvas')?.width > 0)")
+    views = "[data-heatmap], [data-timeline], [data-memory]"
+    page.wait_for_function(f"() => [...document.querySelectorAll('{views}')].every((f) => f.querySelector('canvas')?.width > 0)")
 
 
 def test_everything_is_drawn_without_a_network(browser, report):
@@ -78,6 +80,39 @@ def test_the_theme_is_followed_while_it_changes(browser, report):
         dark = colors(page)
         assert light[1] == LIGHT.surface and dark[1] == DARK.surface and light[0] != dark[0]
         assert complaints == []
+
+
+def test_the_timeline_is_drawn_zoomed_and_printed(browser, tmp_path):
+    profile = make_sensed_profile()
+    windows = profile.windows.assign(label=HOSTILE, note=HOSTILE)
+    path = write([profile, replace(profile, windows=windows)], tmp_path / "sensed.html")
+    with opened(browser, path, viewport={"width": 700, "height": 900}) as (page, complaints):
+        draw_all(page)
+        views = page.locator("[data-timeline] .ep-plot")
+        assert views.count() == 2 and page.locator("[data-timeline] .ep-head").first.is_hidden()
+        page.locator("#p1").get_by_role("button", name="One run").click()
+        expect(page.locator("#p1 .ep-readout")).to_contain_text(" ms")
+        assert page.pdf(format="A4").startswith(b"%PDF")
+        assert page.evaluate("document.documentElement.scrollWidth") <= 700
+        assert page.evaluate("window.hacked") is None and complaints == []
+
+
+def test_the_memory_view_is_drawn_and_its_table_sorts(browser, tmp_path):
+    profile = make_sensed_profile()
+    tensors = profile.tensors.assign(tensor=[HOSTILE, *profile.tensors["tensor"][1:]])
+    path = write([profile, replace(profile, tensors=tensors)], tmp_path / "memory.html")
+    with opened(browser, path, viewport={"width": 700, "height": 900}) as (page, complaints):
+        draw_all(page)
+        views = page.locator("[data-memory] .ep-lives")
+        assert views.count() == 2 and page.locator("[data-memory] .ep-head").first.is_hidden()
+        assert page.locator("[data-memory] .ep-owners").first.is_hidden(), "the page has the table"
+        table = page.locator("#p0 table", has=page.get_by_text("Owners of the peak"))
+        assert table.locator("tbody th").all_inner_texts()[0].startswith("t5")
+        table.get_by_role("button", name="Size").click()
+        table.get_by_role("button", name="Size").click()
+        assert table.locator("tbody th").all_inner_texts()[0].startswith("(workspace)")
+        assert page.evaluate("document.documentElement.scrollWidth") <= 700
+        assert page.evaluate("window.hacked") is None and complaints == []
 
 
 def test_tables_sort_and_search(browser, report):

@@ -10,7 +10,7 @@ import time
 from typing import Any, Dict, List, Sequence
 
 from . import Refused
-from .base import Runtime, Session
+from .base import Isolation, Runtime, Session
 
 _LEVELS = {"all": "ORT_ENABLE_ALL", "extended": "ORT_ENABLE_EXTENDED", "basic": "ORT_ENABLE_BASIC", "disabled": "ORT_DISABLE_ALL"}
 _WEIGHTS_OVER_BYTES = "1024"
@@ -46,6 +46,27 @@ class OnnxRuntime(Runtime):
         save_to: str = "",
     ) -> Session:
         """See `Runtime.open`."""
+        return self._open(model, inputs, options, self._session_options(options, instrumented, save_to))
+
+    def open_for_memory(self, model: Any, inputs: Dict[str, Any], options: Dict[str, Any], statistics: str) -> Session:
+        """See `Runtime.open_for_memory`; versions before 1.20 write no statistics, those before 1.28 say nothing in their events."""
+        chosen = self._session_options(options, instrumented=True, save_to="")
+        chosen.enable_cpu_mem_arena = True
+        chosen.enable_mem_pattern = False
+        chosen.add_session_config_entry("session.collect_node_memory_stats_to_file", statistics)
+        return self._open(model, inputs, options, chosen, bind=False)
+
+    def open_for_results(self, model: Any, inputs: Dict[str, Any], options: Dict[str, Any]) -> "OrtSession":
+        """A session whose `OrtSession.results` gives all outputs."""
+        return self._open(model, inputs, options, self._session_options(options, instrumented=False, save_to=""), bind=False)
+
+    def isolate(self, executed: str, inputs: Dict[str, Any], options: Dict[str, Any]) -> Isolation:
+        """See `Runtime.isolate`."""
+        from .onnx_layers import OnnxIsolation
+
+        return OnnxIsolation(self, executed, inputs, options)
+
+    def _open(self, model: Any, inputs: Dict[str, Any], options: Dict[str, Any], chosen: Any, *, bind: bool = True) -> "OrtSession":
         wanted = list(options.get("providers") or ["CPUExecutionProvider"])
         missing = [name for name in wanted if name not in self.providers()]
         if missing:
@@ -55,14 +76,14 @@ class OnnxRuntime(Runtime):
         try:
             session = self._ort.InferenceSession(
                 model,
-                self._session_options(options, instrumented, save_to),
+                chosen,
                 providers=wanted,
                 provider_options=[dict(given.get(name, {})) for name in wanted],
             )
         except Exception as error:  # the binding raises its own untyped exceptions
             raise _refusal(error) from error
         try:
-            return OrtSession(self._ort, session, inputs)
+            return OrtSession(self._ort, session, inputs, bind=bind)
         except Exception as error:
             raise Refused("input", _first_sentence(str(error))) from error
 
@@ -97,15 +118,15 @@ class OnnxRuntime(Runtime):
 class OrtSession(Session):
     """One InferenceSession; inputs and outputs are bound once, so a run is the runtime's work and nothing else.
 
-    Texts cannot be bound: a model that reads them is given its inputs at each run.
+    Texts cannot be bound: a model that reads them is given its inputs at each run, as is any without ``bind``.
     """
 
-    def __init__(self, ort: Any, session: Any, inputs: Dict[str, Any]) -> None:
+    def __init__(self, ort: Any, session: Any, inputs: Dict[str, Any], *, bind: bool = True) -> None:
         self._session = session
         # The Python wrapper checks its arguments at each call; the object under it is what runs.
-        if any(array.dtype == object for array in inputs.values()):
-            outputs = [output.name for output in session.get_outputs()]
-            self._call = functools.partial(session._sess.run, outputs, inputs, None)
+        if not bind or any(array.dtype == object for array in inputs.values()):
+            self.outputs = [output.name for output in session.get_outputs()]
+            self._call = functools.partial(session._sess.run, self.outputs, inputs, None)
             return
         self._binding = session.io_binding()
         self._values = {name: ort.OrtValue.ortvalue_from_numpy(array) for name, array in inputs.items()}
@@ -128,9 +149,20 @@ class OrtSession(Session):
             raise Refused("run", _first_sentence(str(error))) from error
         return times
 
+    def results(self) -> Dict[str, Any]:
+        """The outputs of one run by name; of a session that is not bound."""
+        try:
+            return dict(zip(self.outputs, self._call()))
+        except Exception as error:
+            raise Refused("run", _first_sentence(str(error))) from error
+
     def end_trace(self) -> str:
         """See `Session.end_trace`."""
         return str(self._session.end_profiling())
+
+    def close(self) -> None:
+        """See `Session.close`."""
+        self._call = self._session = None  # type: ignore[assignment]
 
 
 _CAUSES = (

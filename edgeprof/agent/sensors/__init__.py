@@ -7,8 +7,10 @@ from typing import List, Optional, Sequence, Tuple
 
 from .base import Found, Sensor
 
-FAMILIES: Tuple[str, ...] = ("rapl",)
-"""One file each in this folder."""
+FAMILIES: Tuple[str, ...] = (
+    "ina3221", "pi_pmic", "rapl", "nvml", "hwmon", "battery", "process", "thermal", "clocks", "throttle",
+)  # fmt: skip
+"""One file each in this folder: power first, then what explains it."""
 
 
 def discover(sysroot: str = "/", wanted: Optional[Sequence[str]] = None) -> Found:

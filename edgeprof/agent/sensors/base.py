@@ -8,19 +8,28 @@ from __future__ import annotations
 import errno
 import math
 import os
+import re
 from collections import namedtuple
-from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 Channel = namedtuple("Channel", ["name", "unit", "kind", "scope", "title"])  # noqa: PYI024 - as in protocol.py
 """One thing that is read: see `edgeprof.records.sensing.Channel`, which has the same fields."""
 
 SAMPLE, COUNTER = "sample", "counter"
 NAN = float("nan")
+MOST_CHANNELS = 64
+"""More than that no family reads; a folder with thousands of entries is a broken or hostile one."""
+
 _MOST_BYTES = 4096
+_ASLEEP = (errno.EAGAIN, errno.EIO, errno.EBUSY, errno.ETIMEDOUT, errno.ENODATA, errno.EINVAL)
+_NO_WAIT = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)  # a pipe where a file belongs must not hold us up
 
 
 class Found(NamedTuple):
-    """What a family found: its sensors, and as ``(id, sentence)`` what is there but cannot be used and how to change that."""
+    """What a family found: its sensors, and as ``(id, sentence)`` what is there but cannot be used and how to change that.
+
+    An id that ends in ``-info`` only tells something: all works, but a choice is left to the user.
+    """
 
     sensors: Sequence["Sensor"]
     problems: Sequence[Tuple[str, str]] = ()
@@ -30,7 +39,8 @@ class Sensor:
     """Something that can be read again and again.
 
     ``name`` is unique on the board. ``rate_hz`` is its useful rate: reading faster only repeats values. ``totals`` maps a scope
-    (board, module, package, dram, gpu) to the names of the channels whose sum is the power of it; they never overlap within a scope.
+    (board, module, package, dram, gpu, or device: one chip of which nobody knows what it sees) to the names of the channels whose sum
+    is the power of it; they never overlap within a scope.
     """
 
     name = ""
@@ -62,7 +72,7 @@ class Sysfile:
         """What stands in it now; OSError when it cannot be read."""
         try:
             if self._handle < 0:
-                self._handle = os.open(self.path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+                self._handle = os.open(self.path, _NO_WAIT)
             return os.pread(self._handle, _MOST_BYTES, 0).decode("utf-8", "replace").strip("\0 \n\t")
         except OSError:
             self.close()  # the device may come back under the same name
@@ -71,11 +81,9 @@ class Sysfile:
     def number(self) -> float:
         """Its number; NaN when it holds none, or when the device has none just now (EAGAIN, EIO). OSError when it is gone."""
         try:
-            return float(self.text())
-        except ValueError:
-            return NAN
+            return _number(self.text())
         except OSError as error:
-            if error.errno in (errno.EAGAIN, errno.EIO, errno.EBUSY, errno.ETIMEDOUT):
+            if error.errno in _ASLEEP:
                 return NAN
             raise
 
@@ -94,10 +102,11 @@ class Counter:
 
     ``span`` is the number after which it starts again at 0 (``max_energy_range_uj`` + 1 for RAPL); None when it never does. Without
     a span, or when it fell by less than half of it (a reset), the step is not known: NaN, and counting goes on from there.
+    A span that is NaN or not positive is none.
     """
 
     def __init__(self, span: Optional[float] = None) -> None:
-        self._span = span
+        self._span = span if span is not None and span > 0 else None
         self._last: Optional[float] = None
         self._total = 0.0
 
@@ -110,34 +119,111 @@ class Counter:
             return self._total
         step = raw - last
         if step < 0:
-            if self._span is None or -step < self._span / 2:
+            if self._span is None or not self._span / 2 <= -step <= self._span:
                 return NAN
             step += self._span
         self._total += step
         return self._total
 
 
+def not_negative(value: float) -> bool:
+    """What power, current and energy must be to be a measurement."""
+    return value >= 0
+
+
+def positive(value: float) -> bool:
+    """What a clock or the temperature of a board must be to be a measurement."""
+    return value > 0
+
+
+class Source:
+    """What one channel is worth now."""
+
+    def value(self) -> float:
+        """The value, or NaN. OSError when what it is read from is gone."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Frees what it holds."""
+
+
+class Product(Source):
+    """The product of the numbers in some files, such as voltage and current, divided by ``divisor``.
+
+    ``valid`` says which values are measurements; others are NaN. With a ``counter`` wrap-around is taken out.
+    """
+
+    def __init__(
+        self, paths: Sequence[str], divisor: float, valid: Callable[[float], bool] = not_negative, counter: Optional[Counter] = None
+    ) -> None:
+        self._files = [Sysfile(path) for path in paths]
+        self._divisor, self._valid, self._counter = divisor, valid, counter
+
+    def value(self) -> float:
+        """See `Source.value`."""
+        product = 1.0
+        for file in self._files:
+            product *= file.number()
+        if not self._valid(product):
+            return NAN
+        return (product if self._counter is None else self._counter.total(product)) / self._divisor
+
+    def close(self) -> None:
+        """See `Source.close`."""
+        for file in self._files:
+            file.close()
+
+
+class FileSensor(Sensor):
+    """A sensor with one source for each channel. A source that is gone gives NaN; only when all are gone is that an OSError."""
+
+    def __init__(self, channels: Sequence[Channel], sources: Sequence[Source], totals: Optional[Dict[str, Sequence[str]]] = None) -> None:
+        super().__init__(channels, totals)
+        self._sources = list(sources)
+
+    def read(self) -> List[float]:
+        """See `Sensor.read`."""
+        values: List[float] = []
+        gone: List[OSError] = []
+        for source in self._sources:
+            try:
+                values.append(source.value())
+            except OSError as error:
+                values.append(NAN)
+                gone.append(error)
+        if gone and len(gone) == len(values):
+            raise gone[0]
+        return values
+
+    def close(self) -> None:
+        """See `Sensor.close`."""
+        for source in self._sources:
+            source.close()
+
+
 def text_of(*parts: str) -> Optional[str]:
-    """What stands in a file; None when it is not there or cannot be read."""
+    """What stands in a file (its first 4 KiB); None when it is not there or cannot be read."""
     try:
-        with open(os.path.join(*parts), encoding="utf-8", errors="replace") as file:
-            return file.read(_MOST_BYTES).strip("\0 \n\t")
+        handle = os.open(os.path.join(*parts), _NO_WAIT)
     except OSError:
         return None
+    try:
+        return os.read(handle, _MOST_BYTES).decode("utf-8", "replace").strip("\0 \n\t")
+    except OSError:
+        return None
+    finally:
+        os.close(handle)
 
 
 def number_of(*parts: str) -> float:
     """The number in a file, or NaN."""
-    try:
-        return float(text_of(*parts) or "")
-    except ValueError:
-        return NAN
+    return _number(text_of(*parts) or "")
 
 
 def names_in(*parts: str) -> List[str]:
     """Names in a folder, sorted by the numbers in them (``in2`` before ``in10``); empty when there is none."""
     try:
-        return sorted(os.listdir(os.path.join(*parts)), key=_by_numbers)
+        return sorted(os.listdir(os.path.join(*parts)), key=by_numbers)
     except OSError:
         return []
 
@@ -145,16 +231,47 @@ def names_in(*parts: str) -> List[str]:
 def readable(path: str) -> bool:
     """Whether this process may read a file. Asked by opening it: ``access`` knows nothing of capabilities and file systems."""
     try:
-        with open(path, "rb") as file:
-            file.read(1)
-        return True
+        handle = os.open(path, _NO_WAIT)
     except PermissionError:
         return False
     except OSError:  # there, but has nothing to say just now
         return os.path.exists(path)
+    os.close(handle)
+    return True
 
 
-def _by_numbers(name: str) -> Tuple[str, int, str]:
-    letters = name.rstrip("0123456789")
-    digits = name[len(letters) :]
-    return letters, int(digits) if digits else -1, name
+def by_numbers(name: str) -> Tuple[List[Any], str]:
+    """A key to sort names by, numbers in them as numbers."""
+    parts = re.split("([0-9]+)", name)
+    return [int(part) if i % 2 else part for i, part in enumerate(parts)], name
+
+
+def slug(text: Optional[str], otherwise: str) -> str:
+    """``text`` as part of a channel's name: letters, digits and ``_.+-``, at most 40 of them. ``otherwise`` when it says nothing."""
+    words = re.sub("[^A-Za-z0-9_.+-]+", "_", text or "").strip("_")[:40]
+    return words or otherwise
+
+
+def unique(labels: Sequence[str]) -> List[str]:
+    """The labels; one that was there before gets a number: ``a``, ``a-2``."""
+    found: Dict[str, int] = {}  # name by name, the last number that was given to a label of that name
+    for label in labels:
+        name = label
+        while name in found:
+            found[label] += 1
+            name = "%s-%d" % (label, found[label])
+        found[name] = 1
+    return list(found)
+
+
+def board_model(sysroot: str) -> str:
+    """What the device tree calls the board; empty on one without."""
+    return text_of(sysroot, "proc/device-tree/model") or text_of(sysroot, "sys/firmware/devicetree/base/model") or ""
+
+
+def _number(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        return NAN
+    return value if math.isfinite(value) else NAN

@@ -12,14 +12,14 @@ from __future__ import annotations
 import os
 from typing import List
 
-from .base import COUNTER, Channel, Counter, Found, Sensor, Sysfile, names_in, number_of, readable, text_of
+from .base import COUNTER, MOST_CHANNELS, Channel, Counter, FileSensor, Found, Product, names_in, number_of, readable, slug, text_of, unique
 
 _FOLDER = "sys/class/powercap"
-_MJ_PER_UJ = 1e-3
+_UJ_PER_MJ = 1000.0
 _SCOPES = {"core": "rail", "uncore": "rail", "dram": "dram", "psys": "board"}
 
 
-class Rapl(Sensor):
+class Rapl(FileSensor):
     """All zones. The register changes about every millisecond; 100 readings a second are plenty for a counter."""
 
     name = "rapl"
@@ -30,18 +30,11 @@ class Rapl(Sensor):
         channels = [Channel("rapl/%s_mj" % label, "mJ", COUNTER, _scope(zone), "RAPL %s" % label) for zone, label in zip(zones, labels)]
         packages = [c.name for c in channels if c.scope == "package"]
         drams = [c.name for c in channels if c.scope == "dram"]
-        super().__init__(channels, {"package": packages, "dram": drams})
-        self._files = [Sysfile(os.path.join(zone, "energy_uj")) for zone in zones]
-        self._counters = [Counter(number_of(zone, "max_energy_range_uj") + 1) for zone in zones]
-
-    def read(self) -> List[float]:
-        """See `Sensor.read`; millijoules since the first reading."""
-        return [counter.total(file.number()) * _MJ_PER_UJ for file, counter in zip(self._files, self._counters)]
-
-    def close(self) -> None:
-        """See `Sensor.close`."""
-        for file in self._files:
-            file.close()
+        sources = [
+            Product([os.path.join(zone, "energy_uj")], _UJ_PER_MJ, counter=Counter(number_of(zone, "max_energy_range_uj") + 1))
+            for zone in zones
+        ]
+        super().__init__(channels, sources, {"package": packages, "dram": drams})
 
 
 def discover(sysroot: str = "/") -> Found:
@@ -60,7 +53,7 @@ def discover(sysroot: str = "/") -> Found:
             "Allow it until the next boot with: sudo chmod a+r /sys/class/powercap/intel-rapl:*/energy_uj"
         )
         return Found([], [("rapl-permission", text)])
-    return Found([Rapl(zones)])
+    return Found([Rapl(zones[:MOST_CHANNELS])])
 
 
 def _scope(zone: str) -> str:
@@ -70,10 +63,10 @@ def _scope(zone: str) -> str:
 
 def _labels(zones: List[str]) -> List[str]:
     """``package-0``, ``package-0-core``: the zone's own name behind that of the zone around it."""
-    names = {os.path.basename(zone): text_of(zone, "name") or os.path.basename(zone) for zone in zones}
+    names = {os.path.basename(zone): slug(text_of(zone, "name"), slug(os.path.basename(zone), "zone")) for zone in zones}
     labels = []
     for zone in zones:
         base = os.path.basename(zone)
         outer = base.rpartition(":")[0]
         labels.append("%s-%s" % (names[outer], names[base]) if outer in names else names[base])
-    return labels
+    return unique(labels)

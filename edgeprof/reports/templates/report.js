@@ -34,8 +34,13 @@ function shorten(name, most) {
 
 function drawHeatmap(element) {
   const runs = element.dataset.runs ? JSON.parse(text(element.dataset.runs)) : undefined;
+  drawView(element, edgeprofHeatmap, element.dataset.heatmap, { runs, height: 520 });
+}
+
+/** A view on a canvas, drawn by `render` from the data with this id. */
+function drawView(element, render, id, options) {
   const theme = (isDark) => (isDark ? "dark" : "light");
-  const view = edgeprofHeatmap(element, JSON.parse(text(element.dataset.heatmap)), { runs, height: 520, theme: theme(dark.matches) });
+  const view = render(element, JSON.parse(text(id)), { ...options, theme: theme(dark.matches) });
   drawn.set(element, (isDark) => {
     view.set({ theme: theme(isDark) });
     view.resize?.(); // at once: a printer does not wait for the next frame
@@ -46,9 +51,11 @@ function drawHeatmap(element) {
 const draw = (element) => {
   if (drawn.has(element)) return;
   if (element.dataset.figure) drawFigure(element);
+  else if (element.dataset.timeline) drawView(element, edgeprofTimeline, element.dataset.timeline, {});
+  else if (element.dataset.memory) drawView(element, edgeprofMemory, element.dataset.memory, {});
   else drawHeatmap(element);
 };
-const waiting = document.querySelectorAll("[data-figure], [data-heatmap]");
+const waiting = document.querySelectorAll("[data-figure], [data-heatmap], [data-timeline], [data-memory]");
 const near = new IntersectionObserver((entries) => entries.forEach((entry) => entry.isIntersecting && draw(entry.target)), { rootMargin: "600px" });
 waiting.forEach((element) => near.observe(element));
 dark.addEventListener("change", () => drawn.forEach((again) => again(dark.matches)));

@@ -1,0 +1,322 @@
+"""The energy phase: the model in a loop, then each layer in a loop of its own, with rest between.
+
+What is done, in this order (docs/energy.md has the reasons):
+
+1. Warm up until run time and temperature are flat, or for ``warm_limit_s``.
+2. Rest, the whole model in a loop, rest: the anchor. The loop is said in blocks, so that an interval can be had.
+3. Look whether the sensor can tell the loop from rest, and whether it could tell a layer; if not, say why and stop here.
+4. Take the optimised model apart, time each layer by itself, put short layers of one op type into one loop, and say how long all will take.
+5. In each pass: all loops, the whole model among them, in an order of their own; rest before, after and in between.
+
+Nothing is computed here but what is needed to decide; powers and energies are made on the host from the windows and the samples.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import random
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
+
+from .machine import Machine
+from .runtimes import Refused
+from .runtimes.base import Isolation, Session
+
+MODEL = -1
+MODEL_BLOCKS = 10
+STRETCH_S = 0.05
+FLAT = 0.02
+FLAT_C = 0.5
+ROUND_NS = 5_000_000
+"""A round of a loop should take at least as long: what a call of the runtime costs is then some tenths of a per cent."""
+
+MOST_COPIES = 512
+REST_EVERY_S = 12.0
+SIGMAS = 3.0
+QUIET_S = 4.0
+LEAST_HZ = 0.05
+MOST_SIGNS = 20
+
+
+class Loop(NamedTuple):
+    """What one loop runs: nodes by position (none: the whole model), how often each in a round, and how long a round takes."""
+
+    nodes: Tuple[int, ...]
+    copies: int
+    round_ns: float
+
+
+class EnergyPhase:
+    """Does it for one job. ``job["power"]`` says which channels count and how often they are read."""
+
+    def __init__(self, host: Any, job: Dict[str, Any], frames: Sequence[Any], machine: Machine) -> None:
+        self._host, self._job, self._machine = host, job, machine
+        self._frames = [f for f in frames if f.type == "array"]
+        self._options = dict(job["options"], workdir=job["workdir"])
+        self._plan = job["energy_plan"]
+        self._rate_hz = max(LEAST_HZ, float(job["power"]["rate_hz"]))
+        self._signs = machine.throttled()
+        self._throttled: List[str] = []
+        self._done = self._total = 0
+        self._rests: List[Tuple[int, int]] = []
+
+    def run(self) -> Dict[str, Any]:
+        """Everything; the fields of the result. Windows go out as they end."""
+        if self._job.get("cpus"):
+            self._machine.pin(list(self._job["cpus"]))
+        runtime = self._machine.load(self._job["runtime"])
+        inputs = runtime.decode_arrays(self._frames)
+        model = runtime.open(self._job["model_path"], inputs, self._options)
+        told: Dict[str, Any] = {"channels": list(self._job["power"]["channels"]), "scope": self._job["power"]["scope"]}
+        run_ns, told["warm_s"], told["flat"] = self._warm(model)
+        refused = self._anchor(model, run_ns)
+        complete = not self._stopped()
+        if not refused and self._job["energy"] == "layers" and complete:
+            executed = os.path.join(self._options["workdir"], "executed.onnx")
+            try:
+                layers = runtime.isolate(executed, inputs, self._options)
+            except Refused as error:
+                refused = str(error)
+            else:
+                complete = self._layers(model, run_ns, layers)
+                layers.close()
+        self._host.say("energy", dict(told, refused=refused, throttled=self._throttled[:MOST_SIGNS]))
+        return {"complete": complete, "environment_after": self._machine.fingerprint()}
+
+    # The whole model
+
+    def _warm(self, model: Session) -> Tuple[float, float, bool]:
+        """Runs until flat; (time of a run in ns, seconds it took, whether it became flat)."""
+        began, limit_s = self._machine.now_ns(), float(self._plan["warm_limit_s"])
+        before: Optional[Tuple[float, Optional[float]]] = None
+        times = model.run(1)
+        run_ns = float(times[1] - times[0])
+        level = 0
+        while True:
+            seconds = (self._machine.now_ns() - began) / 1e9
+            if level >= 2 or seconds >= limit_s or self._stopped():
+                self._say_window("warmup", began, self._machine.now_ns())
+                return run_ns, seconds, level >= 2
+            stretch_s = max(0.5, min(5.0, limit_s / 6))
+            self._progress("warmup", int(seconds), int(limit_s))
+            start = self._machine.now_ns()
+            runs = self._go(model, run_ns, stretch_s)
+            run_ns = (self._machine.now_ns() - start) / max(1, runs)
+            now = run_ns, self._machine.temperature_c()
+            level = level + 1 if before is not None and _is_flat(before, now) else 0
+            before = now
+
+    def _anchor(self, model: Session, run_ns: float) -> str:
+        """Rest, model, rest; why layers, or anything, cannot be told, or nothing."""
+        seconds = max(float(self._plan["model_s"]), self._plan["samples"] / self._rate_hz)
+        rest_s = max(float(self._plan["idle_s"]), min(seconds / 4, 50 / self._rate_hz))
+        planned = seconds + 2 * rest_s + QUIET_S
+        text = "energy of the model will take about %s" % _duration(planned)
+        self._host.say("plan", {"what": "model", "seconds": planned, "text": text})
+        self._total, self._done = MODEL_BLOCKS + 3, 0
+        quiet_s = max(QUIET_S, 8 / min(self._rate_hz, 2.0))
+        self._host.say("slow", {})
+        self._rest(quiet_s, note="slow")
+        self._host.say("full", {})
+        self._rest(rest_s)
+        start = self._machine.now_ns()
+        for _ in range(MODEL_BLOCKS):
+            if not self._stopped():
+                self._loop(model, run_ns, seconds / MODEL_BLOCKS, "model", MODEL, -1)
+        end = self._machine.now_ns()
+        self._rest(rest_s)
+        return self._judge((start, end)) if not self._stopped() else "it was stopped before the model's energy was known"
+
+    def _judge(self, loop: Tuple[int, int]) -> str:
+        """Why the sensor is not up to layers, or nothing. Without an answer (an external meter) the host has to judge."""
+        told = self._power(*loop)
+        rests = [self._power(*rest) for rest in self._rests[-2:]]
+        if told is None or any(rest is None for rest in rests):
+            return ""
+        if not told.get("readings") or not all(rest.get("readings") for rest in rests if rest):
+            return "the power sensor gave too few readings: it answered less often than the %.3g times a second it should" % self._rate_hz
+        if told["values"] <= 1 and all(rest["values"] <= 1 for rest in rests if rest):
+            return "the power sensor is stuck: it read %.0f mW at rest and under load alike" % told["mean_mw"]
+        idle = sum(rest["mean_mw"] for rest in rests if rest) / len(rests)
+        error = math.sqrt(told["error_mw"] ** 2 + sum(rest["error_mw"] ** 2 for rest in rests if rest) / len(rests) ** 2)
+        above = told["mean_mw"] - idle
+        if above < SIGMAS * error:
+            return "the power sensor cannot tell the model from rest: %.0f mW above idle, give or take %.0f mW" % (above, error)
+        seconds = (loop[1] - loop[0]) / 1e9
+        of_a_layer = error * math.sqrt(seconds / (self._loop_s(20) * int(self._plan["passes"])))
+        if above < SIGMAS * of_a_layer:
+            return (
+                "the power sensor can tell the model from rest (%.0f mW above idle), but in the time of a layer's loop it is only good for"
+                " %.0f mW; more passes or a longer budget may do" % (above, of_a_layer)
+            )
+        return ""
+
+    # Layers
+
+    def _layers(self, model: Session, run_ns: float, layers: Isolation) -> bool:
+        """All passes over all loops; False when it was stopped early."""
+        loops, skipped, times = self._make_loops(layers)
+        groups = [{"nodes": loop.nodes, "copies": loop.copies, "isolated_ns": [times[i] for i in loop.nodes]} for loop in loops]
+        loop_s = self._loop_s(len(loops) + 1)
+        idle_s = self._idle_s()
+        passes = int(self._plan["passes"])
+        rest_after = max(1, int(REST_EVERY_S / loop_s))
+        rests = 1 + -(-(len(loops) + 1) // rest_after)
+        seconds = passes * ((len(loops) + 1) * loop_s + rests * idle_s) + (passes - 1) * float(self._plan["cool_down_s"])
+        self._host.say("groups", {"groups": groups, "skipped": [[i, text] for i, text in skipped.items()], "planned_s": seconds})
+        text = "energy by layer will take about %s: %d loops of %.1f s in %d passes" % (_duration(seconds), len(loops), loop_s, passes)
+        self._host.say("plan", {"what": "layers", "seconds": seconds, "text": text})
+        if not loops:
+            return True
+        self._total, self._done = passes * (len(loops) + 1), 0
+        whole = Loop((), 1, run_ns)
+        for number in range(passes):
+            if number and float(self._plan["cool_down_s"]):
+                self._rest(float(self._plan["cool_down_s"]), "cooldown", number)
+            order: List[Tuple[int, Loop]] = [(MODEL, whole), *enumerate(loops)]
+            random.Random(int(self._plan["seed"]) + number).shuffle(order)  # noqa: S311 - an order, no secret
+            self._rest(idle_s, number=number)
+            for place, (group, loop) in enumerate(order):
+                if self._stopped():
+                    return False
+                self._turn(model if group == MODEL else None, layers, loop, loop_s, group, number)
+                if (place + 1) % rest_after == 0 and place + 1 < len(order):
+                    self._rest(idle_s, number=number)
+            self._rest(idle_s, number=number)
+        return not self._stopped()
+
+    def _make_loops(self, layers: Isolation) -> Tuple[List[Loop], Dict[int, str], Dict[int, float]]:
+        """Loops, nodes that have none with the reason, and the time of each node by itself in ns."""
+        skipped = dict(layers.reasons)
+        times: Dict[int, float] = {}
+        for i in range(len(layers.op_types)):
+            if i not in skipped and not self._stopped():
+                self._progress("isolate", i, len(layers.op_types))
+                try:
+                    times[i] = self._time_alone(layers, i)
+                except Refused as error:
+                    skipped[i] = str(error)
+        small: Dict[str, List[int]] = {}
+        loops = []
+        for i, time_ns in times.items():
+            if time_ns < float(self._plan["small_us"]) * 1e3:
+                small.setdefault(layers.op_types[i], []).append(i)
+            else:
+                loops.append(_loop_of([i], time_ns))
+        loops += [_loop_of(nodes, sum(times[i] for i in nodes)) for nodes in small.values()]
+        return loops, skipped, times
+
+    def _time_alone(self, layers: Isolation, node: int) -> float:
+        """Time of one node in ns: the median of a few runs, with so many copies that a call weighs little."""
+        session = layers.open([node], 1)
+        one = _median(_durations(session.run(5))[1:])
+        copies = max(1, min(MOST_COPIES // 8, int(ROUND_NS / 20 / max(one, 1.0))))
+        if copies > 1:
+            session = layers.open([node], copies)
+            one = _median(_durations(session.run(6))[1:]) / copies
+        session.close()
+        return one
+
+    def _turn(self, model: Optional[Session], layers: Isolation, loop: Loop, loop_s: float, group: int, number: int) -> None:
+        """One loop of one pass. A layer's session is opened for it and closed again: memory stays small."""
+        session = model or layers.open(loop.nodes, loop.copies)
+        self._go(session, loop.round_ns, min(0.2, loop_s / 5))
+        self._loop(session, loop.round_ns, loop_s, "model" if group == MODEL else "layers", group, number)
+        if model is None:
+            session.close()
+
+    def _loop_s(self, loops: int) -> float:
+        """How long a loop lasts: its share of the budget, or long enough for the sensor."""
+        passes = int(self._plan["passes"])
+        if self._plan.get("budget_s") is not None:
+            rests = passes * 3 * self._idle_s()
+            return max(0.05, (float(self._plan["budget_s"]) - rests) / (passes * loops))
+        return max(float(self._plan["loop_s"]), float(self._plan["samples"]) / passes / self._rate_hz)
+
+    def _idle_s(self) -> float:
+        passes = int(self._plan["passes"])
+        idle_s = max(float(self._plan["idle_s"]), 10 / self._rate_hz)
+        if self._plan.get("budget_s") is not None:
+            idle_s = min(idle_s, 0.06 * float(self._plan["budget_s"]) / passes)
+        return idle_s
+
+    # Loops and rest
+
+    def _go(self, session: Session, round_ns: float, seconds: float) -> int:
+        """Runs for so long; how many rounds."""
+        now = self._machine.now_ns
+        end = now() + int(seconds * 1e9)
+        stretch = max(1, int(STRETCH_S * 1e9 / max(round_ns, 1.0)))
+        rounds = 0
+        while now() < end and not self._host.cancelled():
+            count = max(1, min(stretch, int((end - now()) / max(round_ns, 1.0))))
+            session.run(count)
+            rounds += count
+        return rounds
+
+    def _loop(self, session: Session, round_ns: float, seconds: float, phase: str, group: int, number: int) -> None:
+        start = self._machine.now_ns()
+        rounds = self._go(session, round_ns, seconds)
+        self._say_window(phase, start, self._machine.now_ns(), group, number, rounds, self._look())
+        self._done += 1
+        self._progress("energy", self._done, self._total)
+
+    def _rest(self, seconds: float, phase: str = "idle", number: int = -1, note: str = "") -> None:
+        if self._stopped():
+            return
+        start = self._machine.now_ns()
+        self._machine.rest(seconds)
+        end = self._machine.now_ns()
+        self._say_window(phase, start, end, MODEL, number, 0, note)
+        if not note:
+            self._rests.append((start, end))
+
+    def _look(self) -> str:
+        """``throttled`` when the board says that it slowed down since the last look, or is slowed down now."""
+        signs = self._machine.throttled()
+        new = [sign for sign in signs if sign not in self._signs]
+        self._signs = signs
+        if new and not self._throttled and self._plan["on_throttle"] == "stop":
+            self._host.say("message", {"id": "throttle-stop", "text": "energy: stopped because the board slowed itself down (%s)" % new[0]})
+        self._throttled += [sign for sign in new if sign not in self._throttled]
+        return "throttled" if new or self._machine.slowed_down() else ""
+
+    def _stopped(self) -> bool:
+        return bool(self._host.cancelled() or (self._throttled and self._plan["on_throttle"] == "stop"))
+
+    def _power(self, start_ns: int, end_ns: int) -> Optional[Dict[str, Any]]:
+        """What the supervisor knows of the power then; None when the readings are not on this board."""
+        return self._host.ask("power", {"start_ns": start_ns, "end_ns": end_ns}) or None
+
+    def _progress(self, phase: str, done: int, total: int) -> None:
+        self._host.say("progress", {"phase": phase, "done": done, "total": total})
+
+    def _say_window(
+        self, phase: str, start_ns: int, end_ns: int, group: int = MODEL, number: int = -1, runs: int = 0, note: str = ""
+    ) -> None:
+        window = {"phase": phase, "start_ns": start_ns, "end_ns": end_ns, "group": group, "round": number, "runs": runs, "note": note}
+        self._host.say("window", window)
+
+
+def _loop_of(nodes: Sequence[int], time_ns: float) -> Loop:
+    copies = max(1, min(MOST_COPIES, math.ceil(ROUND_NS / max(time_ns, 1.0))))
+    return Loop(tuple(nodes), copies, copies * time_ns)
+
+
+def _is_flat(before: Tuple[float, Optional[float]], now: Tuple[float, Optional[float]]) -> bool:
+    steady = abs(now[0] / before[0] - 1) <= FLAT
+    return steady and (before[1] is None or now[1] is None or abs(now[1] - before[1]) <= FLAT_C)
+
+
+def _durations(times: Sequence[int]) -> List[int]:
+    return [times[i + 1] - times[i] for i in range(0, len(times), 2)]
+
+
+def _median(values: Sequence[float]) -> float:
+    return float(sorted(values)[len(values) // 2])
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return "%.0f s" % seconds
+    return "%.0f min" % (seconds / 60) if seconds < 5400 else "%.1f h" % (seconds / 3600)

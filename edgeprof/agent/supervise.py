@@ -1,0 +1,267 @@
+"""The supervisor: conducts a job. Phases run one after another, each in a worker process of its own; sensors are read in another.
+
+Why processes: memory figures hold the model alone, a runtime that crashes or hangs in one phase loses nothing of another, and
+reading sensors does not stand in the way of what is measured. The supervisor passes on what workers and sampler say; what
+goes wrong in the first phase ends the job, in a later one it is said and the job goes on.
+"""
+
+from __future__ import annotations
+
+import select
+import signal
+import subprocess
+import sys
+import time
+import zlib
+from typing import Any, Dict, List, Optional, Sequence
+
+from . import protocol
+from .power import Readings, Source, choose
+from .runtimes import Refused
+from .work import PHASES
+
+SAMPLER_STARTS_WITHIN_S = 10.0
+ENDS_WITHIN_S = 10.0
+
+
+def supervise(host: Any, job: Dict[str, Any], frames: Sequence[Any]) -> Dict[str, Any]:
+    """Does the whole job; the fields of the last ``result``."""
+    supervisor = Supervisor(host, job, frames)
+    try:
+        return supervisor.run()
+    finally:
+        supervisor.close()
+
+
+class WorkerDied(Exception):
+    """A worker ended without a result; the text says how."""
+
+
+class Process:
+    """A process of this agent's own archive in another role; speaks the protocol."""
+
+    def __init__(self, role: str, *arguments: str) -> None:
+        flags: List[str] = getattr(subprocess, "_args_from_interpreter_flags", lambda: [])()  # -I, -S, -X utf8 ... as multiprocessing does
+        self._process = subprocess.Popen(
+            [sys.executable, *flags, sys.argv[0], role, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
+        )
+        self.pid = self._process.pid
+
+    def fileno(self) -> int:
+        """For ``select``."""
+        return self._process.stdout.fileno()  # type: ignore[union-attr]
+
+    def hear(self) -> Any:
+        """The next frame, or None at the end."""
+        return protocol.read(self._process.stdout)  # type: ignore[arg-type]
+
+    def say(self, kind: str, fields: Dict[str, Any], payload: bytes = b"") -> None:
+        """Sends a frame; nothing when the process is gone."""
+        self.send(protocol.encode(kind, fields, payload))
+
+    def send(self, data: bytes) -> None:
+        """Sends bytes; nothing when the process is gone."""
+        view = memoryview(data)
+        try:
+            while view:
+                view = view[self._process.stdin.write(view) :]  # type: ignore[union-attr]
+        except (OSError, ValueError):
+            return
+
+    def hang_up(self) -> None:
+        """Closes its input, which asks it to end."""
+        try:
+            self._process.stdin.close()  # type: ignore[union-attr]
+        except OSError:
+            return
+
+    def end(self) -> str:
+        """Waits for its end and ends it if need be; how it ended in words, empty when well."""
+        self.hang_up()
+        try:
+            status = self._process.wait(ENDS_WITHIN_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            status = self._process.wait()
+        self._process.stdout.close()  # type: ignore[union-attr]
+        return _in_words(status)
+
+
+class Supervisor:
+    """Conducts one job."""
+
+    def __init__(self, host: Any, job: Dict[str, Any], frames: Sequence[Any]) -> None:
+        self._host, self._job = host, job
+        self._frames = b"".join(protocol.encode(f.type, f.fields, f.payload) for f in frames)
+        self._started = time.perf_counter()
+        self._sampler: Optional[Process] = Process("sample", str(job.get("sysroot") or "/"), *(job.get("sensors") or []))
+        self._sensors: List[Dict[str, Any]] = list(job.get("external") or [])
+        self._problems: List[List[str]] = []
+        self._sampled: Dict[str, Any] = {}
+        self._source: Optional[Source] = None
+        self._readings: Optional[Readings] = None
+        self._why_not = "the process that reads sensors did not start"
+        self._heard = self._cancelled = False
+
+    def run(self) -> Dict[str, Any]:
+        """All phases that were asked for; the fields of the result."""
+        result: Dict[str, Any] = {"complete": True}
+        for phase in self._phases():
+            try:
+                found = self._phase(phase)
+            except WorkerDied as death:
+                if phase == "latency":
+                    raise Refused("died", str(death)) from death
+                self._host.say("message", {"id": "%s-failed" % phase, "text": "the %s phase ended early: %s" % (phase, death)})
+                continue
+            result.update({k: v for k, v in found.items() if k != "complete"})
+            if not found.get("complete", True) or self._cancelled:
+                result["complete"], result["stopped_in"] = False, phase
+                break
+        self._end_sampler()
+        return dict(result, sampling=self._sampled)
+
+    def close(self) -> None:
+        """Ends the sampler if it is still there."""
+        if self._sampler is not None:
+            self._sampler.end()
+            self._sampler = None
+
+    def _phases(self) -> List[str]:
+        wanted = {"latency": True, "memory": bool(self._job.get("memory")), "energy": self._job.get("energy", "off") != "off"}
+        return [phase for phase in PHASES if wanted[phase]]
+
+    def _phase(self, phase: str) -> Dict[str, Any]:
+        """Runs a phase in a worker, passing on what it says."""
+        if phase == "energy" and not self._has_power():
+            self._host.say("energy", {"refused": self._why_not})
+            return {}
+        worker = Process("work")
+        try:
+            fields = dict(self._job, phase=phase, power=self._source._asdict() if self._source else None)
+            if self._job.get("time_limit_s") is not None:
+                fields["time_limit_s"] = max(0.0, self._job["time_limit_s"] - (time.perf_counter() - self._started))
+            worker.send(protocol.encode("job", fields) + self._frames)
+            if self._sampler is not None:
+                self._sampler.say("watch", {"pid": worker.pid})
+            return self._follow(worker, phase)
+        finally:
+            worker.end()
+
+    def _follow(self, worker: Process, phase: str) -> Dict[str, Any]:
+        while True:
+            sources = [worker, *([] if self._cancelled else [self._host]), *([self._sampler] if self._sampler is not None else [])]
+            for source in select.select(sources, [], [])[0]:
+                if source is self._host:
+                    self._take_of_host(worker)
+                elif source is self._sampler:
+                    self._take_of_sampler()
+                else:
+                    result = self._take_of_worker(worker, phase)
+                    if result is not None:
+                        return result
+
+    def _take_of_host(self, worker: Process) -> None:
+        frame = self._host.hear()
+        if frame is None or frame.type in ("cancel", "bye"):
+            self._cancelled = True  # and nothing that the host says counts any more
+            worker.say("cancel", {})
+
+    def _take_of_worker(self, worker: Process, phase: str) -> Optional[Dict[str, Any]]:
+        try:
+            frame = worker.hear()
+        except protocol.ProtocolError:
+            frame = None
+        if frame is None:
+            raise WorkerDied(worker.end() or "it closed the connection")
+        if frame.type == "result":
+            return dict(frame.fields)
+        if frame.type == "error" and phase != "latency":
+            raise WorkerDied(frame.fields["message"])
+        if frame.type == "power":
+            worker.say("power", self._power(frame.fields))
+        elif frame.type in ("slow", "full"):
+            if self._sampler is not None:
+                self._sampler.say(frame.type, {})
+        elif frame.type == "error":
+            raise Refused(str(frame.fields["kind"]), str(frame.fields["message"]))
+        elif frame.type != "hello":
+            self._host.say(frame.type, frame.fields, frame.payload)
+        return None
+
+    # Sensors
+
+    def _has_power(self) -> bool:
+        """Whether there is power to measure; waits for the sampler's list of sensors if need be."""
+        if not self._heard and self._sampler is not None and select.select([self._sampler], [], [], SAMPLER_STARTS_WITHIN_S)[0]:
+            self._take_of_sampler()
+        return self._source is not None
+
+    def _choose(self) -> None:
+        """Picks the channels whose sum counts, and says which sensors there are."""
+        self._heard = True
+        plan = self._job.get("energy_plan") or {}
+        providers = (self._job.get("options") or {}).get("providers") or []
+        self._source, self._why_not = choose(self._sensors, plan.get("channels") or [], providers)
+        if self._source is None and self._problems:
+            self._why_not = "%s: %s" % (self._why_not, "; ".join(text for _, text in self._problems))
+        fields = {"sensors": self._sensors, "problems": self._problems, "source": self._source and self._source._asdict()}
+        self._host.say("sensors", dict(fields, why_not=self._why_not))
+        external = {c["name"] for s in self._sensors if s.get("external") for c in s["channels"]}
+        if self._source is not None and not external.intersection(self._source.channels):
+            self._readings = Readings(self._sensors, self._source)
+
+    def _take_of_sampler(self) -> None:
+        try:
+            frame = self._sampler.hear() if self._sampler is not None else None
+        except protocol.ProtocolError:
+            frame = None
+        if frame is None:
+            self.close()
+            self._host.say(
+                "message", {"id": "sampler-failed", "text": "the process that reads sensors ended early; what it had read is kept"}
+            )
+        elif frame.type == "sensors":
+            self._sensors = frame.fields["sensors"] + self._sensors
+            self._problems = frame.fields["problems"]
+            self._choose()
+        elif frame.type == "samples":
+            if self._readings is not None:
+                self._readings.add(frame.payload)
+            self._host.say("samples", {}, zlib.compress(frame.payload, int(self._job.get("compression", 0))))
+        elif frame.type == "sampled":
+            self._sampled = dict(frame.fields)
+
+    def _power(self, fields: Dict[str, Any]) -> Dict[str, Any]:
+        """Answers a worker that asks what the power was; waits until the readings have arrived."""
+        if self._readings is None:
+            return {}
+        end = time.perf_counter() + 1.0
+        while self._sampler is not None and time.perf_counter() < end:
+            if not select.select([self._sampler], [], [], max(0.0, end - time.perf_counter()))[0]:
+                break
+            self._take_of_sampler()
+            if time.perf_counter_ns() - int(fields["end_ns"]) > 500_000_000:
+                break
+        window = self._readings.window(int(fields["start_ns"]), int(fields["end_ns"]))
+        return window._asdict() if window is not None else {"readings": 0}
+
+    def _end_sampler(self) -> None:
+        """Lets the sampler say the rest."""
+        if self._sampler is None:
+            return
+        self._sampler.hang_up()
+        while self._sampler is not None and not self._sampled:
+            if not select.select([self._sampler], [], [], ENDS_WITHIN_S)[0]:
+                break
+            self._take_of_sampler()
+        self.close()
+
+
+def _in_words(status: int) -> str:
+    if status >= 0:
+        return "exit status %d" % status if status else ""
+    try:
+        return "killed by %s" % signal.Signals(-status).name
+    except ValueError:
+        return "killed by signal %d" % -status

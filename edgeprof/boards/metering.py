@@ -1,0 +1,81 @@
+"""External meters while a job runs: they are read in a process of this machine, and what they said becomes part of the Trace."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+from edgeprof import errors
+from edgeprof.agent import protocol
+from edgeprof.boards.sensed import samples_of
+from edgeprof.errors import EdgeprofError, MeterError
+from edgeprof.records.sensing import Samples
+
+_ENDS_WITHIN_S = 10.0
+
+
+class Metering:
+    """Opens the meters of ``specs`` and reads them until `close`. Their channels are numbered from 0 here.
+
+    Raises:
+        EdgeprofError: a meter cannot be opened; the sentence says why.
+    """
+
+    def __init__(self, specs: Sequence[str]) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "edgeprof.boards.meters", *specs], stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
+        )
+        self._parts: list[Samples] = []
+        self._told: dict[str, Any] = {}
+        self.sensors = self._opened()
+        self._channels = sum(len(sensor["channels"]) for sensor in self.sensors)
+        self._thread = threading.Thread(target=self._listen, name="edgeprof-meters", daemon=True)
+        self._thread.start()
+
+    def samples(self) -> list[Samples]:
+        """What was read until now."""
+        return list(self._parts)
+
+    def told(self) -> list[dict[str, Any]]:
+        """How well each meter was read; known once it is closed."""
+        return list(self._told.get("sensors", ()))
+
+    def close(self) -> None:
+        """Ends the process and takes in what it still says."""
+        if self._process.stdin is not None and not self._process.stdin.closed:
+            self._process.stdin.close()
+        self._thread.join(_ENDS_WITHIN_S)
+        if self._process.poll() is None:
+            try:
+                self._process.wait(_ENDS_WITHIN_S)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+        if self._process.stdout is not None:
+            self._process.stdout.close()
+
+    def _opened(self) -> list[dict[str, Any]]:
+        """The meters as the process describes them."""
+        frame = protocol.read(self._process.stdout) if self._process.stdout is not None else None  # type: ignore[arg-type]
+        if frame is not None and frame.type == "sensors":
+            return [{**sensor, "external": True} for sensor in frame.fields["sensors"]]
+        self._process.communicate()
+        if frame is None:
+            raise MeterError(f"The process that reads meters ended with status {self._process.returncode}. Try it again with one meter.")
+        kind = getattr(errors, str(frame.fields.get("kind")), MeterError)
+        if not (isinstance(kind, type) and issubclass(kind, EdgeprofError)):
+            kind = MeterError
+        raise kind(str(frame.fields.get("message")))
+
+    def _listen(self) -> None:
+        try:
+            while (frame := protocol.read(self._process.stdout)) is not None:  # type: ignore[arg-type]
+                if frame.type == "samples":
+                    self._parts.append(samples_of(frame.payload, self._channels))
+                elif frame.type == "sampled":
+                    self._told = dict(frame.fields)
+        except (protocol.ProtocolError, OSError, ValueError):
+            return  # it died; what it had said is kept
