@@ -59,6 +59,8 @@ class EnergyPhase:
         self._throttled: List[str] = []
         self._done = self._total = 0
         self._rests: List[Tuple[int, int]] = []
+        self._began_ns = int(job.get("began_ns") or machine.now_ns())
+        self._late = False
 
     def run(self) -> Dict[str, Any]:
         """Everything; the fields of the result. Windows go out as they end."""
@@ -135,12 +137,12 @@ class EnergyPhase:
             return ""
         if not told.get("readings") or not all(rest.get("readings") for rest in rests if rest):
             return "the power sensor gave too few readings: it answered less often than the %.3g times a second it should" % self._rate_hz
-        if told["values"] <= 1 and all(rest["values"] <= 1 for rest in rests if rest):
+        if told["values"] <= 1 and all(rest["values"] <= 1 and rest["mean_mw"] == told["mean_mw"] for rest in rests if rest):
             return "the power sensor is stuck: it read %.0f mW at rest and under load alike" % told["mean_mw"]
         idle = sum(rest["mean_mw"] for rest in rests if rest) / len(rests)
         error = math.sqrt(told["error_mw"] ** 2 + sum(rest["error_mw"] ** 2 for rest in rests if rest) / len(rests) ** 2)
         above = told["mean_mw"] - idle
-        if above < SIGMAS * error:
+        if above <= SIGMAS * error:
             return "the power sensor cannot tell the model from rest: %.0f mW above idle, give or take %.0f mW" % (above, error)
         seconds = (loop[1] - loop[0]) / 1e9
         of_a_layer = error * math.sqrt(seconds / (self._loop_s(20) * int(self._plan["passes"])))
@@ -156,6 +158,8 @@ class EnergyPhase:
     def _layers(self, model: Session, run_ns: float, layers: Isolation) -> bool:
         """All passes over all loops; False when it was stopped early."""
         loops, skipped, times = self._make_loops(layers)
+        if self._stopped():
+            return False
         groups = [{"nodes": loop.nodes, "copies": loop.copies, "isolated_ns": [times[i] for i in loop.nodes]} for loop in loops]
         loop_s = self._loop_s(len(loops) + 1)
         idle_s = self._idle_s()
@@ -202,15 +206,15 @@ class EnergyPhase:
             if time_ns < float(self._plan["small_us"]) * 1e3:
                 small.setdefault(layers.op_types[i], []).append(i)
             else:
-                loops.append(_loop_of([i], time_ns))
-        loops += [_loop_of(nodes, sum(times[i] for i in nodes)) for nodes in small.values()]
+                loops.append(_loop_of(layers, [i], time_ns))
+        loops += [_loop_of(layers, nodes, sum(times[i] for i in nodes)) for nodes in small.values()]
         return loops, skipped, times
 
     def _time_alone(self, layers: Isolation, node: int) -> float:
         """Time of one node in ns: the median of a few runs, with so many copies that a call weighs little."""
         session = layers.open([node], 1)
         one = _median(_durations(session.run(5))[1:])
-        copies = max(1, min(MOST_COPIES // 8, int(ROUND_NS / 20 / max(one, 1.0))))
+        copies = layers.most_copies([node], max(1, min(MOST_COPIES // 8, int(ROUND_NS / 20 / max(one, 1.0)))))
         if copies > 1:
             session = layers.open([node], copies)
             one = _median(_durations(session.run(6))[1:]) / copies
@@ -248,7 +252,7 @@ class EnergyPhase:
         end = now() + int(seconds * 1e9)
         stretch = max(1, int(STRETCH_S * 1e9 / max(round_ns, 1.0)))
         rounds = 0
-        while now() < end and not self._host.cancelled():
+        while now() < end and not self._stopped():
             count = max(1, min(stretch, int((end - now()) / max(round_ns, 1.0))))
             session.run(count)
             rounds += count
@@ -257,7 +261,8 @@ class EnergyPhase:
     def _loop(self, session: Session, round_ns: float, seconds: float, phase: str, group: int, number: int) -> None:
         start = self._machine.now_ns()
         rounds = self._go(session, round_ns, seconds)
-        self._say_window(phase, start, self._machine.now_ns(), group, number, rounds, self._look())
+        if rounds:
+            self._say_window(phase, start, self._machine.now_ns(), group, number, rounds, self._look())
         self._done += 1
         self._progress("energy", self._done, self._total)
 
@@ -282,7 +287,15 @@ class EnergyPhase:
         return "throttled" if new or self._machine.slowed_down() else ""
 
     def _stopped(self) -> bool:
-        return bool(self._host.cancelled() or (self._throttled and self._plan["on_throttle"] == "stop"))
+        return bool(self._host.cancelled() or (self._throttled and self._plan["on_throttle"] == "stop") or self._is_late())
+
+    def _is_late(self) -> bool:
+        """Whether the job's time limit has passed; says so once."""
+        limit = self._job.get("time_limit_s")
+        if limit is not None and not self._late and self._machine.now_ns() - self._began_ns > limit * 1e9:
+            self._late = True
+            self._host.say("message", {"id": "time-limit", "text": "energy: stopped at the time limit of %s s" % limit})
+        return self._late
 
     def _power(self, start_ns: int, end_ns: int) -> Optional[Dict[str, Any]]:
         """What the supervisor knows of the power then; None when the readings are not on this board."""
@@ -298,8 +311,8 @@ class EnergyPhase:
         self._host.say("window", window)
 
 
-def _loop_of(nodes: Sequence[int], time_ns: float) -> Loop:
-    copies = max(1, min(MOST_COPIES, math.ceil(ROUND_NS / max(time_ns, 1.0))))
+def _loop_of(layers: Isolation, nodes: Sequence[int], time_ns: float) -> Loop:
+    copies = layers.most_copies(nodes, max(1, min(MOST_COPIES, math.ceil(ROUND_NS / max(time_ns, 1.0)))))
     return Loop(tuple(nodes), copies, copies * time_ns)
 
 

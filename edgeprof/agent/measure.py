@@ -29,7 +29,10 @@ FLAT = 0.98  # warm-up ends after two windows in a row that are not faster than 
 WARM_UP_LIMIT_S = 10.0
 WINDOW_S = 0.05
 LONG_RUN_NS = 20_000_000
+MOST_TIMES = 50_000  # in one frame, whose header has a limit
 PIECE = 1 << 20
+EXECUTED = "(executed)"
+"""Subject of the trace of the session whose optimised model was saved."""
 
 
 class Measurement:
@@ -39,6 +42,7 @@ class Measurement:
         self._host, self._job, self.machine = host, job, machine
         self._options = dict(job["options"], workdir=job["workdir"])
         self._started = machine.now_ns()
+        self._began_ns = int(job.get("began_ns") or self._started)
         self._process: Dict[str, Dict[str, int]] = {}
         self._faults = {"minor_faults": 0, "major_faults": 0}
         self._frames = frames
@@ -100,7 +104,8 @@ class Measurement:
             flat = self._until_flat(session, times)
             if not flat:
                 self.say("message", {"id": "not-flat", "text": "run times were still falling after %.0f s of warm-up" % WARM_UP_LIMIT_S})
-        self.say("warmup", {"times_ns": times})
+        for first in range(0, max(1, len(times)), MOST_TIMES):
+            self.say("warmup", {"times_ns": times[first : first + MOST_TIMES]})
         self._note_memory("steady")
         self._say_window("warmup", began, self.machine.now_ns(), len(times))
         return _median(times[-9:]) if times else float(_durations(session.run(1))[0])
@@ -135,11 +140,12 @@ class Measurement:
         else:
             for piece in pieces(save_to) if save_to else ():
                 self.say("executed", {}, piece)
-        session.run(1)
+        start = session.run(1)[0]
         path = session.end_trace()
         with open(path, "rb") as file:
             events = sum(1 for _ in file)
-        os.remove(path)
+        # The names that the runtime makes up differ from session to session: the saved model's are those of this run.
+        send_trace(self._host, EXECUTED, path, [[0, 1]], [start], self.compression)
         return max(1, events)
 
     def _probe(self, runtime: Runtime, frame: Any) -> "_Subject":
@@ -154,7 +160,7 @@ class Measurement:
         runs = int(self._job["runs"])
         limit = self._job.get("time_limit_s")
         in_turn = self._memory_is_short()
-        blocks = _split(runs, min(runs, max(FEWEST_BLOCKS, int(2 * runs * run_ns / BLOCK_NS))))
+        blocks = _split(runs, min(runs, max(FEWEST_BLOCKS, int(2 * runs * run_ns / BLOCK_NS), runs // MOST_TIMES)))
         groups = _group(blocks, self._sessions(run_ns, events, blocks, in_turn))
         settle = 0 if run_ns > LONG_RUN_NS else 1
         if in_turn:
@@ -169,7 +175,7 @@ class Measurement:
             for count in measure(model, number, group, settle, probes):
                 done += count
                 self.say("progress", {"phase": "measure", "done": done, "total": runs})
-                late = limit is not None and self.machine.now_ns() - self._started > limit * 1e9
+                late = limit is not None and self.machine.now_ns() - self._began_ns > limit * 1e9
                 if done < runs and (late or self._host.cancelled()):
                     self._say_window("measure", began, self.machine.now_ns(), 2 * done)
                     if late:
@@ -313,15 +319,7 @@ class _Subject:
         session = self.pair[1]
         if session is None or not self._order:
             return
-        path = session.end_trace()
-        fields = {"of": self.name, "session": self.session, "order": self._order, "starts_ns": self._starts}
-        squeeze = zlib.compressobj(self._owner.compression)
-        for piece in pieces(path):
-            data = squeeze.compress(piece)
-            if data:
-                self._owner.say("trace", {"of": self.name}, data)
-        self._owner.say("trace", dict(fields, last=True), squeeze.flush())
-        os.remove(path)
+        send_trace(self._owner, self.name, session.end_trace(), self._order, self._starts, self._owner.compression)
         self._order, self._starts = [], []
         if not keep:
             self.close()
@@ -382,6 +380,17 @@ def _median(values: Sequence[float]) -> float:
     ordered = sorted(values)
     middle = len(ordered) // 2
     return float(ordered[middle]) if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
+
+
+def send_trace(host: Any, of: str, path: str, order: Sequence[Sequence[int]], starts_ns: Sequence[int], compression: int) -> None:
+    """Sends a runtime's trace file in pieces and removes it. ``order``: (block, runs) as they were made, ``starts_ns`` of each run."""
+    squeeze = zlib.compressobj(compression)
+    for piece in pieces(path):
+        data = squeeze.compress(piece)
+        if data:
+            host.say("trace", {"of": of}, data)
+    host.say("trace", {"of": of, "order": order, "starts_ns": starts_ns, "last": True}, squeeze.flush())
+    os.remove(path)
 
 
 def pieces(path: str) -> Iterator[bytes]:

@@ -7,11 +7,10 @@ outputs are not bound, so that outputs are taken from the arena in each run as a
 from __future__ import annotations
 
 import os
-import zlib
 from typing import Any, Dict, Sequence
 
 from .machine import Machine
-from .measure import pieces
+from .measure import pieces, send_trace
 
 SUBJECT = "(memory)"
 RUNS = 3
@@ -29,12 +28,14 @@ class MemoryPhase:
         """The fields of the result; all that is measured goes out as frames."""
         self._host.say("progress", {"phase": "memory", "done": 0, "total": 0})
         started = self._machine.now_ns()
+        if self._job.get("cpus"):
+            self._machine.pin(list(self._job["cpus"]))
         runtime = self._machine.load(self._job["runtime"])
         inputs = runtime.decode_arrays(self._frames)
         statistics = os.path.join(self._options["workdir"], "node_memory.csv")
         session = runtime.open_for_memory(self._job["model_path"], inputs, self._options, statistics)
         starts = session.run(RUNS)[::2]
-        self._send_trace(session.end_trace(), starts)
+        send_trace(self._host, SUBJECT, session.end_trace(), [[0, RUNS]], starts, int(self._job["compression"]))
         session.close()
         if os.path.exists(statistics):
             for piece in pieces(statistics):
@@ -42,13 +43,3 @@ class MemoryPhase:
         window = {"phase": "memory", "start_ns": started, "end_ns": self._machine.now_ns(), "runs": RUNS}
         self._host.say("window", window)
         return {"complete": not self._host.cancelled()}
-
-    def _send_trace(self, path: str, starts: Sequence[int]) -> None:
-        squeeze = zlib.compressobj(int(self._job["compression"]))
-        for piece in pieces(path):
-            data = squeeze.compress(piece)
-            if data:
-                self._host.say("trace", {"of": SUBJECT}, data)
-        fields = {"of": SUBJECT, "last": True, "session": 0, "order": [[0, len(starts)]], "starts_ns": list(starts)}
-        self._host.say("trace", fields, squeeze.flush())
-        os.remove(path)

@@ -44,12 +44,7 @@ class Reading:
     def read(self, now_ns: Callable[[], int], period_ns: int) -> bytes:
         """One reading as records; it is due again ``period_ns`` after it was due, and what came too late for that was missed."""
         before = now_ns()
-        try:
-            values = self.sensor.read()
-            self.failed = 0
-        except Exception as error:  # a driver may raise anything; no sensor is worth a measurement
-            values = [_NAN] * len(self.sensor.channels)
-            self._note(error)
+        values = self._values()
         at = (before + now_ns()) // 2
         self.times += 1
         self.began_ns = self.began_ns or at
@@ -62,6 +57,13 @@ class Reading:
             self.due_ns += skipped * period_ns
         return b"".join(RECORD.pack(at, self.first + i, value) for i, value in enumerate(values))
 
+    def watch(self, pid: int) -> None:
+        """Tells the sensor which process runs the model."""
+        try:
+            self.sensor.watch(pid)
+        except Exception as error:
+            self._note(error)
+
     def told(self) -> Dict[str, Any]:
         """How well it was read."""
         seconds = (self.last_ns - self.began_ns) / 1e9
@@ -69,6 +71,21 @@ class Reading:
         return {
             "name": self.sensor.name, "achieved_hz": rate, "samples": self.times, "missed": self.missed, "problem": self.problem,
         }  # fmt: skip
+
+    def _values(self) -> List[float]:
+        """A value for each channel, whatever the sensor does: it is one of many, and none is worth a measurement."""
+        nothing = [_NAN] * len(self.sensor.channels)
+        try:
+            values = [float(value) for value in self.sensor.read()]
+            if len(values) != len(nothing):
+                raise ValueError("%d values for %d channels" % (len(values), len(nothing)))
+        except ProcessLookupError:  # what it watches has ended; the next phase's process is soon named
+            return nothing
+        except Exception as error:
+            self._note(error)
+            return nothing
+        self.failed = 0
+        return values
 
     def _note(self, error: Exception) -> None:
         self.failed += 1
@@ -117,7 +134,7 @@ class Sampler:
         """Does what the other end says."""
         if frame.type == "watch":
             for reading in self.readings:
-                reading.sensor.watch(int(frame.fields["pid"]))
+                reading.watch(int(frame.fields["pid"]))
         elif frame.type in ("slow", "full"):
             self.slow = frame.type == "slow"
             for reading in self.readings:
@@ -135,8 +152,6 @@ class Sampler:
         self.flush()
         wall_s = max(1e-9, (self._now() - self._began_ns) / 1e9)
         self._say("sampled", {"sensors": [r.told() for r in self.readings], "cpu_share": (time.process_time() - self._cpu_s) / wall_s})
-        for reading in self.readings:
-            reading.sensor.close()
 
 
 def describe(found: Found) -> Dict[str, Any]:
@@ -158,8 +173,8 @@ def run(found: Found, source: Any, sink: Any) -> None:
     def say(kind: str, fields: Dict[str, Any], payload: bytes = b"") -> None:
         protocol.write(sink, kind, fields, payload)
 
-    sampler = Sampler(found, say)
     try:
+        sampler = Sampler(found, say)
         while True:
             wait_s = sampler.step()
             if select.select([source], [], [], wait_s)[0]:
@@ -170,6 +185,16 @@ def run(found: Found, source: Any, sink: Any) -> None:
         sampler.end()
     except (BrokenPipeError, protocol.ProtocolError):
         return  # nobody listens any more
+    finally:  # whoever reads it may be gone, but an external meter must not go on recording
+        for sensor in found.sensors:
+            _close(sensor)
+
+
+def _close(sensor: Sensor) -> None:
+    try:
+        sensor.close()
+    except Exception:  # it has been read by then, and the others must be closed too
+        return
 
 
 def main(arguments: Sequence[str]) -> int:

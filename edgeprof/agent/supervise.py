@@ -75,6 +75,10 @@ class Process:
         except OSError:
             return
 
+    def kill(self) -> None:
+        """Ends it at once."""
+        self._process.kill()
+
     def end(self) -> str:
         """Waits for its end and ends it if need be; how it ended in words, empty when well."""
         self.hang_up()
@@ -91,29 +95,38 @@ class Supervisor:
     """Conducts one job."""
 
     def __init__(self, host: Any, job: Dict[str, Any], frames: Sequence[Any]) -> None:
-        self._host, self._job = host, job
-        self._frames = b"".join(protocol.encode(f.type, f.fields, f.payload) for f in frames)
-        self._started = time.perf_counter()
-        self._sampler: Optional[Process] = Process("sample", str(job.get("sysroot") or "/"), *(job.get("sensors") or []))
+        self._host, self._job, self._frames = host, job, frames
+        self._began_ns = time.perf_counter_ns()
+        self._sampler: Optional[Process] = None
+        if job.get("sensors") is None or job["sensors"]:
+            self._sampler = Process("sample", str(job.get("sysroot") or "/"), *(job.get("sensors") or []))
         self._sensors: List[Dict[str, Any]] = list(job.get("external") or [])
         self._problems: List[List[str]] = []
         self._sampled: Dict[str, Any] = {}
         self._source: Optional[Source] = None
         self._readings: Optional[Readings] = None
         self._why_not = "the process that reads sensors did not start"
-        self._heard = self._cancelled = False
+        self._ends_by = 0.0
+        self._heard = self._cancelled = self._alone = False
 
     def run(self) -> Dict[str, Any]:
         """All phases that were asked for; the fields of the result."""
         result: Dict[str, Any] = {"complete": True}
+        if self._sampler is None:
+            self._choose()
         for phase in self._phases():
+            if phase != "latency" and self._is_late():
+                text = "the time limit of %s s left no time for the %s phase" % (self._job["time_limit_s"], phase)
+                self._host.say("message", {"id": "time-limit", "text": text})
+                result["complete"], result["stopped_in"] = False, phase
+                break
             try:
                 found = self._phase(phase)
             except WorkerDied as death:
                 if phase == "latency":
                     raise Refused("died", str(death)) from death
                 self._host.say("message", {"id": "%s-failed" % phase, "text": "the %s phase ended early: %s" % (phase, death)})
-                continue
+                found = {}
             result.update({k: v for k, v in found.items() if k != "complete"})
             if not found.get("complete", True) or self._cancelled:
                 result["complete"], result["stopped_in"] = False, phase
@@ -127,6 +140,10 @@ class Supervisor:
             self._sampler.end()
             self._sampler = None
 
+    def _is_late(self) -> bool:
+        limit = self._job.get("time_limit_s")
+        return bool(limit is not None and time.perf_counter_ns() - self._began_ns > limit * 1e9)
+
     def _phases(self) -> List[str]:
         wanted = {"latency": True, "memory": bool(self._job.get("memory")), "energy": self._job.get("energy", "off") != "off"}
         return [phase for phase in PHASES if wanted[phase]]
@@ -138,34 +155,50 @@ class Supervisor:
             return {}
         worker = Process("work")
         try:
-            fields = dict(self._job, phase=phase, power=self._source._asdict() if self._source else None)
-            if self._job.get("time_limit_s") is not None:
-                fields["time_limit_s"] = max(0.0, self._job["time_limit_s"] - (time.perf_counter() - self._started))
-            worker.send(protocol.encode("job", fields) + self._frames)
+            power = self._source._asdict() if self._source else None
+            worker.say("job", dict(self._job, phase=phase, power=power, began_ns=self._began_ns))
+            for frame in self._frames:
+                worker.say(frame.type, frame.fields, frame.payload)
             if self._sampler is not None:
                 self._sampler.say("watch", {"pid": worker.pid})
             return self._follow(worker, phase)
+        except OSError:  # the host is gone, and with it all who would want what the worker still says
+            worker.kill()
+            raise
         finally:
             worker.end()
 
     def _follow(self, worker: Process, phase: str) -> Dict[str, Any]:
         while True:
-            sources = [worker, *([] if self._cancelled else [self._host]), *([self._sampler] if self._sampler is not None else [])]
-            for source in select.select(sources, [], [])[0]:
-                if source is self._host:
-                    self._take_of_host(worker)
-                elif source is self._sampler:
-                    self._take_of_sampler()
-                else:
-                    result = self._take_of_worker(worker, phase)
-                    if result is not None:
-                        return result
+            # One at a time, since taking from one may end another; the worker last, since it says the most.
+            sources = [*([] if self._alone else [self._host]), *([self._sampler] if self._sampler is not None else []), worker]
+            source = next(iter(select.select(sources, [], [], self._patience_s())[0]), None)
+            if source is None:
+                worker.kill()
+                raise WorkerDied("it did not stop when the host was gone")
+            if source is self._host:
+                self._take_of_host(worker)
+            elif source is self._sampler:
+                self._take_of_sampler()
+            else:
+                result = self._take_of_worker(worker, phase)
+                if result is not None:
+                    return result
 
     def _take_of_host(self, worker: Process) -> None:
-        frame = self._host.hear()
+        try:
+            frame = self._host.hear()
+        except protocol.ProtocolError:
+            frame = None
+        if frame is None:
+            self._alone, self._ends_by = True, time.perf_counter() + ENDS_WITHIN_S
         if frame is None or frame.type in ("cancel", "bye"):
-            self._cancelled = True  # and nothing that the host says counts any more
+            self._cancelled = True
             worker.say("cancel", {})
+
+    def _patience_s(self) -> Optional[float]:
+        """How long to wait for a word: a host that is there decides itself when a runtime hangs, by ending this process."""
+        return max(0.0, self._ends_by - time.perf_counter()) if self._alone else None
 
     def _take_of_worker(self, worker: Process, phase: str) -> Optional[Dict[str, Any]]:
         try:
@@ -218,9 +251,11 @@ class Supervisor:
             frame = None
         if frame is None:
             self.close()
-            self._host.say(
-                "message", {"id": "sampler-failed", "text": "the process that reads sensors ended early; what it had read is kept"}
-            )
+            text = "the process that reads sensors ended early; what it had read is kept"
+            self._host.say("message", {"id": "sampler-failed", "text": text})
+            if not self._heard:  # an external meter may be there
+                self._problems = [["sampler-failed", text]]
+                self._choose()
         elif frame.type == "sensors":
             self._sensors = frame.fields["sensors"] + self._sensors
             self._problems = frame.fields["problems"]

@@ -11,12 +11,14 @@ from typing import Any
 
 import numpy as np
 
+from edgeprof.agent.measure import EXECUTED
 from edgeprof.agent.memory import SUBJECT as MEMORY
 from edgeprof.agent.protocol import Frame, ProtocolError
 from edgeprof.boards.metering import Metering
 from edgeprof.boards.sensed import FRAMES, Sensed, process_memory
 from edgeprof.errors import TraceError
 from edgeprof.importers import onnxruntime
+from edgeprof.importers.tokens import with_names_of
 from edgeprof.models.probes import Probe
 from edgeprof.records.sensing import Channel, Samples
 from edgeprof.records.trace import Block, Int64, ProbeRuns, RunPlan, Spans, Trace
@@ -51,7 +53,8 @@ class Collector:
         self._subjects: defaultdict[str, _Subject] = defaultdict(_Subject)
         self._loaded: dict[str, Any] = {}
         self._executed = bytearray()
-        self._warmup: Sequence[int] = ()
+        self._reference: Spans | None = None
+        self._warmup: list[int] = []
         self._result: dict[str, Any] = {}
         self._messages: list[tuple[str, str]] = []
         self._sensed = Sensed()
@@ -68,7 +71,7 @@ class Collector:
         if frame.type == "loaded":
             self._loaded = fields
         elif frame.type == "warmup":
-            self._warmup = fields["times_ns"]
+            self._warmup += fields["times_ns"]
         elif frame.type == "message":
             self._messages.append((str(fields["id"]), str(fields["text"])))
         elif frame.type == "executed":
@@ -122,12 +125,17 @@ class Collector:
             return ()
         data, subject.pieces, subject.inflate = bytes(subject.pieces), bytearray(), zlib.decompressobj()
         if frame.fields["of"] == MEMORY:
-            self._sensed.take_memory_trace(data)
+            self._sensed.take_memory_trace(data, self._reference)
             return ()
         try:
             spans = onnxruntime.decode(data)
         except TraceError as error:
             raise ProtocolError(f"the runtime's trace cannot be read: {error}") from error
+        if frame.fields["of"] == EXECUTED:
+            self._reference = spans
+            return ()
+        if frame.fields["of"] == MODEL and self._reference is not None:
+            spans = with_names_of(spans, self._reference)
         starts = np.asarray(frame.fields["starts_ns"], np.int64)
         spans = _on_board_clock(spans, starts)
         for number, part in _by_block(spans, frame.fields["order"], len(starts)):

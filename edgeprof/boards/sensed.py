@@ -13,8 +13,9 @@ import numpy as np
 from edgeprof.agent.protocol import MAX_PAYLOAD_BYTES, Frame, ProtocolError
 from edgeprof.errors import TraceError
 from edgeprof.importers import onnxruntime
+from edgeprof.importers.tokens import with_names_of
 from edgeprof.records.sensing import Channel, Samples, SensorUse
-from edgeprof.records.trace import EnergyGroup, EnergyTrace, MemoryTrace, ProcessMemory, Window
+from edgeprof.records.trace import EnergyGroup, EnergyTrace, MemoryTrace, ProcessMemory, Spans, Window
 
 if TYPE_CHECKING:
     from edgeprof.boards.metering import Metering
@@ -43,6 +44,7 @@ class Sensed:
         self._energy: dict[str, Any] | None = None
         self._statistics = bytearray()
         self.memory: MemoryTrace | None = None
+        self._renamed: dict[str, str] = {}
 
     def take(self, frame: Frame) -> Samples | None:
         """Takes in one frame; the samples that came with it."""
@@ -70,10 +72,13 @@ class Sensed:
         self._parts.append(samples)
         return samples
 
-    def take_memory_trace(self, data: bytes) -> None:
-        """Takes in the trace of the memory phase."""
+    def take_memory_trace(self, data: bytes, reference: Spans | None) -> None:
+        """Takes in the trace of the memory phase; ``reference`` has the names of the session whose optimised model was saved."""
         try:
-            self.memory = onnxruntime.decode_memory(data)
+            memory = onnxruntime.decode_memory(data)
+            renamed = memory.spans if reference is None else with_names_of(memory.spans, reference)
+            self._renamed = {old.name: new.name for old, new in zip(memory.spans.kinds, renamed.kinds, strict=True)}
+            self.memory = replace(memory, spans=renamed)
         except TraceError as error:
             raise ProtocolError(f"the runtime's trace of the memory phase cannot be read: {error}") from error
 
@@ -126,6 +131,8 @@ class Sensed:
         if self.memory is None:
             return None
         told = _temporary_bytes(self._statistics.decode("utf-8", "surrogateescape"))
+        if told is not None:
+            told = {self._renamed.get(name, name): sizes for name, sizes in told.items()}
         return replace(self.memory, temporary_bytes=told)
 
     def _energy_trace(self) -> EnergyTrace | None:

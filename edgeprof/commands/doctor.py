@@ -30,6 +30,7 @@ LEAST_TEMPORARY_BYTES = 200 << 20
 BUSY_SHARE = 0.5
 COARSE_CLOCK_NS = 1000
 TRIAL_RUNS = 5
+_FEW = 4
 _STEADY_GOVERNORS = ("performance", "userspace")
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
@@ -78,9 +79,10 @@ def checks() -> Iterator[Check]:
         )
     else:
         yield Check("agent", "ok", "starts in a process of its own and answers")
-        for reader in (_runtimes, _board):
+        for reader in (_runtimes, _board, _sensors):
             yield from reader(health)
         yield _trial()
+    yield _meters()
     yield _notebook()
     yield _browser()
 
@@ -178,6 +180,26 @@ def _governor(governor: Any) -> Check:
     return Check("governor", "warn", str(governor), advice)
 
 
+def _sensors(health: Mapping[str, Any]) -> Iterator[Check]:
+    """Each sensor, what hinders others, and which channels would count as the power."""
+    from edgeprof.agent.power import choose
+
+    for sensor in health["sensors"]:
+        names = [channel["title"] or channel["name"] for channel in sensor["channels"]]
+        more = f" and {len(names) - _FEW} more" if len(names) > _FEW else ""
+        yield Check("sensor", "ok", f"{sensor['name']}: {', '.join(names[:_FEW])}{more}; {sensor['rate_hz']:.3g} readings a second")
+    for key, text in health["problems"]:
+        yield Check("sensor", "info" if str(key).endswith("-info") else "warn", str(text))
+    source, why_not = choose(health["sensors"], [], [])
+    if source is not None:
+        yield Check("power", "ok", f"{' + '.join(source.channels)} ({source.scope}), for --energy model and --energy layers")
+    else:
+        advice = (
+            "Times and memory are measured all the same. Energy: use a board with a sensor, a meter (docs/meters.md), or --board simulated."
+        )
+        yield Check("power", "info", why_not, advice)
+
+
 def _trial() -> Check:
     """A tiny model measured for real."""
     from edgeprof import units
@@ -196,6 +218,16 @@ def _trial() -> Check:
 
 
 # Extras
+
+
+def _meters() -> Check:
+    from edgeprof.boards.meters import available
+
+    found = [f"{meter.name}{f' ({meter.package} {meter.version})' if meter.version else ''}" for meter in available() if meter.version]
+    problems = [f"{meter.name}: {meter.problem}" for meter in available() if meter.problem]
+    if problems:
+        return Check("meters", "warn", "; ".join(problems), "Rename or remove the plug-in.")
+    return Check("meters", "info", ", ".join(found) or "no package for external power meters is installed; docs/meters.md lists them")
 
 
 def _notebook() -> Check:

@@ -25,10 +25,11 @@ WIDE_OP_CELLS = 22
 LEAST_NAME_CELLS = 12
 BARS_FROM_WIDTH = 72
 COSTS_FROM_WIDTH = 100
+PEAK_FROM_WIDTH = 125
 SHAPES_FROM_WIDTH = 150
 
-NUMBERS = ("latency_ms", "latency_low_ms", "latency_high_ms", "share", "macs", "param_bytes")
-"""Columns of both tables that make a Row's numbers, in the order of its fields."""
+NUMBERS = ("latency_ms", "latency_low_ms", "latency_high_ms", "share", "macs", "param_bytes", "energy_mj", "peak_memory_bytes")
+"""Columns of both tables that make a Row's numbers, in the order of its fields; the op type table has no peaks."""
 
 _NAN = math.nan
 _EIGHTHS = " ▏▎▍▌▋▊▉"
@@ -51,6 +52,8 @@ class Row:
     share: float = _NAN
     macs: float = _NAN
     param_bytes: float = _NAN
+    energy_mj: float = _NAN
+    peak_memory_bytes: float = _NAN
     precision: str = ""
     output_shape: str = ""
 
@@ -66,7 +69,7 @@ def op_type_rows(profile: Profile) -> list[Row]:
     """A row an op type, most time first, and the row between layers."""
     table = by_op_type(profile)
     rows = []
-    for op_type, layers, *numbers in zip(*(table[name].tolist() for name in ("op_type", "layers", *NUMBERS)), strict=True):
+    for op_type, layers, *numbers in zip(*(table[name].tolist() for name in ("op_type", "layers", *NUMBERS[:-1])), strict=True):
         between = op_type == BETWEEN_LAYERS
         rows.append(Row("between" if between else "layer", "" if between else str(layers), op_type, "", *numbers))
     return rows
@@ -101,7 +104,15 @@ def _total(profile: Profile, layers: Sequence[Row]) -> Row:
     if end.median_ms is None:
         return _summed(Row("total", "", "sum of the layers"), layers)
     low, high = (_NAN if value is None else value for value in (end.low_ms, end.high_ms))
-    return replace(_summed(Row("total", "", "end to end"), layers), latency_ms=end.median_ms, low_ms=low, high_ms=high, share=1.0)
+    energy = profile.context.energy.above_idle_mj
+    return replace(
+        _summed(Row("total", "", "end to end"), layers),
+        latency_ms=end.median_ms,
+        low_ms=low,
+        high_ms=high,
+        share=1.0,
+        energy_mj=_NAN if energy is None else energy,
+    )
 
 
 def _summed(row: Row, parts: Sequence[Row]) -> Row:
@@ -112,6 +123,8 @@ def _summed(row: Row, parts: Sequence[Row]) -> Row:
         share=_sum(part.share for part in parts),
         macs=_sum(part.macs for part in parts),
         param_bytes=_sum(part.param_bytes for part in parts),
+        energy_mj=_sum(part.energy_mj for part in parts),
+        peak_memory_bytes=max((part.peak_memory_bytes for part in parts if not math.isnan(part.peak_memory_bytes)), default=_NAN),
     )
 
 
@@ -185,6 +198,7 @@ def _columns(console: Console, rows: Sequence[Row], by: str) -> list[_Column]:
         _Column("95 % interval", "left", unit.interval),
         *([_Column("", "left", lambda row: _bar(row, longest, plain=plain))] if console.width >= BARS_FROM_WIDTH else []),
         _Column("Share", "right", lambda row: units.share(row.share)),
+        *_sensed_columns(console.width, rows, by),
         *(_cost_columns() if console.width >= COSTS_FROM_WIDTH else []),
     ]
 
@@ -195,6 +209,17 @@ def _layer_columns(width: int) -> list[_Column]:
     if width >= SHAPES_FROM_WIDTH:
         found.append(_Column("Precision", "left", lambda row: _fit(visible(row.precision), OP_CELLS)))
         found.append(_Column("Output", "left", lambda row: _fit(visible(row.output_shape), WIDE_OP_CELLS)))
+    return found
+
+
+def _sensed_columns(width: int, rows: Sequence[Row], by: str) -> list[_Column]:
+    """Energy above idle where there is any, and peak memory by layer."""
+    layers = [row for row in rows if row.kind not in _STYLES]
+    found = []
+    if any(not math.isnan(row.energy_mj) for row in layers) and width >= BARS_FROM_WIDTH:
+        found.append(_Column("Energy", "right", lambda row: units.energy(row.energy_mj)))
+    if by == "layer" and any(not math.isnan(row.peak_memory_bytes) for row in layers) and width >= PEAK_FROM_WIDTH:
+        found.append(_Column("Peak mem.", "right", lambda row: "" if row.kind == "between" else units.size(row.peak_memory_bytes)))
     return found
 
 

@@ -37,6 +37,11 @@ def test_tensors_in_place_of_each_other_are_one_buffer():
     assert found["size_bytes"].tolist() == [100, 400, 160]
 
 
+def test_a_chain_of_storage_is_followed_to_its_beginning():
+    rows = [(f"t{i}", "activation", 64, i, i, max(0, i - 1)) for i in range(9)]
+    assert buffers(with_memory(rows, layers=9))["tensors"].tolist() == [[f"t{i}" for i in range(9)]]
+
+
 def test_what_works_in_place_of_an_input_is_the_callers():
     profile = with_memory([("x", "input", 64, -1, 1, 0), ("flat", "activation", 64, 0, 1, 0), ("y", "output", 16, 1, 1, 2)], layers=2)
     assert buffers(profile)["kind"].tolist() == ["input", "output"]

@@ -37,6 +37,10 @@ class Isolation:
         """
         raise NotImplementedError
 
+    def most_copies(self, nodes: Sequence[int], wanted: int) -> int:
+        """As many copies as `open` can be asked for with these nodes: ``wanted``, or fewer where they would not fit into memory."""
+        return wanted
+
     def close(self) -> None:
         """Frees what it holds."""
 

@@ -7,6 +7,7 @@ import os
 import pickle
 import shutil
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -54,7 +55,9 @@ def without_rights(call: Callable[[], Any]) -> Any:
     if os.geteuid() != 0:
         return call()
     source, sink = os.pipe()
-    child = os.fork()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # newer Pythons warn when other tests left threads; the child runs no thread
+        child = os.fork()
     if child == 0:
         status = 1
         try:
