@@ -48,9 +48,9 @@ class Machine:
 
     def slowed_down(self) -> bool:
         """True while the board says that it is slowing itself down."""
-        from .sensors.throttle import flags
+        from .sensors.throttle import active
 
-        return any(" now" in sign or sign.startswith("slowed down") for sign in flags(self._sysroot))
+        return bool(active(self._sysroot))
 
     def memory(self) -> Dict[str, int]:
         """Resident set, its peak, and page faults of this process so far, in bytes and counts; what is not known is left out."""

@@ -92,9 +92,13 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
 
         die_with_parent()
         return serve(Host(*streams()), work)
-    from .supervise import supervise
+    return serve(Host(*streams()), _supervise)
 
-    return serve(Host(*streams()), supervise)
+
+def _supervise(host: Host, job: Dict[str, Any], frames: List[protocol.Frame]) -> Dict[str, Any]:
+    from .supervise import supervise  # when there is a job: until then an agent takes no more memory than it must
+
+    return supervise(host, job, frames)
 
 
 def streams() -> Tuple[BinaryIO, Any]:

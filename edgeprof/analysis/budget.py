@@ -125,7 +125,7 @@ def model_parts(profile: Profile) -> Parts:
     peak = model_peak(profile)
     if peak is None:
         return Parts(weights, math.nan, None, (*unknown, "activations"))
-    if peak.basis != "measured":
+    if peak.basis not in ("measured", "simulated"):
         curve = live_curve(profile)
         if unsized := int(curve["unsized"].max()):
             unknown += (f"{unsized} buffer{'s' * (unsized != 1)} of unknown size",)

@@ -19,8 +19,12 @@ from numpy.typing import NDArray
 
 from edgeprof.records.profile import Profile
 
-Basis = Literal["measured", "counted", "estimated"]
-"""``measured`` by the runtime while it ran, ``counted`` from the shapes of the executed graph, or ``estimated`` for a changed model."""
+Basis = Literal["measured", "counted", "estimated", "simulated"]
+"""``measured`` by the runtime while it ran, ``counted`` from the shapes of the executed graph, ``estimated`` for a changed model, or
+told by a ``simulated`` board."""
+
+_COUNTED = ("shapes", "counted", "liveness")
+"""Words in the source of a column whose numbers nobody measured."""
 
 WORKSPACE = "(workspace)"
 HELD = "(held by the runtime for reuse)"
@@ -134,7 +138,9 @@ def basis_of(profile: Profile, column: str) -> Basis:
     if profile.origin == "estimated":
         return "estimated"
     source = profile.context.memory.sources.get(column, "").lower()
-    return "counted" if any(word in source for word in ("static", "count", "shape")) else "measured"
+    if any(word in source for word in _COUNTED):
+        return "counted"
+    return "simulated" if profile.origin == "simulated" else "measured"
 
 
 def peak_owners(profile: Profile) -> pd.DataFrame:
@@ -171,7 +177,7 @@ def buffers_at(profile: Profile, peak: Peak) -> pd.DataFrame:
     """
     held = buffers(profile)
     held = held[held["kind"] != "input"]
-    if peak.basis == "measured" and held["at_peak"].any():
+    if peak.basis in ("measured", "simulated") and held["at_peak"].any():
         return held[held["at_peak"]]
     return held[(held["first"] <= peak.layer) & (held["last"] >= peak.layer)]
 

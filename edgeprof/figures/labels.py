@@ -37,4 +37,6 @@ def interval(metric: str, value: float, low: float, high: float) -> str:
         return show(value, metric)
     if column(metric).unit == "ms":
         return units.latency_interval(value, low, high)
+    if column(metric).unit == "mJ":
+        return units.energy_interval(value, low, high)
     return f"{show(value, metric)} [{show(low, metric)}, {show(high, metric)}]"

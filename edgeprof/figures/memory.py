@@ -29,7 +29,7 @@ KINDS = ("activation", "output", "input")
 MAX_OWNERS = 60
 """Owners of the peak in the table; what is smaller is one row, so that the table still sums to the peak."""
 
-_BASIS_WORDS = {"measured": "measured", "counted": "counted from shapes", "estimated": "estimated"}
+_BASIS_WORDS = {"measured": "measured", "counted": "counted from shapes", "estimated": "estimated", "simulated": "simulated"}
 
 
 def memory(profile: Profile, budget: str | float | None = None) -> ViewData:
@@ -115,7 +115,7 @@ def _types(placed: pd.DataFrame) -> tuple[NDArray[Any], list[str]]:
 def _headline(peak: Peak | None, workspace: bool) -> tuple[str, str]:
     if peak is None:
         return units.MISSING, "peak of activations and workspace: not measured"
-    what = "activations and workspace" if workspace or peak.basis == "measured" else "activations"
+    what = "activations and workspace" if workspace or peak.basis in ("measured", "simulated") else "activations"
     return units.size(peak.bytes), f"peak of {what}, {_BASIS_WORDS[peak.basis]}"
 
 

@@ -19,6 +19,8 @@ def show(value: float, name: str) -> str:
         return units.size(value)
     if form == "count":
         return units.count(value)
+    if name.endswith("_mj"):
+        return units.energy(value)
     return units.MISSING if math.isnan(value) else f"{units.significant(value, 3)} {schema.column(name).unit}".rstrip()
 
 

@@ -52,7 +52,7 @@ class LayerEnergy:
 
 @dataclass(frozen=True)
 class _Anchor:
-    """The whole model in a loop: mJ a run, mW, ms a run, draws of both energies."""
+    """The whole model in a loop: mJ a run, mW, ms a run, draws of both energies. One block alone tells nothing of how blocks differ."""
 
     total_mj: float
     above_mj: float
@@ -62,24 +62,25 @@ class _Anchor:
     loop_ms: float
     above_mw: float
     above_error_mw: float
+    blocks: int
 
 
 @dataclass(frozen=True)
 class _LoopPower:
-    """Power above idle of one loop and its standard error in mW; passes it was seen in, seconds it ran."""
+    """Power above idle of one loop and its standard error in mW; passes it was seen in, seconds it ran, why it has no power."""
 
     mean_mw: float
     error_mw: float
     passes: int
     seconds: float
+    why_not: str = ""
 
 
 def layer_energy(trace: Trace, rows: Sequence[Row], executed: Graph | None, times: LayerTimes) -> LayerEnergy:
     """Energy of each row of the layer table; all NaN, with the reason in the context, where it was not measured."""
     told, asked = trace.energy, trace.plan.energy
     if told is None or not told.channels:
-        reason = (told.refused if told is not None else "") or trace.no_power
-        return _nothing(len(rows), Energy(asked=asked, reason=_sentence(reason or _NOT_ASKED)))
+        return _nothing(len(rows), Energy(asked=asked, reason=_sentence(_why_nothing(trace))))
     windows = _usable([w for w in trace.windows if w.phase in ("idle", "model", "layers")])
     power = window_power(windows, trace.channels, trace.samples, told.channels)
     idle = _Idle(windows, power)
@@ -87,22 +88,55 @@ def layer_energy(trace: Trace, rows: Sequence[Row], executed: Graph | None, time
     context = _context(trace, told, windows, power, idle, anchor)
     if anchor is None or context.method == "":
         return _nothing(len(rows), context)
-    loops = _loops(windows, power, idle, len(told.groups))
+    loops = _loops(trace.windows, windows, power, idle, len(told.groups))
     if executed is None or not any(loop.passes for loop in loops):
-        return _nothing(len(rows), context)
+        reason = context.reason or (_why_no_layers(loops) if asked == "layers" else "")
+        return _nothing(len(rows), replace(context, reason=_sentence(reason)))
     return _by_layer(rows, executed, times, told, loops, anchor, context)
 
 
 _NOT_ASKED = "it was not asked for; a power sensor is there: use --energy model or --energy layers"
+_STOPPED = "it was stopped before energy was measured"
+
+
+def _why_nothing(trace: Trace) -> str:
+    """Why there is no energy at all; empty for a trace that knows nothing of power, such as an imported one."""
+    refused = trace.energy.refused if trace.energy is not None else ""
+    if refused or trace.no_power:
+        return refused or trace.no_power
+    if trace.plan.energy != "off":
+        return _STOPPED
+    return _NOT_ASKED if any(channel.is_power for channel in trace.channels) else ""
+
+
+def _why_no_anchor(windows: Sequence[Window], power: WindowPower) -> str:
+    known = [w.phase for w, mw in zip(windows, power.mean_mw, strict=True) if not math.isnan(mw)]
+    if not any(w.phase == "model" and w.runs for w in windows):
+        return "it was stopped before the model's energy was known"
+    if "model" in known and not any(w.phase == "idle" and not w.note for w in windows):
+        return "the board was not seen at rest, so idle power is not known"
+    return "the power sensor gave too few readings"
+
+
+def _why_no_layers(loops: Sequence[_LoopPower]) -> str:
+    """Why no layer has an energy though they were asked for, nobody refused them, and the model has its own."""
+    if any(loop.passes for loop in loops):
+        return "the optimised model that the runtime saved is not there or cannot be read, so nobody knows which loop was which layer"
+    reasons = {loop.why_not for loop in loops}
+    return f"no loop of a layer can be used: {reasons.pop()}" if len(reasons) == 1 else "it was stopped before any layer was measured"
 
 
 def _usable(windows: Sequence[Window]) -> list[Window]:
-    """Without those in which the board slowed itself down; with them when they are the rule (a finding says that)."""
-    running = [w for w in windows if w.phase != "idle"]
-    cool = [w for w in running if w.note != THROTTLED]
-    if 2 * len(cool) >= len(running):
-        return [w for w in windows if w.note != THROTTLED]
-    return [replace(w, note="") if w.note == THROTTLED else w for w in windows]
+    """Without those in which the board slowed itself down; with those of the model, or of the layers, when there they are the rule.
+
+    A finding says that it slowed down.
+    """
+    rule = set()
+    for phase in ("model", "layers"):
+        notes = [w.note for w in windows if w.phase == phase]
+        if 2 * notes.count(THROTTLED) > len(notes):
+            rule.add(phase)
+    return [replace(w, note="") if w.note == THROTTLED else w for w in windows if w.note != THROTTLED or w.phase in rule]
 
 
 class _Idle:
@@ -152,6 +186,7 @@ def _anchor(windows: Sequence[Window], power: WindowPower, idle: _Idle) -> _Anch
         float(seconds.sum() / runs.sum() * 1e3),
         float(np.average(above, weights=seconds)),
         error,
+        len(mean),
     )
 
 
@@ -162,21 +197,23 @@ def _context(trace: Trace, told: EnergyTrace, windows: Sequence[Window], power: 
     if is_stuck(trace.channels, trace.samples, told.channels):
         return replace(found, reason=_sentence(reason or "the power sensor is stuck: all its readings are the same"))
     if anchor is None:
-        return replace(found, reason=_sentence(reason or "the power sensor gave too few readings"))
+        return replace(found, reason=_sentence(reason or _why_no_anchor(windows, power)))
     model = np.array([w.phase == "model" for w in windows], bool)
     resting, known = idle.anchor, ~np.isnan(power.mean_mw)
     rests = power.mean_mw[resting & known]
     quiet = power.mean_mw[idle.quiet & known]
+    total_low, total_high = _interval(anchor.total_draws, anchor)
+    above_low, above_high = _interval(anchor.above_draws, anchor)
     whole = replace(
         found,
         method="model",
-        reason=_sentence(reason) if reason else "",
+        reason=_sentence(reason),
         inference_mj=anchor.total_mj,
-        inference_low_mj=float(np.percentile(anchor.total_draws, _QUANTILES[0])),
-        inference_high_mj=float(np.percentile(anchor.total_draws, _QUANTILES[1])),
+        inference_low_mj=total_low,
+        inference_high_mj=total_high,
         above_idle_mj=anchor.above_mj,
-        above_idle_low_mj=float(np.percentile(anchor.above_draws, _QUANTILES[0])),
-        above_idle_high_mj=float(np.percentile(anchor.above_draws, _QUANTILES[1])),
+        above_idle_low_mj=above_low,
+        above_idle_high_mj=above_high,
         loop_mw=anchor.loop_mw,
         loop_ms=anchor.loop_ms,
         idle_mw=float(rests.mean()) if len(rests) else float(idle.mw.mean()),
@@ -193,31 +230,43 @@ def _context(trace: Trace, told: EnergyTrace, windows: Sequence[Window], power: 
     return whole
 
 
-def _loops(windows: Sequence[Window], power: WindowPower, idle: _Idle, groups: int) -> list[_LoopPower]:
-    """Power of each loop above idle."""
+def _interval(draws: Floats, anchor: _Anchor) -> tuple[float | None, float | None]:
+    """The 95 % interval; (None, None) where it is not known."""
+    if anchor.blocks < 2 or np.isnan(draws).any():
+        return None, None
+    low, high = (float(bound) for bound in np.percentile(draws, _QUANTILES))
+    return low, high
+
+
+def _loops(every: Sequence[Window], windows: Sequence[Window], power: WindowPower, idle: _Idle, groups: int) -> list[_LoopPower]:
+    """Power of each loop above idle. ``every``: all windows there are, ``windows`` those that `_usable` left, which have ``power``."""
     above = power.mean_mw - idle.line(power.at_ns)
     own: list[list[int]] = [[] for _ in range(groups)]
+    why_not = ["it was stopped before"] * groups
+    for reason, some in (("the board slowed itself down", every), ("the power sensor gave too few readings", windows)):
+        for window in some:
+            if window.phase == "layers" and 0 <= window.group < groups:
+                why_not[window.group] = reason
     for i, window in enumerate(windows):
         if window.phase == "layers" and 0 <= window.group < groups and not math.isnan(above[i]):
             own[window.group].append(i)
-    relative, freedom = 0.0, 0
+    squares, freedom = 0.0, 0
     for members in own:
-        if len(members) > 1:
-            deviations = (above[members] - above[members].mean()) / power.mean_mw[members]
-            relative += float((deviations**2).sum())
+        if len(members) > 1 and power.mean_mw[members].all():
+            squares += float(np.sum(((above[members] - above[members].mean()) / power.mean_mw[members]) ** 2))
             freedom += len(members) - 1
-    pooled = math.sqrt(relative / freedom) if freedom else math.nan
-    return [_loop_power(members, above, power, pooled) for members in own]
+    pooled = math.sqrt(squares / freedom) if freedom else math.nan
+    return [
+        _loop_power(members, above, power, pooled) if members else _LoopPower(math.nan, math.nan, 0, 0.0, reason)
+        for members, reason in zip(own, why_not, strict=True)
+    ]
 
 
 def _loop_power(members: Sequence[int], above: Floats, power: WindowPower, pooled: float) -> _LoopPower:
-    if not members:
-        return _LoopPower(math.nan, math.nan, 0, 0.0)
     chosen = list(members)
-    within = float(np.sqrt(np.nansum(power.error_mw[chosen] ** 2))) / len(chosen)
+    within = float(np.sqrt(np.sum(power.error_mw[chosen] ** 2))) / len(chosen)
     between = pooled * float(power.mean_mw[chosen].mean()) / math.sqrt(len(chosen))
-    error = float(np.nanmax([within, between])) if not (math.isnan(within) and math.isnan(between)) else math.nan
-    return _LoopPower(float(above[chosen].mean()), error, len(chosen), float(power.seconds[chosen].sum()))
+    return _LoopPower(float(above[chosen].mean()), float(np.fmax(within, between)), len(chosen), float(power.seconds[chosen].sum()))
 
 
 def _by_layer(
@@ -234,14 +283,15 @@ def _by_layer(
     at = {row.runtime_name: i for i, row in enumerate(rows)}
     group_of, isolated = np.full(n, -1), np.full(n, math.nan)
     method = ["" if row.kind != "nested" else f"part of {row.parent}" for row in rows]
+    row_of = {node: at[name] for node, name in enumerate(top) if name in at}
     for node, why in told.skipped.items():
-        if node < len(top) and top[node] in at:
-            method[at[top[node]]] = f"no loop: {why}"
+        if node in row_of:
+            method[row_of[node]] = f"no loop: {why}"
     for number, group in enumerate(told.groups):
-        members = [at[top[node]] for node in group.nodes if node < len(top) and top[node] in at]
         for node, time_ns in zip(group.nodes, group.isolated_ns, strict=False):
-            if node < len(top) and top[node] in at:
-                isolated[at[top[node]]] = time_ns
+            if node in row_of and time_ns > 0:
+                isolated[row_of[node]] = time_ns
+        members = [row_of[node] for node in group.nodes if node in row_of]
         for row in members:
             group_of[row], method[row] = number, _method(rows[row], len(members), loops[number])
     time_ms, below, beyond = _times_with_bodies(rows, times)
@@ -249,28 +299,27 @@ def _by_layer(
     error = np.array([loops[g].error_mw if g >= 0 else math.nan for g in group_of])
     told_apart = power > SIGMAS * np.nan_to_num(error)
     energy = np.where(told_apart, power * time_ms / 1e3, math.nan)
-    relative = 1.96 * error / power
-    low = energy - np.abs(energy) * np.hypot(relative, below / time_ms)
-    high = energy + np.abs(energy) * np.hypot(relative, beyond / time_ms)
-    total = float(np.nansum(energy))
-    gap = 1 - total / anchor.above_mj if anchor.above_mj > 0 else math.nan
+    low = energy - np.hypot(1.96 * error * time_ms, power * below) / 1e3
+    high = energy + np.hypot(1.96 * error * time_ms, power * beyond) / 1e3
+    total = float(np.nansum(energy)) if not np.isnan(energy).all() else math.nan
+    is_above = anchor.above_mj > 0 and not math.isnan(total)
     draws = _gap_draws(group_of, time_ms, loops, told_apart, anchor)
+    gap_low, gap_high = _interval(draws, anchor) if is_above else (None, None)
     names = [tuple(rows[int(i)].name for i in np.flatnonzero(group_of == g)) for g in range(len(loops))]
     shown = replace(
         context,
         method="layers",
         passes=max(loop.passes for loop in loops),
-        layers_mj=total,
-        closure_gap=gap,
-        closure_gap_low=float(np.percentile(draws, _QUANTILES[0])),
-        closure_gap_high=float(np.percentile(draws, _QUANTILES[1])),
+        layers_mj=None if math.isnan(total) else total,
+        closure_gap=1 - total / anchor.above_mj if is_above else None,
+        closure_gap_low=gap_low,
+        closure_gap_high=gap_high,
         groups=tuple(_use(own, loop, group.copies) for own, loop, group in zip(names, loops, told.groups, strict=True)),
     )
-    between = anchor.above_mj - total
-    closed = energy * (anchor.above_mj / total) if total > 0 else np.full(n, math.nan)
+    closed = energy * (anchor.above_mj / total) if is_above and total > 0 else np.full(n, math.nan)
     return LayerEnergy(
         np.append(power, math.nan),
-        np.append(energy, between),
+        np.append(energy, anchor.above_mj - total),
         np.append(low, math.nan),
         np.append(high, math.nan),
         np.append(closed, math.nan),
@@ -283,9 +332,9 @@ def _by_layer(
 def _method(row: Row, members: int, loop: _LoopPower) -> str:
     """How this layer's energy was had, or why there is none."""
     if not loop.passes:
-        return "no loop: it was stopped before"
+        return f"no loop that can be used: {loop.why_not}"
     if not loop.mean_mw > SIGMAS * float(np.nan_to_num(loop.error_mw)):
-        return f"not told from idle: {loop.mean_mw:.0f} mW, give or take {loop.error_mw:.0f} mW"
+        return f"not told from idle: {loop.mean_mw:.0f} mW, give or take {np.nan_to_num(loop.error_mw):.0f} mW"
     return "own loop" if members == 1 else f"loop of {members} short {row.op_type} layers, whose power they share"
 
 
@@ -320,8 +369,9 @@ def _gap_draws(
 def _use(layers: tuple[str, ...], loop: _LoopPower, copies: int) -> EnergyGroupUse:
     if not loop.passes:
         return EnergyGroupUse(layers, copies=copies)
-    half = 1.96 * float(np.nan_to_num(loop.error_mw))
-    return EnergyGroupUse(layers, loop.mean_mw, loop.mean_mw - half, loop.mean_mw + half, copies, loop.seconds)
+    half = 1.96 * loop.error_mw
+    low, high = (None, None) if math.isnan(half) else (loop.mean_mw - half, loop.mean_mw + half)
+    return EnergyGroupUse(layers, loop.mean_mw, low, high, copies, loop.seconds)
 
 
 def _nothing(rows: int, context: Energy) -> LayerEnergy:
@@ -331,4 +381,4 @@ def _nothing(rows: int, context: Energy) -> LayerEnergy:
 
 def _sentence(text: str) -> str:
     text = text[:1].upper() + text[1:]
-    return text if text.endswith((".", "!", "?")) else text + "."
+    return text if not text or text.endswith((".", "!", "?")) else text + "."

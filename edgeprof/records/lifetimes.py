@@ -110,7 +110,8 @@ def share_storage(tensors: dict[str, Tensor], executed: Graph, rows: Sequence[Ro
 
 def _place(output: Tensor, layer: Layer, tensors: Mapping[str, Tensor], memory: _InUse, index: int) -> None:
     """Puts an output that took no memory of its own where it must be: over an input, or else into memory that was held."""
-    inputs = [tensors[name] for name in dict.fromkeys(layer.inputs) if name in tensors]
+    taken = {tensors[name].storage for name in layer.outputs if name in tensors}  # an input's memory holds one output, not two
+    inputs = [tensors[name] for name in dict.fromkeys(layer.inputs) if name in tensors and tensors[name].storage not in taken]
     giver = next((t for t in inputs if _can_take(output, t, layer, over=memory.is_over(t, index))), None)
     if giver is not None and (_works_in_place(layer, giver) or not memory.holds(output.size)):
         output.storage = giver.storage

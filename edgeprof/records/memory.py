@@ -30,7 +30,7 @@ Floats = npt.NDArray[np.float64]
 
 EVENTS = "the runtime's events: bytes requested of its allocator"
 STATISTICS = "the runtime's statistics by node: temporary bytes, summed over one run of the layer"
-RISEN = "the runtime's events: high-water mark where it rose, else the live bytes (a lower bound)"
+RISEN = "the runtime's events: high-water mark where it rose (with what its allocator rounds up), else the live bytes (a lower bound)"
 BOTH = "live bytes plus workspace, at most the runtime's high-water mark"
 SHAPES = "shapes: tensors alive at the layer, each in memory of its own (an estimate)"
 
@@ -158,16 +158,22 @@ def _live(trace: MemoryTrace, of_kind: Mapping[EventKind, int], rows: int, bases
 
 
 def _risen(trace: MemoryTrace, of_kind: Mapping[EventKind, int], rows: int, bases: Mapping[str, float]) -> Floats:
-    """(rows,) the high-water mark of the layer's allocator after it, beyond its base, for those at which it rose; else NaN."""
-    found, high, spans = np.full(rows, math.nan), trace.in_use_peak_bytes, trace.spans
-    if high is None:
+    """(rows,) the high-water mark of the layer's allocator after it, beyond its base, for those at which it rose; else NaN.
+
+    The mark counts what requests were rounded up to, of weights too. What it was above the requests when the first layer had ended is
+    taken off; what activations are rounded up to stays in it (a sixth was seen).
+    """
+    found, high, requested, spans = np.full(rows, math.nan), trace.in_use_peak_bytes, trace.requested_bytes, trace.spans
+    if high is None or requested is None:
         return found
     before: dict[str, float] = {}
+    rounding: dict[str, float] = {}
     for event in _in_order_of_end(spans, np.ones(len(spans), bool)):
         kind, mark = spans.kinds[spans.kind[event]], float(high[event])
+        off = bases.get(kind.provider, 0.0) + rounding.setdefault(kind.provider, max(0.0, mark - float(requested[event])))
         row = of_kind.get(kind)
         if row is not None and mark > before.get(kind.provider, mark):
-            found[row] = np.fmax(found[row], mark - bases.get(kind.provider, 0.0))
+            found[row] = np.fmax(found[row], mark - off)
         before[kind.provider] = mark
     return found
 

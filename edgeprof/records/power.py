@@ -19,6 +19,9 @@ NS_PER_S = 1e9
 PARTS = 5
 """Parts of a window whose scatter tells how sure its mean is."""
 
+ENOUGH = 20
+"""Readings that are all the same by chance when there are fewer."""
+
 LONGEST_TRIM = 0.3
 TRIM_PERIODS = 1.5
 """A reading may be a mean over the time since the one before: those too close to the start of a window are not its own."""
@@ -42,8 +45,10 @@ class _Series:
     """One channel's readings in the order of time."""
 
     def __init__(self, channel: Channel, time_ns: npt.NDArray[np.int64], value: Floats) -> None:
-        order = np.argsort(time_ns, kind="stable")
-        self.time, self.value, self.counter = time_ns[order], value[order], channel.kind == "counter"
+        self.counter = channel.kind == "counter"
+        # of a counter two readings at one time tell no power
+        order = np.unique(time_ns, return_index=True)[1] if self.counter else np.argsort(time_ns, kind="stable")
+        self.time, self.value = time_ns[order], value[order]
         self.period = float(np.median(np.diff(self.time))) if len(self.time) > 1 else 0.0
         self.sums = np.concatenate([[0.0], np.cumsum(self.value)])
 
@@ -78,10 +83,9 @@ def window_power(windows: Sequence[Window], channels: Sequence[Channel], samples
 
 
 def is_stuck(channels: Sequence[Channel], samples: Samples, names: Sequence[str]) -> bool:
-    """True when a channel of power that was read often never changed; a counter is stuck when it does not grow."""
-    for i, channel in enumerate(channels):
-        if channel.name in names:
-            _, values = samples.of(i)
-            if len(values) >= 20 and float(np.ptp(values)) == 0:
-                return True
-    return False
+    """True when none of the channels ever changed, though one was read often: a rail that rests is not stuck as long as another moves.
+
+    A counter is stuck when it does not grow.
+    """
+    read = [samples.of(i)[1] for i, channel in enumerate(channels) if channel.name in names]
+    return any(len(values) >= ENOUGH for values in read) and all(float(np.ptp(values)) == 0 for values in read if len(values))

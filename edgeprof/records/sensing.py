@@ -44,8 +44,8 @@ class Samples:
         return len(self.time_ns)
 
     def of(self, channel: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
-        """``(time_ns, value)`` of one channel, readings that failed (NaN) left out."""
-        chosen = (self.channel == channel) & ~np.isnan(self.value)
+        """``(time_ns, value)`` of one channel, readings that failed (NaN) or are no number that can be added left out."""
+        chosen = (self.channel == channel) & np.isfinite(self.value)
         return self.time_ns[chosen], self.value[chosen]
 
 

@@ -31,6 +31,7 @@ from edgeprof.figures.timeline import timeline
 from edgeprof.records.profile import Profile
 from edgeprof.reports import summary
 from edgeprof.reports.html_tables import layer_table, op_type_table, owner_table
+from edgeprof.reports.sensed import energy_facts, layer_energy_rows, sensor_rows
 
 if TYPE_CHECKING:
     import jinja2
@@ -96,6 +97,8 @@ def _section(position: int, profile: Profile, total: int) -> dict[str, Any]:
         "layers": bars(profile, top=TOP_LAYERS),
         "roofline": roofline(profile),
     }
+    if profile.layers["energy_mj"].notna().any():
+        figures["energy"] = bars(profile, top=TOP_LAYERS, metric="energy_mj")
     return {
         "id": f"p{position}",
         "profile": profile,
@@ -109,6 +112,9 @@ def _section(position: int, profile: Profile, total: int) -> dict[str, Any]:
         | _timeline_data(profile, total)
         | ({"memory-data": held["data"]} if held and held["data"] else {}),
         "memory": held,
+        "energy": energy_facts(profile),
+        "layer_energy": layer_energy_rows(profile),
+        "sensors": sensor_rows(profile),
         "notes": {name: (figure.layout.meta or {}).get("note", "") for name, figure in figures.items()},
         "heights": {name: figure.layout.height for name, figure in figures.items()},
         "ops": op_type_table(profile),

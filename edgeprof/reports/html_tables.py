@@ -64,6 +64,9 @@ _LAYER_NUMBERS = (
     "latency_ms", "share", "latency_p95_ms", "latency_raw_ms", "calls", "macs", "param_bytes", "activation_bytes", "arithmetic_intensity",
     "peak_memory_bytes", "workspace_bytes", "power_mw", "energy_mj",
 )  # fmt: skip
+_KEYED = ("latency_ms", "energy_mj")
+"""Sorted by their numbers: the texts are rounded much, or change their unit from cell to cell."""
+
 _LAYER_TEXTS = ("precision", "output_shape", "provider", "runtime_name")
 _ONE_FOR_ALL = ("precision", "provider")
 """Said once in the settings where all layers have the same."""
@@ -151,7 +154,7 @@ def _number_columns(table: pd.DataFrame, names: list[str]) -> tuple[list[list[Ce
         title = f"{about.title} ({unit})" if about.unit == "ms" else about.title
         largest = table[name].max()
         bar = 1 / largest if name == "share" and largest > 0 else math.nan
-        keys = [f"{value:.5g}" if name == "latency_ms" else "" for value in table[name]]
+        keys = [f"{value:.5g}" if name in _KEYED else "" for value in table[name]]
         columns.append([_cell(value, shown, key, max(-1.0, value * bar)) for value, key in zip(table[name], keys, strict=True)])
         headings.append(Heading(name, title, about.meaning))
         if name == "latency_ms" and table["latency_low_ms"].notna().any():

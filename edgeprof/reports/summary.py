@@ -18,6 +18,7 @@ from edgeprof.models.cost import total_cost
 from edgeprof.models.fates import Fate
 from edgeprof.records.context import RunContext
 from edgeprof.records.profile import Profile
+from edgeprof.reports.sensed import energy_method, memory_method
 
 _FATES: dict[Fate, str] = {
     "executed": "carried out by a layer",
@@ -59,8 +60,9 @@ def tiles(profile: Profile) -> list[Tile]:
     most, phase = process_peak(profile)
     if not math.isnan(most):
         found.append(Tile("Peak memory, process", units.size(most), f"resident, in phase {phase}"))
-    if context.energy.inference_mj is not None:
-        found.append(Tile("Energy", f"{units.significant(context.energy.inference_mj, 3)} mJ", "one inference, idle power included"))
+    if context.energy.above_idle_mj is not None:
+        whole = units.energy(context.energy.inference_mj)
+        found.append(Tile("Energy", units.energy(context.energy.above_idle_mj), f"one run, above idle; {whole} in all"))
     return found
 
 
@@ -119,6 +121,8 @@ def method(profile: Profile) -> list[str]:
         "A layer's latency is the median over blocks of its part of the block's plain time, times the plain median. The 95 % interval"
         " comes from drawing whole blocks again (bootstrap), plain runs and calibration included.",
         "The row (between layers) is the median of the plain runs less the sum of the layers; nothing is scaled to hide it.",
+        *memory_method(profile),
+        *energy_method(profile),
         last,
     ]
 

@@ -153,7 +153,7 @@ def test_a_peak_that_was_not_measured_is_counted():
         ("measured", "the runtime's events: bytes requested of its allocator", "measured"),
         ("measured", "the runtime's statistics by node", "measured"),
         ("measured", "shapes: tensors alive at the layer (an estimate)", "counted"),
-        ("measured", "static", "counted"),
+        ("measured", "shapes", "counted"),
         ("measured", "", "measured"),
         ("estimated", "the runtime's events", "estimated"),
     ],

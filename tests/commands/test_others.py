@@ -96,6 +96,11 @@ def test_doctor_says_what_is_wrong_and_what_to_do(edgeprof, monkeypatch):
     health = {
         "runtimes": {"onnxruntime": {"error": "onnxruntime is installed but cannot be imported: no libgomp"}},
         "environment": {"cpus": 4, "governor": "ondemand", "load_1min": 3.5, "affinity": [0, 1], "virtual_machine": True},
+        "sensors": [],
+        "problems": [
+            ["rapl-permission", "RAPL is for root alone. Do: sudo chmod a+r ..."],
+            ["hwmon-info", "Several channels may overlap."],
+        ],
     }
     failing = doctor.Check("trial measurement", "fail", "The runtime did not take the model.", "See above.")
     monkeypatch.setattr(doctor, "_health", lambda: health)
@@ -108,6 +113,9 @@ def test_doctor_says_what_is_wrong_and_what_to_do(edgeprof, monkeypatch):
     assert "fail packages not installed: onnx" in lines
     assert "fail onnxruntime onnxruntime is installed but cannot be imported: no libgomp" in lines
     assert "warn governor ondemand" in lines
+    assert "warn sensor RAPL is for root alone. Do: sudo chmod a+r ..." in lines
+    assert "info sensor Several channels may overlap." in lines
+    assert "info power there is no power sensor" in lines
     assert "warn load 3.5 on 4 CPUs" in lines
     assert "info affinity only CPUs 0, 1 may be used" in lines
     assert "info notebook not installed: jupyterlab, anywidget, ipywidgets, matplotlib" in lines

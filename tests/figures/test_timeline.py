@@ -312,7 +312,7 @@ def test_layers_inside_layers_have_their_depth():
 
 def test_the_one_number_is_energy_then_power_then_length():
     header = timeline(PROFILE).meta["header"]
-    assert header["number"].startswith("8.27 mJ [8.23") and header["number_note"] == "energy of one inference, module, 95 % interval"
+    assert header["number"].startswith("8.268 mJ [8.226") and header["number_note"] == "energy of one inference, module, 95 % interval"
     a = Channel("ina/a_mw", "mW", "sample", "board")
     power = sampled({a.name: [(0, 1000.0), (10, 4000.0), (40, 9.0)]}, a, total=(a.name,))
     assert timeline(power).meta["header"]["number"] == "3.25 W"

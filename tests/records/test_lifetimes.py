@@ -287,9 +287,7 @@ def test_only_tensors_of_the_same_size_share():
 
 
 def test_an_output_is_shared_only_when_the_layer_took_less_than_all_of_them():
-    graph = toy(
-        {"a": ("Conv", ["x"], ["t"]), "b": ("Custom", ["t"], ["y", "z"])}, {"x": 1, "t": 2, "y": 2, "z": 4}, outputs=("y", "z")
-    )
+    graph = toy({"a": ("Conv", ["x"], ["t"]), "b": ("Custom", ["t"], ["y", "z"])}, {"x": 1, "t": 2, "y": 2, "z": 4}, outputs=("y", "z"))
     assert shared(graph, [2, 4]) == {"y": "t"}
     assert shared(graph, [2, 6]) == {}
 

@@ -128,6 +128,7 @@ class OnnxIsolation(Isolation):
             raise Refused("isolate", "the runtime's optimised model cannot be taken apart: %s" % error) from error
         self.op_types = [node.op_type for node in self._model.nodes]
         self._files: Dict[str, str] = {}
+        self._runs = False
         try:
             self._capture(self._model.between())
         except BaseException:
@@ -151,7 +152,8 @@ class OnnxIsolation(Isolation):
     def close(self) -> None:
         """See `Isolation.close`."""
         for path in self._files.values():
-            os.remove(path)
+            if os.path.exists(path):
+                os.remove(path)
         self._files = {}
 
     def _capture(self, names: List[str]) -> None:
@@ -169,9 +171,11 @@ class OnnxIsolation(Isolation):
         try:
             yield from self._run(self._model.tap(names)).items()
         except Refused:
+            if not self._runs:
+                self._runtime.open(self._executed, self._inputs, self._options).run(1)  # if that fails, no tensor is to blame
+                self._runs = True
             if len(names) == 1:
                 return
-            self._runtime.open(self._executed, self._inputs, self._options).run(1)  # if that fails, no tensor is to blame
             for half in (names[: len(names) // 2], names[len(names) // 2 :]):
                 yield from self._results(half)
 
@@ -290,7 +294,7 @@ def _is_utf8(name: str) -> bool:
 
 def shown(name: str) -> str:
     """A name fit for a message: bytes that are no UTF-8 are written out."""
-    return name.encode("utf-8", "backslashreplace").decode()
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def _node(data: memoryview) -> Node:
