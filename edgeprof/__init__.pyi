@@ -4,6 +4,7 @@ from .models import load_model
 from .profiler import profile
 from .records.bundle import load
 from .records.profile import Profile
+from .records.trace import EnergyPlan
 from .widgets import heatmap, memory, timeline
 
-__all__ = ["Profile", "bars", "heatmap", "load", "load_model", "memory", "profile", "roofline", "timeline"]
+__all__ = ["EnergyPlan", "Profile", "bars", "heatmap", "load", "load_model", "memory", "profile", "roofline", "timeline"]

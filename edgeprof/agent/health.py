@@ -11,6 +11,8 @@ import sys
 import time
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
+from .files import text_of
+
 
 def fingerprint(sysroot: str = "/") -> Dict[str, Any]:
     """Board, CPU, governor, clocks (kHz), temperatures (°C), throttle counters, memory (bytes), load, system, Python."""
@@ -38,11 +40,7 @@ def hottest(sysroot: str = "/") -> Optional[float]:
 
 
 def _text(sysroot: str, path: str) -> Optional[str]:
-    try:
-        with open(os.path.join(sysroot, path), encoding="utf-8", errors="replace") as file:
-            return file.read(1 << 20).strip("\0 \n\t")
-    except OSError:  # absent, not permitted, or EAGAIN from a sleeping sensor
-        return None
+    return text_of(sysroot, path, most=1 << 20)
 
 
 def _number(sysroot: str, path: str) -> Optional[float]:

@@ -10,7 +10,9 @@ import math
 import os
 import re
 from collections import namedtuple
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
+
+from ..files import MOST_BYTES, NO_WAIT, number, text_of
 
 Channel = namedtuple("Channel", ["name", "unit", "kind", "scope", "title"])  # noqa: PYI024 - as in protocol.py
 """One thing that is read: see `edgeprof.records.sensing.Channel`, which has the same fields."""
@@ -20,9 +22,7 @@ NAN = float("nan")
 MOST_CHANNELS = 64
 """More than that no family reads; a folder with thousands of entries is a broken or hostile one."""
 
-_MOST_BYTES = 4096
 _ASLEEP = (errno.EAGAIN, errno.EIO, errno.EBUSY, errno.ETIMEDOUT, errno.ENODATA, errno.EINVAL)
-_NO_WAIT = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)  # a pipe where a file belongs must not hold us up
 
 
 class Found(NamedTuple):
@@ -72,8 +72,8 @@ class Sysfile:
         """What stands in it now; OSError when it cannot be read."""
         try:
             if self._handle < 0:
-                self._handle = os.open(self.path, _NO_WAIT)
-            return os.pread(self._handle, _MOST_BYTES, 0).decode("utf-8", "replace").strip("\0 \n\t")
+                self._handle = os.open(self.path, NO_WAIT)
+            return os.pread(self._handle, MOST_BYTES, 0).decode("utf-8", "replace").strip("\0 \n\t")
         except OSError:
             self.close()  # the device may come back under the same name
             raise
@@ -81,7 +81,7 @@ class Sysfile:
     def number(self) -> float:
         """Its number; NaN when it holds none, or when the device has none just now (EAGAIN, EIO). OSError when it is gone."""
         try:
-            return _number(self.text())
+            return number(self.text())
         except OSError as error:
             if error.errno in _ASLEEP:
                 return NAN
@@ -201,51 +201,6 @@ class FileSensor(Sensor):
             source.close()
 
 
-def text_of(*parts: str) -> Optional[str]:
-    """What stands in a file (its first 4 KiB); None when it is not there or cannot be read."""
-    try:
-        handle = os.open(os.path.join(*parts), _NO_WAIT)
-    except OSError:
-        return None
-    try:
-        return os.read(handle, _MOST_BYTES).decode("utf-8", "replace").strip("\0 \n\t")
-    except OSError:
-        return None
-    finally:
-        os.close(handle)
-
-
-def number_of(*parts: str) -> float:
-    """The number in a file, or NaN."""
-    return _number(text_of(*parts) or "")
-
-
-def names_in(*parts: str) -> List[str]:
-    """Names in a folder, sorted by the numbers in them (``in2`` before ``in10``); empty when there is none."""
-    try:
-        return sorted(os.listdir(os.path.join(*parts)), key=by_numbers)
-    except OSError:
-        return []
-
-
-def readable(path: str) -> bool:
-    """Whether this process may read a file. Asked by opening it: ``access`` knows nothing of capabilities and file systems."""
-    try:
-        handle = os.open(path, _NO_WAIT)
-    except PermissionError:
-        return False
-    except OSError:  # there, but has nothing to say just now
-        return os.path.exists(path)
-    os.close(handle)
-    return True
-
-
-def by_numbers(name: str) -> Tuple[List[Any], str]:
-    """A key to sort names by, numbers in them as numbers."""
-    parts = re.split("([0-9]+)", name)
-    return [int(part) if i % 2 else part for i, part in enumerate(parts)], name
-
-
 def slug(text: Optional[str], otherwise: str) -> str:
     """``text`` as part of a channel's name: letters, digits and ``_.+-``, at most 40 of them. ``otherwise`` when it says nothing."""
     words = re.sub("[^A-Za-z0-9_.+-]+", "_", text or "").strip("_")[:40]
@@ -267,11 +222,3 @@ def unique(labels: Sequence[str]) -> List[str]:
 def board_model(sysroot: str) -> str:
     """What the device tree calls the board; empty on one without."""
     return text_of(sysroot, "proc/device-tree/model") or text_of(sysroot, "sys/firmware/devicetree/base/model") or ""
-
-
-def _number(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        return NAN
-    return value if math.isfinite(value) else NAN

@@ -14,7 +14,8 @@ import math
 import os
 from typing import List, Sequence
 
-from .base import MOST_CHANNELS, NAN, SAMPLE, Channel, FileSensor, Found, Product, Sysfile, names_in, readable, slug, text_of, unique
+from ..files import names_in, readable, text_of
+from .base import MOST_CHANNELS, NAN, SAMPLE, Channel, FileSensor, Found, Product, Sysfile, slug, unique
 
 _FOLDER = "sys/class/power_supply"
 _UW_PER_MW = 1000.0

@@ -12,22 +12,8 @@ import os
 import re
 from typing import List, Optional, Sequence, Tuple
 
-from .base import (
-    MOST_CHANNELS,
-    NAN,
-    SAMPLE,
-    Channel,
-    FileSensor,
-    Found,
-    Product,
-    Source,
-    Sysfile,
-    names_in,
-    positive,
-    slug,
-    text_of,
-    unique,
-)
+from ..files import names_in, text_of
+from .base import MOST_CHANNELS, NAN, SAMPLE, Channel, FileSensor, Found, Product, Source, Sysfile, positive, slug, unique
 
 _CPUS = "sys/devices/system/cpu"
 _DEVFREQ = "sys/class/devfreq"

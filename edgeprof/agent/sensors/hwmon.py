@@ -19,24 +19,9 @@ import re
 from collections import namedtuple
 from typing import Dict, List, Sequence, Tuple
 
+from ..files import names_in, number_of, readable, text_of
 from . import ina3221
-from .base import (
-    COUNTER,
-    MOST_CHANNELS,
-    SAMPLE,
-    Channel,
-    Counter,
-    FileSensor,
-    Found,
-    Product,
-    board_model,
-    names_in,
-    number_of,
-    readable,
-    slug,
-    text_of,
-    unique,
-)
+from .base import COUNTER, MOST_CHANNELS, SAMPLE, Channel, Counter, FileSensor, Found, Product, board_model, slug, unique
 
 Meter = namedtuple("Meter", ["label", "unit", "paths", "scope"])  # noqa: PYI024 - as in protocol.py
 """One thing that a chip measures: power (``mW``) as the product of the numbers in some files, or a counter of energy (``mJ``)."""

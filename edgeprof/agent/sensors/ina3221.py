@@ -28,7 +28,8 @@ import os
 from collections import namedtuple
 from typing import Dict, List, Optional, Sequence, Set
 
-from .base import MOST_CHANNELS, SAMPLE, Channel, FileSensor, Found, Product, names_in, number_of, readable, slug, text_of, unique
+from ..files import names_in, number_of, readable, text_of
+from .base import MOST_CHANNELS, SAMPLE, Channel, FileSensor, Found, Product, slug, unique
 
 Rail = namedtuple("Rail", ["name", "paths", "divisor"])  # noqa: PYI024 - as in protocol.py
 """A rail and the files whose product, divided, is its power in mW."""

@@ -14,7 +14,8 @@ import functools
 import os
 from typing import Any, Callable, List, Optional, Tuple
 
-from .base import COUNTER, MOST_CHANNELS, NAN, SAMPLE, Channel, Counter, Found, Sensor, text_of
+from ..files import text_of
+from .base import COUNTER, MOST_CHANNELS, NAN, SAMPLE, Channel, Counter, Found, Sensor
 
 _SIGNS = ("proc/driver/nvidia", "dev/nvidiactl")
 

@@ -14,7 +14,8 @@ import time
 from collections import namedtuple
 from typing import Callable, Dict, List, Optional, Tuple
 
-from .base import NAN, SAMPLE, Channel, Found, Sensor, names_in, text_of
+from ..files import names_in, text_of
+from .base import NAN, SAMPLE, Channel, Found, Sensor
 
 Stat = namedtuple("Stat", ["parent", "state", "started", "rss_pages", "ticks", "minor", "major"])  # noqa: PYI024 - as in protocol.py
 """One line of ``/proc/<pid>/stat``: CPU time in ticks and faults are sums since the process started."""

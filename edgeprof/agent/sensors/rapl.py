@@ -12,7 +12,8 @@ from __future__ import annotations
 import os
 from typing import List
 
-from .base import COUNTER, MOST_CHANNELS, Channel, Counter, FileSensor, Found, Product, names_in, number_of, readable, slug, text_of, unique
+from ..files import names_in, number_of, readable, text_of
+from .base import COUNTER, MOST_CHANNELS, Channel, Counter, FileSensor, Found, Product, slug, unique
 
 _FOLDER = "sys/class/powercap"
 _UJ_PER_MJ = 1000.0

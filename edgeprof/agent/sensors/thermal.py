@@ -14,23 +14,8 @@ import os
 import re
 from typing import Dict, List, Sequence
 
-from .base import (
-    MOST_CHANNELS,
-    NAN,
-    SAMPLE,
-    Channel,
-    FileSensor,
-    Found,
-    Product,
-    Source,
-    Sysfile,
-    names_in,
-    positive,
-    readable,
-    slug,
-    text_of,
-    unique,
-)
+from ..files import names_in, readable, text_of
+from .base import MOST_CHANNELS, NAN, SAMPLE, Channel, FileSensor, Found, Product, Source, Sysfile, positive, slug, unique
 
 _FOLDER = "sys/class/thermal"
 _MC_PER_C = 1000.0

@@ -17,7 +17,8 @@ import os
 import re
 from typing import Dict, Iterator, List, NamedTuple, Sequence, Set, Tuple
 
-from .base import COUNTER, NAN, SAMPLE, Channel, Found, Sensor, Sysfile, board_model, names_in, number_of, slug, text_of
+from ..files import names_in, number_of, text_of
+from .base import COUNTER, NAN, SAMPLE, Channel, Found, Sensor, Sysfile, board_model, slug
 from .thermal import coolers
 from .vcgencmd import HELP, NotAllowed, Vcgencmd, find
 

@@ -9,23 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeprof.agent.sensors.base import (
-    NAN,
-    SAMPLE,
-    Channel,
-    Counter,
-    FileSensor,
-    Product,
-    Source,
-    Sysfile,
-    by_numbers,
-    names_in,
-    number_of,
-    readable,
-    slug,
-    text_of,
-    unique,
-)  # fmt: skip
+from edgeprof.agent.files import by_numbers, names_in, number_of, readable, text_of
+from edgeprof.agent.sensors.base import NAN, SAMPLE, Channel, Counter, FileSensor, Product, Source, Sysfile, slug, unique
 from tests.agent.sensors.trees import public_folder, seal, without_rights
 
 

@@ -2,8 +2,8 @@
 
     python live_power.py ROOT PARENT_PID LOG
 
-Power is ``IDLE_MW`` and ``CORE_MW`` for each core that the worker keeps busy, over the last tick. What was written is logged with the
-time, so that the truth of any stretch of time can be had.
+Power is ``IDLE_MW`` and ``CORE_MW`` for each core that the worker keeps busy. The monitor says its mean over the last ``AVERAGE``
+ticks; the energy until then is logged with the time, so that the truth of any stretch of time can be had.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import os
 import subprocess
 import sys
 import time
+from collections import deque
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ import psutil
 
 IDLE_MW, CORE_MW = 2000.0, 3000.0
 TICK_S = 0.004
+AVERAGE = 4
 MILLIVOLTS = 5000
 HWMON = "sys/bus/i2c/drivers/ina3221/1-0040/hwmon/hwmon3"
 
@@ -44,7 +46,7 @@ class LivePower:
         self._process.wait()
 
     def truth(self) -> tuple[np.ndarray, np.ndarray]:
-        """(n,) ns and (n,) mJ written until then."""
+        """(n,) ns and (n,) mJ used until then."""
         log = np.loadtxt(self._log, ndmin=2)
         return log[:, 0], log[:, 1]
 
@@ -64,12 +66,11 @@ def make_tree(root: Path) -> None:
 
 
 def cpu_ns(pid: int) -> int:
-    """Time that all threads of a process have spent on a CPU."""
-    total = 0
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        with contextlib.suppress(OSError):
-            total += int((task / "schedstat").read_text().split()[0])
-    return total
+    """Time that all threads of a process have spent on a CPU until this moment, by Linux's CPU clock of that process.
+
+    (`schedstat` lags by up to a scheduler's tick, which makes power between two looks jump.)
+    """
+    return time.clock_gettime_ns((~pid << 3) | 2)
 
 
 def worker_of(parent: int) -> int | None:
@@ -85,9 +86,10 @@ def worker_of(parent: int) -> int | None:
 def main(root: str, parent: str, log: str) -> None:
     current = os.open(Path(root, HWMON, "curr1_input"), os.O_WRONLY)
     pid, before, looked = None, 0, 0.0
-    last, energy_mj = time.perf_counter_ns(), 0.0
+    last = time.perf_counter_ns()
+    used = deque([(last, 0.0)], maxlen=AVERAGE + 1)
     os.set_blocking(0, False)
-    with open(log, "w", encoding="ascii", buffering=1) as file:
+    with Path(log).open("w", encoding="ascii", buffering=1) as file:
         while os.read(0, 1) != b"" if _readable() else True:
             time.sleep(TICK_S)
             now = time.perf_counter_ns()
@@ -102,10 +104,10 @@ def main(root: str, parent: str, log: str) -> None:
                     pid = None
                 else:
                     busy, before = (spent - before) / (now - last), spent
-            milliamps = round((IDLE_MW + CORE_MW * busy) / MILLIVOLTS * 1e3)
-            os.pwrite(current, b"%-8d\n" % milliamps, 0)
-            energy_mj += milliamps * MILLIVOLTS / 1e3 * (now - last) / 1e9
-            file.write(f"{now} {energy_mj}\n")
+            used.append((now, used[-1][1] + (IDLE_MW + CORE_MW * busy) * (now - last) / 1e9))
+            milliwatts = (used[-1][1] - used[0][1]) / (now - used[0][0]) * 1e9
+            os.pwrite(current, b"%-8d\n" % round(milliwatts / MILLIVOLTS * 1e3), 0)
+            file.write(f"{now} {used[-1][1]}\n")
             last = now
 
 
