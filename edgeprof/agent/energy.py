@@ -109,13 +109,13 @@ class EnergyPhase:
             before = now
 
     def _anchor(self, model: Session, run_ns: float) -> str:
-        """Rest, model, rest; why layers, or anything, cannot be told, or nothing."""
+        """Rest, model, rest; why layers, or anything, cannot be told. Nothing when they can, or when it was stopped."""
         seconds = max(float(self._plan["model_s"]), self._plan["samples"] / self._rate_hz)
         rest_s = max(float(self._plan["idle_s"]), min(seconds / 4, 50 / self._rate_hz))
         planned = seconds + 2 * rest_s + QUIET_S
         text = "energy of the model will take about %s" % _duration(planned)
         self._host.say("plan", {"what": "model", "seconds": planned, "text": text})
-        self._total, self._done = MODEL_BLOCKS + 3, 0
+        self._total, self._done = MODEL_BLOCKS, 0
         quiet_s = max(QUIET_S, 8 / min(self._rate_hz, 2.0))
         self._host.say("slow", {})
         self._rest(quiet_s, note="slow")
@@ -127,7 +127,7 @@ class EnergyPhase:
                 self._loop(model, run_ns, seconds / MODEL_BLOCKS, "model", MODEL, -1)
         end = self._machine.now_ns()
         self._rest(rest_s)
-        return self._judge((start, end)) if not self._stopped() else "it was stopped before the model's energy was known"
+        return "" if self._stopped() else self._judge((start, end))
 
     def _judge(self, loop: Tuple[int, int]) -> str:
         """Why the sensor is not up to layers, or nothing. Without an answer (an external meter) the host has to judge."""

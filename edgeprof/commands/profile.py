@@ -141,8 +141,8 @@ def _tell(profile: Profile, path: Path, args: argparse.Namespace, *, interrupted
     elif not args.quiet:
         show.print_table(profile)
     if interrupted or not args.quiet:
-        stopped = f"Stopped after {profile.context.runs} of {args.runs} runs. " if interrupted else ""
-        print(f"{stopped}Saved {path}.", file=sys.stderr)
+        stopped = [finding.text for finding in profile.findings if interrupted and finding.id == "incomplete"]
+        print(*stopped, f"Saved {path}.", file=sys.stderr)
 
 
 @contextmanager

@@ -24,12 +24,18 @@ def condition_findings(trace: Trace, runs: pd.DataFrame) -> tuple[Finding, ...]:
     """What a reader of this trace's numbers must know of how they came about."""
     found = [Finding(key, "warning", _as_sentence(text)) for key, text in trace.messages]
     if not trace.complete:
-        done = int((~runs["instrumented"]).sum())
-        found.append(Finding("incomplete", "warning", f"The measurement was stopped after {done} of {trace.plan.runs} plain runs."))
+        found.append(Finding("incomplete", "warning", _stopped(trace, int((~runs["instrumented"]).sum()))))
     found += _drift(trace.blocks)
     found += _outliers(runs)
     found += _board(trace.environment, trace.environment_after)
     return tuple(found)
+
+
+def _stopped(trace: Trace, done: int) -> str:
+    if done < trace.plan.runs:
+        return f"The measurement was stopped after {done} of {trace.plan.runs} plain runs."
+    phase = f"in the {trace.stopped_in} phase" if trace.stopped_in else "early"
+    return f"The measurement was stopped {phase}, after all {done} plain runs."
 
 
 def mark_outliers(latency: np.ndarray[Any, np.dtype[np.float64]]) -> np.ndarray[Any, np.dtype[np.bool_]]:

@@ -219,8 +219,10 @@ class EnergyTrace:
 
 @dataclass(frozen=True)
 class Trace:
-    """All that one job brought back. ``complete`` is False when it was interrupted, lost or cut short.
+    """All that one job brought back.
 
+    ``complete`` is False when it was interrupted, lost or cut short; ``stopped_in`` is the phase (latency, memory, energy) that it
+    was stopped in, where that is known.
     ``executed_model`` is the optimised model as the runtime saved it, or None. ``environment`` is the board's
     fingerprint before, ``environment_after`` after. ``messages`` are things the agent noticed, as ``(id, sentence)``.
     ``channels`` and ``samples`` are what sensors said meanwhile, ``sensors`` how well they were read, ``sampling`` what that
@@ -254,3 +256,4 @@ class Trace:
     process: Mapping[str, ProcessMemory] = field(default_factory=dict)
     messages: tuple[tuple[str, str], ...] = ()
     complete: bool = True
+    stopped_in: str = ""

@@ -126,7 +126,7 @@ def test_interrupt_keeps_what_was_measured(slow_model, folder):
     status, out, err = interrupted("slow.onnx", "--runs", "1000", "--warmup", "1", when=b"measure")
     assert status == 130
     assert "Traceback" not in err
-    assert "of 1000 runs. Saved slow.edgeprof." in err
+    assert "of 1000 plain runs. Saved slow.edgeprof." in err
     assert "slow.onnx on local" in out
     profile = ep.load("slow.edgeprof")
     assert 0 < profile.context.runs < 1000
