@@ -23,12 +23,13 @@ By = Literal["layer", "op_type"]
 Order = Literal["value", "executed"]
 
 _INTERVALS = {"latency_ms": ("latency_low_ms", "latency_high_ms"), "energy_mj": ("energy_low_mj", "energy_high_mj")}
-_BETWEEN_METRICS = ("latency_ms", "share")
+_BETWEEN_METRICS = ("latency_ms", "share", "energy_mj")
 _INTERVAL_BELOW, _INTERVAL_ABOVE = 0.15, 0.4
 """How far intervals may reach beyond zero and beyond the largest bar, in parts of that bar."""
 
 REST = "rest"
 BETWEEN_MEANING = "What no layer explains: median of the plain runs less the sum of the layers"
+BETWEEN_ENERGY = "What no layer explains: energy above idle of the whole model less the sum of the layers"
 _TICK_FORMATS = {"share": ".0%"} | {name: "~s" for name in METRICS if column(name).unit == "B" or name == "macs"}
 _HOVER = "<b>%{customdata[0]}</b><br>%{customdata[1]}<extra></extra>"
 
@@ -84,7 +85,7 @@ def _op_rows(profile: Profile, metric: str) -> pd.DataFrame:
         table = table[table["op_type"] != BETWEEN_LAYERS]
     low, high = _ends(table, metric)
     detail = [
-        f"{n} layer{'s' * (n != 1)}, {show(part, 'share')} of the time" if n else BETWEEN_MEANING
+        f"{n} layer{'s' * (n != 1)}, {show(part, 'share')} of the time" if n else _between(metric)
         for n, part in zip(table["layers"], table["share"], strict=True)
     ]
     names = table["op_type"]
@@ -105,12 +106,16 @@ def _ends(table: pd.DataFrame, metric: str) -> tuple[list[float], list[float]]:
 
 def _detail(row: dict[Any, Any], metric: str) -> str:
     if row["kind"] == "between":
-        return BETWEEN_MEANING
+        return _between(metric)
     words = [label(row["op_type"]), label(row["precision"]), label(row["output_shape"], 60)]
     words.append("inserted by the runtime" * (row["kind"] == "inserted"))
     if metric != "share":
         words.append(f"{show(row['share'], 'share')} of the time")
     return ", ".join(filter(None, words))
+
+
+def _between(metric: str) -> str:
+    return BETWEEN_ENERGY if metric == "energy_mj" else BETWEEN_MEANING
 
 
 def _top(table: pd.DataFrame, top: int | None, metric: str) -> tuple[pd.DataFrame, str]:

@@ -184,7 +184,10 @@ class Timeline extends TimelineDrawing {
   resize() {
     const width = this.body.clientWidth;
     if (this.body.hidden || !width) return;
-    if (!this.colors.ink) this.applyTheme(); // a notebook makes the view before it puts it into the page
+    if (!this.colors.ink) {
+      this.applyTheme(); // a notebook makes the view before it puts it into the page
+      this.drawLegend();
+    }
     const readings = this.lanes.filter((lane) => lane.channels);
     if (this.options.height && readings.length) {
       const others = AXIS + this.lanes.reduce((sum, lane) => sum + (lane.channels ? 0 : lane.height) + GAP, 0);

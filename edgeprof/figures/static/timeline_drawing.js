@@ -171,9 +171,12 @@ class TimelineDrawing extends View {
     const ticks = lane.channels ? this.ticks(lane) : [];
     const kinds = lane.id === "runs" ? (gutter < 140 ? ["plain", "instr."] : ["plain", "instrumented"]) : [];
     c.font = colors.tiny;
-    const beside = [...kinds, ...ticks.filter(([value]) => this.y(lane, value) < lane.top + 15).map(([, text]) => text)];
-    const room = gutter - 16 - max(0, ...beside.map((text) => c.measureText(text).width));
+    const near = ticks.filter(([value]) => this.y(lane, value) < lane.top + 21);
+    const widest = (texts) => max(0, ...texts.map((text) => c.measureText(text).width));
+    let room = gutter - 16 - widest([...kinds, ...near.map(([, text]) => text)]);
     c.font = `600 ${colors.font}`;
+    const crowded = !kinds.length && widest(lane.title.split(" ")) > room; // then the title stays whole and the tick beside it has no number
+    if (crowded) room = gutter - 10;
     const title = wrap(c, lane.title, room);
     title.forEach((line, j) => c.fillText(this.cut(c, line, room), 2, lane.top + 9 + j * 14));
     c.font = colors.tiny;
@@ -191,7 +194,7 @@ class TimelineDrawing extends View {
       c.fillRect(gutter, round(y), inner, 1);
       c.globalAlpha = 1;
       c.fillStyle = colors.muted;
-      c.fillText(text, gutter - 8, max(lane.top + 5, min(lane.top + lane.height - 5, y)));
+      if (!crowded || !near.some((tick) => tick[0] === value)) c.fillText(text, gutter - 8, max(lane.top + 5, min(lane.top + lane.height - 5, y)));
     }
     c.textAlign = "left";
   }
