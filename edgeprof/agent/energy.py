@@ -31,7 +31,17 @@ ROUND_NS = 5_000_000
 """A round of a loop should take at least as long: what a call of the runtime costs is then some tenths of a per cent."""
 
 MOST_COPIES = 512
+FEWEST_READINGS = 12
+"""Readings that a rest of the anchor has time for: with fewer its power is not known (see `power.Readings.window`)."""
+
+FEWEST_IN_A_LOOP = 2.5
+"""Readings that a loop has time for at least: two make a mean, and the first may be of what ran before."""
+
 REST_EVERY_S = 12.0
+REST_SHARE = 0.18
+"""Of a budget what rests may take."""
+
+SETTLE_S = 0.2
 SIGMAS = 3.0
 QUIET_S = 4.0
 LEAST_HZ = 0.05
@@ -44,6 +54,15 @@ class Loop(NamedTuple):
     nodes: Tuple[int, ...]
     copies: int
     round_ns: float
+
+
+class Pass(NamedTuple):
+    """How long a loop and a rest of a pass last, how many loops lie between two rests, and how long the whole pass takes."""
+
+    loop_s: float
+    idle_s: float
+    between: int
+    seconds: float
 
 
 class EnergyPhase:
@@ -80,7 +99,7 @@ class EnergyPhase:
             except Refused as error:
                 refused = str(error)
             else:
-                complete = self._layers(model, run_ns, layers)
+                complete, refused = self._layers(model, run_ns, layers)
                 layers.close()
         self._host.say("energy", dict(told, refused=refused, throttled=self._throttled[:MOST_SIGNS]))
         return {"complete": complete, "environment_after": self._machine.fingerprint()}
@@ -111,12 +130,12 @@ class EnergyPhase:
     def _anchor(self, model: Session, run_ns: float) -> str:
         """Rest, model, rest; why layers, or anything, cannot be told. Nothing when they can, or when it was stopped."""
         seconds = max(float(self._plan["model_s"]), self._plan["samples"] / self._rate_hz)
-        rest_s = max(float(self._plan["idle_s"]), min(seconds / 4, 50 / self._rate_hz))
-        planned = seconds + 2 * rest_s + QUIET_S
+        rest_s = max(float(self._plan["idle_s"]), min(seconds / 4, 50 / self._rate_hz), FEWEST_READINGS / self._rate_hz)
+        quiet_s = max(QUIET_S, 8 / min(self._rate_hz, 2.0))
+        planned = seconds + 2 * rest_s + quiet_s
         text = "energy of the model will take about %s" % _duration(planned)
         self._host.say("plan", {"what": "model", "seconds": planned, "text": text})
         self._total, self._done = MODEL_BLOCKS, 0
-        quiet_s = max(QUIET_S, 8 / min(self._rate_hz, 2.0))
         self._host.say("slow", {})
         self._rest(quiet_s, note="slow")
         self._host.say("full", {})
@@ -145,7 +164,7 @@ class EnergyPhase:
         if above <= SIGMAS * error:
             return "the power sensor cannot tell the model from rest: %.0f mW above idle, give or take %.0f mW" % (above, error)
         seconds = (loop[1] - loop[0]) / 1e9
-        of_a_layer = error * math.sqrt(seconds / (self._loop_s(20) * int(self._plan["passes"])))
+        of_a_layer = error * math.sqrt(seconds / (self._pass(21).loop_s * int(self._plan["passes"])))
         if above < SIGMAS * of_a_layer:
             return (
                 "the power sensor can tell the model from rest (%.0f mW above idle), but in the time of a layer's loop it is only good for"
@@ -155,23 +174,21 @@ class EnergyPhase:
 
     # Layers
 
-    def _layers(self, model: Session, run_ns: float, layers: Isolation) -> bool:
-        """All passes over all loops; False when it was stopped early."""
+    def _layers(self, model: Session, run_ns: float, layers: Isolation) -> Tuple[bool, str]:
+        """All passes over all loops; False when it was stopped early, and why it was not even tried, or nothing."""
         loops, skipped, times = self._make_loops(layers)
         if self._stopped():
-            return False
+            return False, ""
         groups = [{"nodes": loop.nodes, "copies": loop.copies, "isolated_ns": [times[i] for i in loop.nodes]} for loop in loops]
-        loop_s = self._loop_s(len(loops) + 1)
-        idle_s = self._idle_s()
-        passes = int(self._plan["passes"])
-        rest_after = max(1, int(REST_EVERY_S / loop_s))
-        rests = 1 + -(-(len(loops) + 1) // rest_after)
-        seconds = passes * ((len(loops) + 1) * loop_s + rests * idle_s) + (passes - 1) * float(self._plan["cool_down_s"])
+        passes, one = int(self._plan["passes"]), self._pass(len(loops) + 1)
+        if loops and one.loop_s * self._rate_hz < FEWEST_IN_A_LOOP:
+            return True, self._too_short(len(loops) + 1, one.loop_s)
+        seconds = passes * one.seconds + (passes - 1) * float(self._plan["cool_down_s"])
         self._host.say("groups", {"groups": groups, "skipped": [[i, text] for i, text in skipped.items()], "planned_s": seconds})
-        text = "energy by layer will take about %s: %d loops of %.1f s in %d passes" % (_duration(seconds), len(loops), loop_s, passes)
+        text = "energy by layer will take about %s: %d loops of %.1f s in %d passes" % (_duration(seconds), len(loops), one.loop_s, passes)
         self._host.say("plan", {"what": "layers", "seconds": seconds, "text": text})
         if not loops:
-            return True
+            return True, ""
         self._total, self._done = passes * (len(loops) + 1), 0
         whole = Loop((), 1, run_ns)
         for number in range(passes):
@@ -179,15 +196,15 @@ class EnergyPhase:
                 self._rest(float(self._plan["cool_down_s"]), "cooldown", number)
             order: List[Tuple[int, Loop]] = [(MODEL, whole), *enumerate(loops)]
             random.Random(int(self._plan["seed"]) + number).shuffle(order)  # noqa: S311 - an order, no secret
-            self._rest(idle_s, number=number)
+            self._rest(one.idle_s, number=number)
             for place, (group, loop) in enumerate(order):
                 if self._stopped():
-                    return False
-                self._turn(model if group == MODEL else None, layers, loop, loop_s, group, number)
-                if (place + 1) % rest_after == 0 and place + 1 < len(order):
-                    self._rest(idle_s, number=number)
-            self._rest(idle_s, number=number)
-        return not self._stopped()
+                    return False, ""
+                self._turn(model if group == MODEL else None, layers, loop, one.loop_s, group, number)
+                if (place + 1) % one.between == 0 and place + 1 < len(order):
+                    self._rest(one.idle_s, number=number)
+            self._rest(one.idle_s, number=number)
+        return not self._stopped(), ""
 
     def _make_loops(self, layers: Isolation) -> Tuple[List[Loop], Dict[int, str], Dict[int, float]]:
         """Loops, nodes that have none with the reason, and the time of each node by itself in ns."""
@@ -224,25 +241,35 @@ class EnergyPhase:
     def _turn(self, model: Optional[Session], layers: Isolation, loop: Loop, loop_s: float, group: int, number: int) -> None:
         """One loop of one pass. A layer's session is opened for it and closed again: memory stays small."""
         session = model or layers.open(loop.nodes, loop.copies)
-        self._go(session, loop.round_ns, min(0.2, loop_s / 5))
+        self._go(session, loop.round_ns, _settle_s(loop_s))
         self._loop(session, loop.round_ns, loop_s, "model" if group == MODEL else "layers", group, number)
         if model is None:
             session.close()
 
-    def _loop_s(self, loops: int) -> float:
-        """How long a loop lasts: its share of the budget, or long enough for the sensor."""
+    def _pass(self, loops: int) -> Pass:
+        """A pass of so many loops: each long enough for the sensor, or all of it within its share of the budget."""
         passes = int(self._plan["passes"])
-        if self._plan.get("budget_s") is not None:
-            rests = passes * 3 * self._idle_s()
-            return max(0.05, (float(self._plan["budget_s"]) - rests) / (passes * loops))
-        return max(float(self._plan["loop_s"]), float(self._plan["samples"]) / passes / self._rate_hz)
-
-    def _idle_s(self) -> float:
-        passes = int(self._plan["passes"])
+        loop_s = max(float(self._plan["loop_s"]), float(self._plan["samples"]) / passes / self._rate_hz)
         idle_s = max(float(self._plan["idle_s"]), 10 / self._rate_hz)
-        if self._plan.get("budget_s") is not None:
-            idle_s = min(idle_s, 0.06 * float(self._plan["budget_s"]) / passes)
-        return idle_s
+        budget_s = self._plan.get("budget_s")
+        if budget_s is None:
+            between = max(1, int(REST_EVERY_S / loop_s))
+            rests = 1 + -(-loops // between)
+        else:
+            share_s = float(budget_s) / passes
+            between = max(1, int(REST_EVERY_S * loops / share_s))
+            rests = 1 + -(-loops // between)
+            idle_s = min(idle_s, REST_SHARE * share_s / rests)
+            turn_s = (share_s - rests * idle_s) / loops
+            loop_s = max(0.05, turn_s / 1.2, turn_s - SETTLE_S)
+        return Pass(loop_s, idle_s, between, loops * (loop_s + _settle_s(loop_s)) + rests * idle_s)
+
+    def _too_short(self, loops: int, loop_s: float) -> str:
+        needed = int(self._plan["passes"]) * loops * 1.2 * FEWEST_IN_A_LOOP / self._rate_hz / (1 - REST_SHARE)
+        text = "the budget leaves %.2f s for each of %d loops, in which a sensor of %.3g readings a second says too little" % (
+            loop_s, loops, self._rate_hz,
+        )  # fmt: skip
+        return "%s; give it %d s or more" % (text, math.ceil(needed))
 
     # Loops and rest
 
@@ -270,7 +297,7 @@ class EnergyPhase:
         if self._stopped():
             return
         start = self._machine.now_ns()
-        self._machine.rest(seconds)
+        self._machine.rest(min(seconds, self._left_s()))
         end = self._machine.now_ns()
         self._say_window(phase, start, end, MODEL, number, 0, note)
         if not note:
@@ -297,6 +324,10 @@ class EnergyPhase:
             self._host.say("message", {"id": "time-limit", "text": "energy: stopped at the time limit of %s s" % limit})
         return self._late
 
+    def _left_s(self) -> float:
+        limit = self._job.get("time_limit_s")
+        return math.inf if limit is None else max(0.0, limit - (self._machine.now_ns() - self._began_ns) / 1e9)
+
     def _power(self, start_ns: int, end_ns: int) -> Optional[Dict[str, Any]]:
         """What the supervisor knows of the power then; None when the readings are not on this board."""
         return self._host.ask("power", {"start_ns": start_ns, "end_ns": end_ns}) or None
@@ -309,6 +340,11 @@ class EnergyPhase:
     ) -> None:
         window = {"phase": phase, "start_ns": start_ns, "end_ns": end_ns, "group": group, "round": number, "runs": runs, "note": note}
         self._host.say("window", window)
+
+
+def _settle_s(loop_s: float) -> float:
+    """How long a loop runs before it counts."""
+    return min(SETTLE_S, loop_s / 5)
 
 
 def _loop_of(layers: Isolation, nodes: Sequence[int], time_ns: float) -> Loop:

@@ -74,6 +74,10 @@ class Machine:
         except OSError:
             return
 
+    def cpus(self) -> List[int]:
+        """Numbers of the CPUs that this process may use."""
+        return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
+
     def pin(self, cpus: List[int]) -> None:
         """Runs this process on these CPUs alone; OSError or ValueError when there are none such."""
         if hasattr(os, "sched_setaffinity"):

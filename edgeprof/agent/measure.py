@@ -350,7 +350,7 @@ def _pin(machine: Machine, cpus: Sequence[int]) -> None:
     try:
         machine.pin(list(cpus))
     except (OSError, ValueError) as error:
-        have = ", ".join(map(str, sorted(os.sched_getaffinity(0))))
+        have = ", ".join(map(str, machine.cpus()))
         raise Refused("cpus", "cannot pin to CPUs %s; this board has CPUs %s" % (", ".join(map(str, cpus)), have)) from error
 
 

@@ -3,7 +3,7 @@
 Rules of `choose`, in this order:
 
 1. Channels that were asked for by name; the end of a name will do (``VDD_IN`` for ``ina3221/VDD_IN_mw``).
-2. An external meter, for somebody wired it: it sees the whole board. Of several the one that was named first.
+2. An external meter that sees the whole board or module: somebody wired it for this. Of several the one that was named first.
 3. What sees the whole board or module; a battery only when there is nothing else, since its gauge is slow.
 4. The processor packages with their memory, and the GPU beside them when the model runs on it.
 5. Never channels that overlap, and never a sensor of something that the model does not run on.
@@ -47,26 +47,36 @@ def choose(sensors: Sequence[Dict[str, Any]], wanted: Sequence[str], providers: 
         return _asked_for(power, wanted)
     if not power:
         return None, "there is no power sensor"
-    totals: Dict[str, List[Tuple[List[str], float]]] = {}
-    for sensor in sensors:
-        for scope, names in sensor["totals"].items():
-            key = "meter" if sensor.get("external") else "battery" if sensor["name"].startswith("battery") else scope
-            totals.setdefault(key, []).append((names, sensor["rate_hz"]))
+    totals = _totals(sensors)
     for scope in ("meter", *_WHOLE):
         if totals.get(scope):
-            names, rate = totals[scope][0] if scope == "meter" else max(totals[scope], key=lambda total: total[1])
-            return Source(tuple(names), "board" if scope == "meter" else scope, rate), ""
+            return (totals[scope][0] if scope == "meter" else max(totals[scope], key=lambda total: total.rate_hz)), ""
     on_gpu = any(provider.startswith(_GPU_PROVIDERS) for provider in providers)
     parts = [scope for scope in ("package", "dram", *(["gpu"] if on_gpu else [])) if totals.get(scope)]
     if parts and parts != ["dram"]:
         chosen = [total for scope in parts for total in totals[scope]]
-        return Source(tuple(name for names, _ in chosen for name in names), "+".join(parts), min(rate for _, rate in chosen)), ""
+        names = tuple(name for total in chosen for name in total.channels)
+        return Source(names, "+".join(parts), min(total.rate_hz for total in chosen)), ""
     if totals.get("battery"):
-        names, rate = totals["battery"][0]
-        return Source(tuple(names), "board", rate), ""
-    if totals.get("gpu"):
+        return totals["battery"][0], ""
+    if {name for name, _ in power} <= {name for total in totals.get("gpu", []) for name in total.channels}:
         return None, "the only power sensor covers the GPU, and the model runs elsewhere"
     return None, "no power channel is known to be the total; name those to add up with --rail: %s" % ", ".join(name for name, _ in power)
+
+
+def _totals(sensors: Sequence[Dict[str, Any]]) -> Dict[str, List[Source]]:
+    """The totals of all sensors by what they cover; those of external meters and of batteries under ``meter`` and ``battery``.
+
+    What an external meter sees of a part of the board alone may overlap with the board's own sensors, so it counts when asked for only.
+    """
+    found: Dict[str, List[Source]] = {}
+    for sensor in sensors:
+        for scope, names in sensor["totals"].items():
+            if sensor.get("external") and scope not in _WHOLE:
+                continue
+            key = "meter" if sensor.get("external") else "battery" if sensor["name"].startswith("battery") else scope
+            found.setdefault(key, []).append(Source(tuple(names), scope, sensor["rate_hz"]))
+    return found
 
 
 def _asked_for(power: Sequence[Tuple[str, float]], wanted: Sequence[str]) -> Tuple[Optional[Source], str]:

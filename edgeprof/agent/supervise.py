@@ -203,8 +203,9 @@ class Supervisor:
     def _take_of_worker(self, worker: Process, phase: str) -> Optional[Dict[str, Any]]:
         try:
             frame = worker.hear()
-        except protocol.ProtocolError:
-            frame = None
+        except protocol.ProtocolError as error:
+            worker.kill()
+            raise WorkerDied("it said something that is no message (%s)" % error) from error
         if frame is None:
             raise WorkerDied(worker.end() or "it closed the connection")
         if frame.type == "result":

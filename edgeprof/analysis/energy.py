@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from edgeprof.analysis.names import listed
+from edgeprof.records.context import Energy
 from edgeprof.records.profile import Finding, Profile
 from edgeprof.units import energy, latency, power, share
 
@@ -42,32 +43,63 @@ def _not_measured(profile: Profile) -> Iterator[Finding]:
 def _closure(profile: Profile) -> Iterator[Finding]:
     """How far the layers' sum is from the model's energy above idle."""
     told = profile.context.energy
-    gap, low, high = told.closure_gap, told.closure_gap_low, told.closure_gap_high
+    gap = told.closure_gap
     if gap is None or abs(gap) <= GAP_INFO:
         return
-    interval = f" [{share(low)}, {share(high)}]" if low is not None and high is not None else ""
-    sums = f"the layers sum to {energy(told.layers_mj)}, the model takes {energy(told.above_idle_mj)} above idle"
-    if abs(gap) > SEPARABLE:
-        text = f"Layers are not separable here: {sums}, {share(gap)}{interval} apart. Their shares may be right, their energies are not."
+    apart = f"{share(abs(gap))}{_interval(told)} {'less' if gap > 0 else 'more'}"
+    sums = f"the layers sum to {energy(told.layers_mj)}, {apart} than the {energy(told.above_idle_mj)} that the model takes above idle"
+    missing = _without_energy(profile)
+    if missing and gap > 0:
+        text = f"In loops of their own {sums}; {_layers(len(missing))} without an energy ({listed(missing)}) took part of that."
+        yield Finding("energy-closure", "warning" if gap > SEPARABLE else "info", text, missing)
+    elif abs(gap) > SEPARABLE and abs(_gap_at_timed_speed(profile)) < abs(gap) / 2:
+        text = f"In loops of their own {sums}. Most of that is speed: the layers' times are those of runs that were faster or slower."
+        yield Finding("energy-closure", "warning", text)
+    elif abs(gap) > SEPARABLE:
+        text = f"Layers are not separable here: {sums}. Their shares may be right, their energies are not."
         yield Finding("energy-closure", "warning", text)
     else:
-        yield Finding("energy-closure", "info", f"In loops of their own {sums}: {share(gap)}{interval} apart.")
+        yield Finding("energy-closure", "info", f"In loops of their own {sums}.")
+
+
+def _gap_at_timed_speed(profile: Profile) -> float:
+    """The closure gap if a run of the model's loop had taken as long as a timed one; the gap itself where a time is not known."""
+    told, end = profile.context.energy, profile.context.latency
+    gap = told.closure_gap or 0.0
+    return 1 - (1 - gap) * told.loop_ms / end.median_ms if told.loop_ms and end.median_ms else gap
+
+
+def _interval(told: Energy) -> str:
+    """That of the gap's size."""
+    if told.closure_gap is None or told.closure_gap_low is None or told.closure_gap_high is None:
+        return ""
+    low, high = told.closure_gap_low, told.closure_gap_high
+    return f" [{share(low)}, {share(high)}]" if told.closure_gap > 0 else f" [{share(-high)}, {share(-low)}]"
+
+
+def _without_energy(profile: Profile) -> tuple[str, ...]:
+    """Layers of the top level that ran and have no energy."""
+    layers = profile.measured_layers
+    return tuple(layers.loc[(layers["kind"] != "nested") & layers["latency_ms"].notna() & layers["energy_mj"].isna(), "name"])
 
 
 def _below_sensor(profile: Profile) -> Iterator[Finding]:
     layers = profile.measured_layers
     names = layers.loc[layers["energy_method"].str.startswith("not told"), "name"]
     if len(names):
-        text = f"The sensor cannot tell {len(names)} layers from idle ({listed(names)}): they have no energy."
+        text = f"The sensor cannot tell {_layers(len(names))} from idle ({listed(names)}): no energy is given for what it cannot tell."
         yield Finding("energy-below-sensor", "info", text, tuple(names))
+
+
+def _layers(count: int) -> str:
+    return f"{count} layer{'s' * (count != 1)}"
 
 
 def _conditions(profile: Profile) -> Iterator[Finding]:
     told, thermal, end = profile.context.energy, profile.context.thermal, profile.context.latency
     if thermal.throttled:
-        first = thermal.throttled[0]
-        more = f" and {len(thermal.throttled) - 1} more" if len(thermal.throttled) > 1 else ""
-        yield Finding("energy-throttled", "warning", f"The board slowed itself down while energy was measured: {first}{more}.")
+        signs = listed(thermal.throttled, limit=120)
+        yield Finding("energy-throttled", "warning", f"The board slowed itself down while energy was measured: {signs}.")
     if told.loop_ms and end.median_ms and abs(told.loop_ms / end.median_ms - 1) > LOOP_SPEED:
         text = f"In the loop for energy a run took {latency(told.loop_ms)}, when timed {latency(end.median_ms)}: clocks or heat differed."
         yield Finding("energy-loop-speed", "warning", text)
@@ -87,7 +119,8 @@ def _sensors(profile: Profile) -> Iterator[Finding]:
         yield Finding("sampling-cost", "info", text)
     for use in profile.context.sensors:
         if use.channels and use.problem:
-            yield Finding(f"sensor-{use.name}", "warning", f"{use.problem[:1].upper()}{use.problem[1:]}.")
+            yield Finding(f"sensor-{use.name}", "warning", f"{use.problem[:1].upper()}{use.problem[1:].rstrip('.')}.")
         elif use.rate_hz and use.achieved_hz is not None and use.achieved_hz < RATE_KEPT * use.rate_hz:
-            text = f"{use.name} was read {use.achieved_hz:.3g} times a second, not {use.rate_hz:.3g}: {use.missed} readings came too late."
+            late = f"{use.missed} reading{'s' * (use.missed != 1)} came too late or not at all"
+            text = f"The sensor {use.name} was read {use.achieved_hz:.3g} times a second, not {use.rate_hz:.3g}: {late}."
             yield Finding(f"sensor-{use.name}-slow", "info", text)

@@ -114,6 +114,7 @@ class Collector:
             process=process_memory(self._result.get("process", {})),
             messages=tuple(self._messages),
             complete=complete,
+            stopped_in=str(self._result.get("stopped_in", "")),
             **self._sensed.trace_fields(self._result.get("sampling", {}), self.metering),
         )
 
@@ -125,7 +126,10 @@ class Collector:
             return ()
         data, subject.pieces, subject.inflate = bytes(subject.pieces), bytearray(), zlib.decompressobj()
         if frame.fields["of"] == MEMORY:
-            self._sensed.take_memory_trace(data, self._reference)
+            try:
+                self._sensed.take_memory_trace(data, self._reference)
+            except TraceError as error:  # no reason to lose what was measured before
+                self._messages.append(("memory-unreadable", f"memory by layer is not known, {error}"))
             return ()
         try:
             spans = onnxruntime.decode(data)

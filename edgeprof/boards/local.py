@@ -128,7 +128,8 @@ class LocalLink:
     def kill(self) -> None:
         """See `edgeprof.boards.base.Link.kill`."""
         with contextlib.suppress(psutil.NoSuchProcess):
-            for process in [*psutil.Process(self.pid).children(recursive=True), psutil.Process(self.pid)]:
+            agent = psutil.Process(self.pid)
+            for process in [agent, *agent.children(recursive=True)]:  # it first, or it would start the next phase's process
                 with contextlib.suppress(psutil.NoSuchProcess):
                     process.kill()
 

@@ -15,6 +15,7 @@ from edgeprof.errors import EdgeprofError, MeterError
 from edgeprof.records.sensing import Samples
 
 _ENDS_WITHIN_S = 10.0
+_DIED = "the process that reads meters ended early; what it had read is kept"
 
 
 class Metering:
@@ -30,7 +31,13 @@ class Metering:
         )
         self._parts: list[Samples] = []
         self._told: dict[str, Any] = {}
-        self.sensors = self._opened()
+        try:
+            self.sensors = self._opened()
+        except BaseException as error:
+            if not isinstance(error, EdgeprofError):  # Ctrl-C: a meter that is being opened may take its time
+                self._process.kill()
+            self._end()
+            raise
         self._channels = sum(len(sensor["channels"]) for sensor in self.sensors)
         self._thread = threading.Thread(target=self._listen, name="edgeprof-meters", daemon=True)
         self._thread.start()
@@ -41,29 +48,40 @@ class Metering:
 
     def told(self) -> list[dict[str, Any]]:
         """How well each meter was read; known once it is closed."""
-        return list(self._told.get("sensors", ()))
+        if self._told or self._process.poll() is None:
+            return list(self._told.get("sensors", ()))
+        return [{"name": sensor["name"], "problem": _DIED} for sensor in self.sensors]
 
     def close(self) -> None:
         """Ends the process and takes in what it still says."""
+        self._hang_up()
+        self._thread.join(_ENDS_WITHIN_S)
+        self._end()
+
+    def _hang_up(self) -> None:
         if self._process.stdin is not None and not self._process.stdin.closed:
             self._process.stdin.close()
-        self._thread.join(_ENDS_WITHIN_S)
-        if self._process.poll() is None:
-            try:
-                self._process.wait(_ENDS_WITHIN_S)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
+
+    def _end(self) -> None:
+        self._hang_up()
+        try:
+            self._process.wait(_ENDS_WITHIN_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
         if self._process.stdout is not None:
             self._process.stdout.close()
 
     def _opened(self) -> list[dict[str, Any]]:
         """The meters as the process describes them."""
-        frame = protocol.read(self._process.stdout) if self._process.stdout is not None else None  # type: ignore[arg-type]
+        try:
+            frame = protocol.read(self._process.stdout) if self._process.stdout is not None else None  # type: ignore[arg-type]
+        except protocol.ProtocolError:
+            frame = None
         if frame is not None and frame.type == "sensors":
             return [{**sensor, "external": True} for sensor in frame.fields["sensors"]]
-        self._process.communicate()
         if frame is None:
+            self._end()
             raise MeterError(f"The process that reads meters ended with status {self._process.returncode}. Try it again with one meter.")
         kind = getattr(errors, str(frame.fields.get("kind")), MeterError)
         if not (isinstance(kind, type) and issubclass(kind, EdgeprofError)):

@@ -5,21 +5,23 @@ What comes out is the recorded Profile itself, marked as replayed; nothing is me
 
 from __future__ import annotations
 
+import math
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
-from edgeprof.boards.base import Arrived, Cancelled, Done, Event, Job, Progress, Sampled
+from edgeprof.boards.base import Arrived, Cancelled, Done, Event, Failed, Job, Progress, Sampled
 from edgeprof.errors import BoardError, UsageError
 from edgeprof.records.bundle import load
 from edgeprof.records.profile import Origin, Profile
-from edgeprof.records.sensing import Samples
+from edgeprof.records.sensing import Channel, Samples
 from edgeprof.records.trace import EventKind, RunPlan, Spans
 
 PREFIX = "replay:"
@@ -81,44 +83,60 @@ class ReplayBoard:
 
 
 class ReplayJob(Job):
-    """A replay under way. Stopped before its end it gives nothing: the recording is whole in its file."""
+    """A replay under way. Stopped before its end it gives nothing: the recording is whole in its file.
 
-    def __init__(self, profile: Profile, speed: float) -> None:
+    ``wait`` waits so many seconds, or until the job is cancelled.
+    """
+
+    def __init__(self, profile: Profile, speed: float, wait: Callable[[float], object] | None = None) -> None:
         super().__init__()
-        self._profile, self._speed = profile, speed
+        self._profile, self._speed, self._wait = profile, speed, wait or self._cancelled.wait
         threading.Thread(target=self._play, name="edgeprof-replay", daemon=True).start()
 
     def _play(self) -> None:
+        try:
+            end = self._played()
+        except Exception as error:  # a bundle may hold anything, and who waits for the end must hear of one
+            text = f"The recording cannot be played ({type(error).__name__}: {error}). Record it again."
+            end = Failed(BoardError(text))
+        self._events.put(end)
+
+    def _played(self) -> Event:
         began_ms = 0.0
         for at_ms, events in _timeline(self._profile):
-            if self._speed != float("inf"):
-                self._cancelled.wait(max(0.0, at_ms - began_ms) / 1e3 / self._speed)
+            if self._speed != float("inf") and at_ms > began_ms:
+                self._wait(min((at_ms - began_ms) / 1e3 / self._speed, threading.TIMEOUT_MAX))
                 began_ms = at_ms
             if self.cancelled:
-                self._events.put(Cancelled(None))
-                return
+                return Cancelled(None)
             for event in events:
                 self._events.put(event)
-        self._events.put(Done(replace(self._profile, origin="replayed")))
+        return Done(replace(self._profile, origin="replayed"))
 
 
 def _timeline(profile: Profile) -> Iterator[tuple[float, list[Event]]]:
     """(time in ms, what happened then), in the order of time: blocks of runs, other windows, and the samples read meanwhile."""
-    steps = [*_blocks(profile), *_windows(profile)]
-    read = 0.0
-    for at, events in sorted(steps, key=lambda step: step[0]):
-        yield at, [*_samples(profile, read, at), *events]
-        read = at
+    steps = sorted([*_blocks(profile), *_windows(profile)], key=lambda step: step[0])
+    time, samples = _samples(profile)
+    sent = 0
+    for at, events in steps:
+        until = int(np.searchsorted(time, at, "right"))
+        yield at, [*_sampled(profile, samples, sent, until), *events]
+        sent = until
+    if sent < len(time):
+        yield float(time[-1]), _sampled(profile, samples, sent, len(time))
 
 
 def _blocks(profile: Profile) -> Iterator[tuple[float, list[Event]]]:
     runs, done = profile.runs, 0
-    total = int((~runs["instrumented"]).sum()) or len(runs)
+    counted = runs["instrumented"] == runs["instrumented"].all()  # the plain ones, where there are such
+    total = int(counted.sum())
     kinds = tuple(EventKind(name, op) for name, op in zip(profile.layers["name"], profile.layers["op_type"], strict=True))
-    by_run = dict(tuple(profile.spans.groupby("run", sort=False)))
+    spans = profile.spans[profile.spans["layer"].between(0, len(kinds) - 1)]
+    by_run = dict(tuple(spans.groupby("run", sort=False)))
     for _, block in runs.groupby("block", sort=False):
-        done += int((~block["instrumented"]).sum())
-        end = float((block["start_ms"] + block["latency_ms"]).max())
+        done += int(counted[block.index].sum())
+        end = _ms((block["start_ms"] + block["latency_ms"]).max())
         yield end, [Progress("measure", done, total), Arrived(_spans(block[block["instrumented"]], by_run, kinds))]
 
 
@@ -138,26 +156,42 @@ def _spans(runs: pd.DataFrame, by_run: Mapping[Any, pd.DataFrame], kinds: tuple[
     )
 
 
-def _ns(ms: Any) -> Any:
-    return np.round(np.asarray(ms, float) * 1e6).astype(np.int64)
-
-
 def _windows(profile: Profile) -> Iterator[tuple[float, list[Event]]]:
-    windows = profile.windows[profile.windows["phase"].isin(list(_PHASES))]
+    windows = profile.windows[profile.windows["phase"].isin(list(_PHASES))].sort_values("end_ms", kind="stable")
     energy = windows["phase"].map(_PHASES) == "energy"
     done, total = 0, int(energy.sum())
     for phase, end, is_energy in zip(windows["phase"].map(_PHASES), windows["end_ms"], energy, strict=True):
         done += int(is_energy)
-        yield float(end), [Progress(phase, done if is_energy else 0, total if is_energy else 0)]
+        yield _ms(end), [Progress(phase, done if is_energy else 0, total if is_energy else 0)]
 
 
-def _samples(profile: Profile, after_ms: float, until_ms: float) -> list[Event]:
-    table = profile.samples
-    chosen = table[(table["time_ms"] > after_ms) & (table["time_ms"] <= until_ms)]
-    channels = tuple(channel for use in profile.context.sensors for channel in use.channels)
-    numbers = {channel.name: i for i, channel in enumerate(channels)}
-    chosen = chosen[chosen["channel"].isin(list(numbers))]
-    if chosen.empty:
+def _samples(profile: Profile) -> tuple[npt.NDArray[np.float64], Samples]:
+    """Times in ms, and the samples of known channels, both in the order of time."""
+    numbers = {channel.name: i for i, channel in enumerate(_channels(profile))}
+    table = profile.samples[profile.samples["channel"].isin(list(numbers)) & np.isfinite(profile.samples["time_ms"])]
+    table = table.sort_values("time_ms", kind="stable")
+    index = np.asarray(table["channel"].map(numbers), np.int32)
+    return table["time_ms"].to_numpy(float), Samples(_ns(table["time_ms"]), index, table["value"].to_numpy(float))
+
+
+def _sampled(profile: Profile, samples: Samples, first: int, last: int) -> list[Event]:
+    if first >= last:
         return []
-    index = np.asarray(chosen["channel"].map(numbers), np.int32)
-    return [Sampled(channels, Samples(_ns(chosen["time_ms"]), index, chosen["value"].to_numpy(float)))]
+    return [Sampled(_channels(profile), Samples(samples.time_ns[first:last], samples.channel[first:last], samples.value[first:last]))]
+
+
+def _channels(profile: Profile) -> tuple[Channel, ...]:
+    return tuple(channel for use in profile.context.sensors for channel in use.channels)
+
+
+def _ms(value: float) -> float:
+    """A time that can be waited for: what is none is the start."""
+    return float(value) if math.isfinite(value) else 0.0
+
+
+def _ns(ms: Any) -> Any:
+    return np.round(np.nan_to_num(np.clip(np.asarray(ms, float), -_LATEST_MS, _LATEST_MS)) * 1e6).astype(np.int64)
+
+
+_LATEST_MS = 9e12
+"""The latest time that fits into ns of 64 bits."""

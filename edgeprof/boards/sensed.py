@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import zlib
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import fields as fields_of
 from dataclasses import replace
@@ -11,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgeprof.agent.protocol import MAX_PAYLOAD_BYTES, Frame, ProtocolError
-from edgeprof.errors import TraceError
 from edgeprof.importers import onnxruntime
 from edgeprof.importers.tokens import with_names_of
 from edgeprof.records.sensing import Channel, Samples, SensorUse
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 RECORD = np.dtype([("time_ns", "<i8"), ("channel", "<u2"), ("value", "<f8")])
 """As `edgeprof.agent.sampler.RECORD` packs it."""
+
+_STATISTIC = re.compile(r"_[0-9]{1,20}(?:,[0-9]{1,20}){3},([0-9]{1,20})\r?$")
+"""The end of a record of the runtime's statistics: what stands behind the node's name."""
 
 MAX_SAMPLES = 50_000_000
 MAX_STATISTICS_BYTES = 256 << 20
@@ -73,14 +77,15 @@ class Sensed:
         return samples
 
     def take_memory_trace(self, data: bytes, reference: Spans | None) -> None:
-        """Takes in the trace of the memory phase; ``reference`` has the names of the session whose optimised model was saved."""
-        try:
-            memory = onnxruntime.decode_memory(data)
-            renamed = memory.spans if reference is None else with_names_of(memory.spans, reference)
-            self._renamed = {old.name: new.name for old, new in zip(memory.spans.kinds, renamed.kinds, strict=True)}
-            self.memory = replace(memory, spans=renamed)
-        except TraceError as error:
-            raise ProtocolError(f"the runtime's trace of the memory phase cannot be read: {error}") from error
+        """Takes in the trace of the memory phase; ``reference`` has the names of the session whose optimised model was saved.
+
+        Raises:
+            TraceError: it cannot be read.
+        """
+        memory = onnxruntime.decode_memory(data)
+        renamed = memory.spans if reference is None else with_names_of(memory.spans, reference)
+        self._renamed = {old.name: new.name for old, new in zip(memory.spans.kinds, renamed.kinds, strict=True)}
+        self.memory = replace(memory, spans=renamed)
 
     def trace_fields(self, sampling: Mapping[str, Any], metering: Metering | None) -> dict[str, Any]:
         """What of a Trace these frames make. ``sampling``: how well sensors were read, of the job's ``result``.
@@ -88,12 +93,12 @@ class Sensed:
         Meters stand behind the board's own sensors in the list of channels.
         """
         share = sampling.get("cpu_share")
-        own = len(self.channels) - sum(len(sensor["channels"]) for sensor in self._sensors if sensor.get("external"))
-        external = [replace(part, channel=part.channel + own) for part in (metering.samples() if metering is not None else ())]
+        told = [*sampling.get("sensors", ()), *(metering.told() if metering is not None else ())]
+        samples = _joined([*self._parts, *self._of_meters(metering)])
         return {
             "channels": self.channels,
-            "samples": _joined([*self._parts, *external]),
-            "sensors": self._uses([*sampling.get("sensors", ()), *(metering.told() if metering is not None else ())]),
+            "samples": samples,
+            "sensors": self._uses(told, samples),
             "sampling": {} if share is None else {"cpu_share": float(share)},
             "windows": tuple(self._windows),
             "memory": self._memory_trace(),
@@ -101,18 +106,31 @@ class Sensed:
             "no_power": self.why_not,
         }
 
+    def _of_meters(self, metering: Metering | None) -> list[Samples]:
+        """What external meters said, if the agent got so far as to say which channels there are."""
+        if metering is None or not self._sensors:
+            return []
+        own = len(self.channels) - sum(len(sensor["channels"]) for sensor in self._sensors if sensor.get("external"))
+        return [replace(part, channel=part.channel + own) for part in metering.samples()]
+
     def _take_sensors(self, fields: Mapping[str, Any]) -> None:
         self._sensors = list(fields["sensors"])
         self.channels = tuple(Channel(**channel) for sensor in self._sensors for channel in sensor["channels"])
         self.problems = tuple((str(key), str(text)) for key, text in fields["problems"])
         self.source, self.why_not = fields.get("source"), str(fields.get("why_not", ""))
 
-    def _uses(self, told: Sequence[Mapping[str, Any]]) -> tuple[SensorUse, ...]:
-        """How each sensor was read; what cannot be used is there too, with no channels and its problem."""
+    def _uses(self, told: Sequence[Mapping[str, Any]], samples: Samples) -> tuple[SensorUse, ...]:
+        """How each sensor was read; what cannot be used is there too, with no channels and its problem.
+
+        Readings of one that could not say how it went are counted here.
+        """
         by_name = {entry["name"]: entry for entry in told}
-        uses = []
+        count = np.bincount(samples.channel, minlength=len(self.channels))
+        uses, first = [], 0
         for sensor in self._sensors:
             entry = by_name.get(sensor["name"], {})
+            came = int(count[first]) if sensor["channels"] else 0
+            first += len(sensor["channels"])
             rate = entry.get("achieved_hz")
             uses.append(
                 SensorUse(
@@ -120,7 +138,7 @@ class Sensed:
                     tuple(Channel(**channel) for channel in sensor["channels"]),
                     float(sensor["rate_hz"]),
                     None if rate is None else float(rate),
-                    int(entry.get("samples", 0)),
+                    int(entry.get("samples", came)),
                     int(entry.get("missed", 0)),
                     str(entry.get("problem", "")),
                 )
@@ -130,7 +148,7 @@ class Sensed:
     def _memory_trace(self) -> MemoryTrace | None:
         if self.memory is None:
             return None
-        told = _temporary_bytes(self._statistics.decode("utf-8", "surrogateescape"))
+        told = _temporary_bytes(bytes(self._statistics))
         if told is not None:
             told = {self._renamed.get(name, name): sizes for name, sizes in told.items()}
         return replace(self.memory, temporary_bytes=told)
@@ -183,17 +201,23 @@ def _joined(parts: Sequence[Samples]) -> Samples:
     return Samples(*(np.concatenate([getattr(part, f.name) for part in parts]) for f in fields_of(Samples)))
 
 
-def _temporary_bytes(text: str) -> dict[str, tuple[int, ...]] | None:
+def _temporary_bytes(data: bytes) -> dict[str, tuple[int, ...]] | None:
     """Temporary bytes by node from ONNX Runtime's ``session.collect_node_memory_stats_to_file``; None when there is no such file.
 
-    A line is ``name_hash,input_sizes,initializers_sizes,total_dynamic_sizes,total_temp_allocations``; names may hold commas.
+    A record is ``name_hash,input_sizes,initializers_sizes,total_dynamic_sizes,total_temp_allocations``. The name stands there as it is,
+    with commas and line ends where it holds such. Names are as `edgeprof.importers.events` gives them.
     """
-    if not text:
+    if not data:
         return None
-    found: dict[str, tuple[int, ...]] = {}
-    for line in text.splitlines()[1:]:
-        name, *numbers = line.rsplit(",", 4)
-        if len(numbers) == 4 and numbers[3].isdecimal() and len(numbers[3]) < 19:
-            key = name.rpartition("_")[0]
-            found[key] = (*found.get(key, ()), int(numbers[3]))
-    return found
+    found: defaultdict[str, list[int]] = defaultdict(list)
+    head: list[str] = []
+    for line in data.decode("utf-8", "backslashreplace").split("\n")[1:]:
+        record = _STATISTIC.search(line)
+        if record is None:
+            head.append(line)
+            continue
+        name = "\n".join([*head, line[: record.start()]])
+        head = []
+        if len(record[1]) < 19:
+            found[name].append(int(record[1]))
+    return {name: tuple(sizes) for name, sizes in found.items()}

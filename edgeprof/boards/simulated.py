@@ -85,8 +85,9 @@ class _Link:
     def __init__(self, world: World, known: Known | None, folder: Any) -> None:
         self._folder = folder
         to_agent, self._sink = os.pipe()
-        self._source_fd, from_agent = os.pipe()
-        self._source = os.fdopen(self._source_fd, "rb")
+        self._writing = threading.Lock()  # nobody closes the pipe while another thread writes to it: its number may be another's by then
+        from_agent_here, from_agent = os.pipe()
+        self._source = os.fdopen(from_agent_here, "rb")
         source, sink = os.fdopen(to_agent, "rb", buffering=0), os.fdopen(from_agent, "wb", buffering=0)
         agent = _Agent(world, known)
 
@@ -99,8 +100,9 @@ class _Link:
 
     def send(self, data: bytes) -> None:
         view = memoryview(data)
-        while view:
-            view = view[os.write(self._sink, view) :]
+        with self._writing:
+            while view:
+                view = view[os.write(self._sink, view) :]
 
     def frames(self) -> Iterator[protocol.Frame]:
         while (frame := protocol.read(self._source)) is not None:
@@ -120,9 +122,10 @@ class _Link:
         return ""
 
     def _close_sink(self) -> None:
-        sink, self._sink = self._sink, -1
-        if sink >= 0:
-            os.close(sink)
+        with self._writing:
+            sink, self._sink = self._sink, -1
+            if sink >= 0:
+                os.close(sink)
 
 
 class _Agent:
@@ -130,10 +133,12 @@ class _Agent:
 
     def __init__(self, world: World, known: Known | None) -> None:
         self._world, self._known = world, known
+        self._began_ns = world.now_ns()
         self._meter = Meter(world)
         self._readings: Readings | None = None
 
     def conduct(self, host: Any, job: dict[str, Any], frames: Sequence[Any]) -> dict[str, Any]:
+        self._meter.wanted = job["sensors"]
         sensors = self._meter.describe()
         source, why_not = choose(sensors, job["energy_plan"]["channels"], [])
         host.say("sensors", {"sensors": sensors, "problems": [], "source": source and source._asdict(), "why_not": why_not})
@@ -141,6 +146,11 @@ class _Agent:
         wanted = {"latency": True, "memory": bool(job["memory"]), "energy": job["energy"] != "off"}
         result: dict[str, Any] = {"complete": True}
         for phase in [phase for phase in PHASES if wanted[phase]]:
+            if phase != "latency" and self._is_late(job):
+                text = f"the time limit of {job['time_limit_s']} s left no time for the {phase} phase"
+                host.say("message", {"id": "time-limit", "text": text})
+                result.update(complete=False, stopped_in=phase)
+                break
             found = self._phase(phase, host, job, frames, source, why_not)
             result.update({key: value for key, value in found.items() if key != "complete"})
             if not found.get("complete", True) or host.cancelled():
@@ -155,10 +165,14 @@ class _Agent:
         if phase == "energy" and source is None:
             host.say("energy", {"refused": why_not})
             return {}
-        fields = job | {"phase": phase, "power": source._asdict() if source else None}
+        fields = job | {"phase": phase, "power": source._asdict() if source else None, "began_ns": self._began_ns}
         listener = _Listener(self, host)
         found: dict[str, Any] = phase_of(phase)(listener, fields, frames, _Machine(self._world, self._known)).run()
         return found
+
+    def _is_late(self, job: Mapping[str, Any]) -> bool:
+        limit = job["time_limit_s"]
+        return limit is not None and self._world.now_ns() - self._began_ns > limit * 1e9
 
     def answer(self, host: Any, fields: Mapping[str, Any]) -> dict[str, Any]:
         """What the power was, to a phase that asks."""
@@ -228,7 +242,7 @@ class _Machine:
 
     def throttled(self) -> list[str]:
         count = self._world.throttles
-        return [f"the simulated processor was too hot {count} times"] if count else []
+        return [f"the simulated processor was too hot {'once' if count == 1 else f'{count} times'}"] if count else []
 
     def slowed_down(self) -> bool:
         return self._world.slower > 1
@@ -238,6 +252,10 @@ class _Machine:
 
     def forget_peak(self) -> None:
         """Nothing to forget."""
+
+    def cpus(self) -> list[int]:
+        """Four of them."""
+        return list(range(4))
 
     def pin(self, cpus: Sequence[int]) -> None:
         if any(cpu >= 4 for cpu in cpus):

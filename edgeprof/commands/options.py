@@ -36,16 +36,17 @@ def warmup(text: str) -> int | Literal["auto"]:
     return int(text)
 
 
-def seconds(option: str) -> Callable[[str], float]:
-    """A reader of numbers of seconds above 0, for ``option``."""
+def seconds(option: str, least: float | None = None) -> Callable[[str], float]:
+    """A reader of numbers of seconds above 0, or of ``least`` and more, for ``option``."""
+    wanted = "a number of seconds above 0" if least is None else f"{least:g} seconds or more"
 
     def read(text: str) -> float:
         try:
             value = float(text)
         except ValueError:
             value = math.nan
-        if not (0 < value < math.inf):
-            raise UsageError(f"{option} is '{text}'; give a number of seconds above 0.")
+        if not (0 < value < math.inf) or value < (least or 0):
+            raise UsageError(f"{option} is '{text}'; give {wanted}.")
         return value
 
     return read
@@ -89,8 +90,12 @@ def add_energy(parser: argparse._ActionsContainer) -> None:
         help="off (default), the whole model, or each layer too (minutes)",
     )
     parser.add_argument("--passes", type=whole_number("--passes", 1), metavar="N", help="times that each layer's loop is run (default: 3)")
-    parser.add_argument("--loop-seconds", type=seconds("--loop-seconds"), metavar="S", help="shortest loop of a layer (default: 2)")
-    parser.add_argument("--energy-budget", type=seconds("--energy-budget"), metavar="S", help="time for all loops of layers together")
+    parser.add_argument(
+        "--loop-seconds", type=seconds("--loop-seconds", least=0.1), metavar="S", help="shortest loop of a layer (default: 2)"
+    )
+    parser.add_argument(
+        "--energy-budget", type=seconds("--energy-budget", least=5), metavar="S", help="time for all loops of layers together"
+    )
     parser.add_argument("--cool-down", type=seconds("--cool-down"), metavar="S", help="rest between passes")
     parser.add_argument("--on-throttle", choices=("mark", "stop"), help="what to do when the board slows itself down (default: mark)")
     parser.add_argument(

@@ -90,7 +90,7 @@ def layer_energy(trace: Trace, rows: Sequence[Row], executed: Graph | None, time
         return _nothing(len(rows), context)
     loops = _loops(trace.windows, windows, power, idle, len(told.groups))
     if executed is None or not any(loop.passes for loop in loops):
-        reason = context.reason or (_why_no_layers(loops) if asked == "layers" else "")
+        reason = context.reason or (_why_no_layers(loops, told, rows) if asked == "layers" else "")
         return _nothing(len(rows), replace(context, reason=_sentence(reason)))
     return _by_layer(rows, executed, times, told, loops, anchor, context)
 
@@ -118,12 +118,15 @@ def _why_no_anchor(windows: Sequence[Window], power: WindowPower) -> str:
     return "the power sensor gave too few readings"
 
 
-def _why_no_layers(loops: Sequence[_LoopPower]) -> str:
+def _why_no_layers(loops: Sequence[_LoopPower], told: EnergyTrace, rows: Sequence[Row]) -> str:
     """Why no layer has an energy though they were asked for, nobody refused them, and the model has its own."""
     if any(loop.passes for loop in loops):
         return "the optimised model that the runtime saved is not there or cannot be read, so nobody knows which loop was which layer"
-    reasons = {loop.why_not for loop in loops}
-    return f"no loop of a layer can be used: {reasons.pop()}" if len(reasons) == 1 else "it was stopped before any layer was measured"
+    if loops:
+        return f"no loop of a layer can be used: {', or '.join(sorted({loop.why_not for loop in loops}))}"
+    if not rows:
+        return "the optimised model has no layers"
+    return "it was stopped before any layer was measured" if told.planned_s is None else "no layer can be run by itself"
 
 
 def _usable(windows: Sequence[Window]) -> list[Window]:
@@ -194,7 +197,8 @@ def _context(trace: Trace, told: EnergyTrace, windows: Sequence[Window], power: 
     """What is known of the whole model, and why there is no more than that."""
     found = Energy(asked=trace.plan.energy, channels=told.channels, scope=told.scope, planned_s=told.planned_s)
     reason = told.refused
-    if is_stuck(trace.channels, trace.samples, told.channels):
+    ran = any(w.phase == "model" and w.runs for w in windows)  # at rest alone a coarse sensor may well read the same all the time
+    if ran and is_stuck(trace.channels, trace.samples, told.channels):
         return replace(found, reason=_sentence(reason or "the power sensor is stuck: all its readings are the same"))
     if anchor is None:
         return replace(found, reason=_sentence(reason or _why_no_anchor(windows, power)))

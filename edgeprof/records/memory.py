@@ -201,7 +201,7 @@ def _highest(trace: MemoryTrace, values: npt.NDArray[np.int64] | None) -> float 
 def _workspace(trace: MemoryTrace | None, rows: Sequence[Row], shown: Graph) -> Floats:
     """(rows,) temporary bytes; NaN where the runtime does not tell, or tells different things of nodes that it calls the same.
 
-    A node without a name goes by its op type.
+    A node without a name goes by its op type, so that what never ran could be taken for others of its kind.
     """
     found = np.full(len(rows), math.nan)
     if trace is None or trace.temporary_bytes is None:
@@ -209,7 +209,7 @@ def _workspace(trace: MemoryTrace | None, rows: Sequence[Row], shown: Graph) -> 
     given = {layer.name: layer.given_name for layer in shown.layers}
     for index, row in enumerate(rows):
         told = set(trace.temporary_bytes.get(given.get(row.runtime_name, row.runtime_name) or row.op_type, ()))
-        if len(told) == 1:
+        if len(told) == 1 and row.types is not None:
             found[index] = told.pop()
     return found
 

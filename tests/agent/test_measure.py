@@ -26,15 +26,15 @@ class Listener:
         return self._stop_after is not None and sum(f.type == "block" and f.fields["of"] == "" for f in self.frames) >= self._stop_after
 
 
-def run(tmp_path, runs=20, **host):
+def run(tmp_path, runs=20, warmup=2, listener=None):
     """(trace, messages) of a measurement of the longest probe, as a model like any other."""
     probe = make_probes()[1]
     path = tmp_path / "model.onnx"
     path.write_bytes(probe.model)
-    plan = RunPlan(runs=runs, warmup=2, inputs={"x": np.zeros(probe.input_shape, np.float32)}, probes=make_probes())
+    plan = RunPlan(runs=runs, warmup=warmup, inputs={"x": np.zeros(probe.input_shape, np.float32)}, probes=make_probes())
     stream = io.BytesIO(opening(path, plan, "onnxruntime", workdir=str(tmp_path), compression=1))
     job, *frames = iter(lambda: protocol.read(stream), None)
-    listener = Listener(**host)
+    listener = listener or Listener()
     result = measure.Measurement(listener, job.fields, frames, Machine(listener)).run()
     collector = Collector("here", "onnxruntime", plan)
     for frame in listener.frames:
@@ -89,11 +89,23 @@ def test_a_run_of_more_events_than_the_tracer_keeps_is_said(tmp_path, monkeypatc
     assert "event-cap" in messages
 
 
+def test_no_frame_holds_times_without_end(tmp_path, monkeypatch):
+    """The header of a frame has a limit, and there may be millions of runs."""
+    monkeypatch.setattr(measure, "MOST_TIMES", 5)
+    listener = Listener()
+    trace, _ = run(tmp_path, 200, warmup=23, listener=listener)
+    assert_whole(trace, 200)
+    assert [len(f.fields["times_ns"]) for f in listener.frames if f.type == "warmup"] == [5, 5, 5, 5, 3]
+    assert len(trace.warmup_ns) == 23
+    blocks = [f.fields for f in listener.frames if f.type == "block" and f.fields["of"] == ""]
+    assert max(len(block["plain"]) for block in blocks) == 2 * 5, "start and end of each run"
+
+
 @pytest.mark.parametrize("short", [False, True])
 def test_cancelled_in_the_middle_keeps_whole_blocks(tmp_path, monkeypatch, short):
     if short:
         monkeypatch.setattr(measure.Measurement, "_memory_is_short", lambda _: True)
-    trace, _ = run(tmp_path, stop_after=3)
+    trace, _ = run(tmp_path, listener=Listener(stop_after=3))
     assert not trace.complete
     done = sum(len(block.plain_ns) for block in trace.blocks)
     assert 0 < done < 20

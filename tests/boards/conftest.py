@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from onnx import TensorProto, helper, numpy_helper, parser
 
 from edgeprof.boards.base import Board
 from edgeprof.boards.local import LocalBoard
+from edgeprof.boards.simulated import SimulatedBoard
 
 HEAD = '<ir_version: 8, opset_import: ["": 17]>'
 RNG = np.random.default_rng(0)
@@ -97,10 +99,20 @@ MODELS: dict[str, Callable[[Path], onnx.ModelProto]] = {
 }
 
 
-@pytest.fixture(params=["local"])
+BOARDS: dict[str, Callable[[], Board]] = {"local": LocalBoard, "simulated": SimulatedBoard}
+MANY = {"local": 2_000, "simulated": 100_000}
+"""Runs that take long enough to be disturbed; a simulated board makes a hundred of them at once."""
+
+
+def local_only(reason: str) -> pytest.MarkDecorator:
+    """Puts a test to the local board alone; ``reason`` is for who reads it."""
+    return pytest.mark.parametrize("board", ["local"], indirect=True)
+
+
+@pytest.fixture(params=BOARDS)
 def board(request: pytest.FixtureRequest) -> Board:
-    """Each board that can be made here; one that is added to this list is put to the whole suite."""
-    return {"local": LocalBoard}[request.param]()
+    """Each board that can be made here; one that is added to `BOARDS` is put to the whole suite."""
+    return BOARDS[request.param]()
 
 
 @pytest.fixture
@@ -123,4 +135,7 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
     folder.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
     yield folder
+    for thread in threading.enumerate():  # of jobs that nobody waited for
+        if thread.name.startswith("edgeprof-"):
+            thread.join()
     assert not list(folder.iterdir()), "temporary files were left behind"

@@ -1,13 +1,18 @@
 """End to end: real ONNX Runtime, a real agent, and a `/sys` that a process writes live from the CPU time that the model takes."""
 
 import math
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 from bench_energy_live import measured_and_true
+from live_power import LivePower
 
 import edgeprof as ep
 from edgeprof import reports
+from edgeprof.boards.base import Progress
+from edgeprof.boards.local import LocalBoard
 
 MODEL = "sample_models/dscnn_mnist.onnx"
 PLAN = ep.EnergyPlan(model_s=3, loop_s=0.3, samples=40, idle_s=0.5, passes=2, warm_limit_s=3)
@@ -64,3 +69,53 @@ def test_reports_tell_the_energy(measured, tmp_path):
     text = page.read_text("utf-8")
     assert "VDD_IN" in text
     assert "Energy" in text
+
+
+# Stopped before its end
+
+
+def stopped_when(reached, **kwargs):
+    """A profile that was interrupted at the first progress for which ``reached(phase, done)``."""
+
+    stopped = []
+
+    def listen(event):
+        if not stopped and isinstance(event, Progress) and reached(event.phase, event.done):
+            stopped.append(event)
+            raise KeyboardInterrupt
+
+    with tempfile.TemporaryDirectory() as folder, LivePower(Path(folder)) as live:
+        board = LocalBoard(sysroot=live.root)
+        return ep.profile(MODEL, board=board, runs=20, energy="layers", energy_plan=PLAN, progress=listen, **kwargs)
+
+
+def test_interrupted_between_loops_keeps_those_that_were_run():
+    seen = []
+
+    def in_the_first_pass(phase, done):
+        seen.append(phase)
+        return "isolate" in seen and phase == "energy" and done == 3
+
+    profile = stopped_when(in_the_first_pass)
+    assert {f.id: f.text for f in profile.findings}[
+        "incomplete"
+    ] == "The measurement was stopped in the energy phase, after all 20 plain runs."
+    told = profile.context.energy
+    assert told.above_idle_mj > 0
+    methods = profile.measured_layers["energy_method"]
+    assert (profile.measured_layers["energy_mj"].notna() == methods.str.contains("own loop|short")).all()
+    assert methods.str.contains("it was stopped before").any()
+
+
+def test_interrupted_while_warming_keeps_latency_and_memory():
+    profile = stopped_when(lambda phase, done: phase == "warmup" and done >= 1)
+    assert profile.context.energy.method == ""
+    assert "stopped before" in profile.context.energy.reason
+    assert profile.measured_layers["peak_memory_bytes"].notna().any()
+    assert profile.context.runs == 20
+
+
+def test_time_limit_ends_energy_too():
+    profile = stopped_when(lambda phase, done: False, time_limit_s=6)
+    assert any(f.id == "time-limit" for f in profile.findings)
+    assert profile.context.runs == 20

@@ -89,8 +89,8 @@ def test_energy_that_was_asked_for_and_cannot_be_had(edgeprof):
     ("options", "sentence"),
     [
         (("--passes", "0"), "--passes is '0'; give a whole number, 1 or more."),
-        (("--loop-seconds", "x"), "--loop-seconds is 'x'; give a number of seconds above 0."),
-        (("--energy-budget", "1", "--energy", "layers"), "budget_s of the energy plan is 1.0; give 5 or more."),
+        (("--loop-seconds", "x"), "--loop-seconds is 'x'; give 0.1 seconds or more."),
+        (("--energy-budget", "1", "--energy", "layers"), "--energy-budget is '1'; give 5 seconds or more."),
         (("--meter", "nosuch"), f"There is no meter 'nosuch'. Known are: {METERS}; a plug-in can add others, see docs/meters.md."),
         (("--board", "simulated:nosuch"), f"There is no simulated board 'nosuch'. There are: {BOARDS}."),
         (("--board", "simulated", "--meter", "visa:x"), "A simulated board has a meter of its own; leave meters out."),

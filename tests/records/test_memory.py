@@ -50,9 +50,17 @@ def events(*said, providers=None, parents=None, starts=None, ends=None, runs=Non
 
 
 def rows_for(trace: MemoryTrace | None, graph: Graph) -> Rows:
-    """A row a layer, in the file's order; events go to the layer of their name."""
+    """A row a layer, in the file's order; events go to the layer of their name. All of them ran."""
     made = tuple(
-        Row(layer.name, layer.name, layer.op_type, "nested" if layer.parent else "layer", layer.parent or "", (layer.name,))
+        Row(
+            layer.name,
+            layer.name,
+            layer.op_type,
+            "nested" if layer.parent else "layer",
+            layer.parent or "",
+            (layer.name,),
+            EventKind(layer.name, layer.op_type),
+        )
         for layer in graph.layers
     )
     at = {row.name: index for index, row in enumerate(made)}
@@ -244,6 +252,14 @@ def test_nodes_without_a_name_go_by_their_op_type():
 
 def test_what_is_told_differently_of_one_name_is_not_known():
     np.testing.assert_array_equal(statistics(["a", "", ""], {"a": (1,), "Relu": (5, 6)}), [1, NAN, NAN])
+
+
+def test_of_a_layer_that_never_ran_nothing_is_told():
+    graph, trace = chain(2), MemoryTrace(SIMPLE.spans, temporary_bytes={"Relu": (5,)})
+    graph = replace(graph, layers=tuple(replace(layer, given_name="") for layer in graph.layers))
+    rows = rows_for(None, graph)
+    rows = replace(rows, rows=(rows.rows[0], replace(rows.rows[1], types=None)))
+    np.testing.assert_array_equal(layer_memory(trace, rows, graph, graph, PROCESS).workspace, [5, NAN])
 
 
 def test_what_is_not_told_is_not_known():

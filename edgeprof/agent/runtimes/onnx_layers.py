@@ -131,8 +131,11 @@ class OnnxIsolation(Isolation):
         self._runs = False
         try:
             self._capture(self._model.between())
-        except BaseException:
+        except BaseException as error:
             self.close()
+            if isinstance(error, OSError):  # numpy's own says how many bytes were written, and not why no more
+                text = "tensors between layers cannot be kept in %s, which may be full (%s)"
+                raise Refused("isolate", text % (self._folder, error.strerror or error)) from error
             raise
         reasons = {i: self._reason(node) for i, node in enumerate(self._model.nodes)}
         self.reasons = {i: reason for i, reason in reasons.items() if reason}

@@ -49,7 +49,7 @@ class OnnxRuntime(Runtime):
         return self._open(model, inputs, options, self._session_options(options, instrumented, save_to))
 
     def open_for_memory(self, model: Any, inputs: Dict[str, Any], options: Dict[str, Any], statistics: str) -> Session:
-        """See `Runtime.open_for_memory`; versions before 1.20 write no statistics, those before 1.28 say nothing in their events."""
+        """See `Runtime.open_for_memory`; versions before 1.21 write no statistics, those before 1.28 say nothing in their events."""
         chosen = self._session_options(options, instrumented=True, save_to="")
         chosen.enable_cpu_mem_arena = True
         chosen.enable_mem_pattern = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,10 @@ ENVIRONMENT_HZ = 2.0
 
 
 class Meter:
-    """Reads the world at its sensors' rates; `flush` gives the records of the time since the last call."""
+    """Reads the world at its sensors' rates; `flush` gives the records of the time since the last call.
+
+    ``wanted`` names the sensors to read, None all; ``slow`` reads power no more often than `SLOW_HZ`.
+    """
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -24,23 +28,26 @@ class Meter:
         self._rng = np.random.default_rng([world.spec.seed, 12])
         self._power_at = self._environment_at = 0.0
         self.slow = False
+        self.wanted: Sequence[str] | None = None
         self.reads = {"power": 0, "environment": 0}
 
     def describe(self) -> list[dict[str, Any]]:
         """The sensors, as in a ``sensors`` frame."""
         sensors = []
-        if self._spec.rate_hz > 0:
+        if self._reads_power:
             channel = {"name": POWER, "unit": "mW", "kind": "sample", "scope": "board", "title": "Board input"}
             sensors.append({"name": "power", "rate_hz": self._spec.rate_hz, "channels": [channel], "totals": {"board": [POWER]}})
         zone = {"name": TEMPERATURE, "unit": "°C", "kind": "sample", "scope": "soc", "title": "SoC"}
         clock = {"name": CLOCK, "unit": "MHz", "kind": "sample", "scope": "cpu", "title": "CPU"}
-        return [*sensors, {"name": "environment", "rate_hz": ENVIRONMENT_HZ, "channels": [zone, clock], "totals": {}}]
+        if self._is_wanted("environment"):
+            sensors.append({"name": "environment", "rate_hz": ENVIRONMENT_HZ, "channels": [zone, clock], "totals": {}})
+        return sensors
 
     def flush(self) -> bytes:
         """Records of all readings that are due until now."""
-        first = 1 if self._spec.rate_hz > 0 else 0
-        parts = [self._power()] if first else []
-        parts.append(self._environment(first))
+        parts = [self._power()] if self._reads_power else []
+        if self._is_wanted("environment"):
+            parts.append(self._environment(len(parts)))
         return b"".join(part.tobytes() for part in parts)
 
     def told(self) -> list[dict[str, Any]]:
@@ -48,6 +55,13 @@ class Meter:
         rates = {"power": self._spec.rate_hz, "environment": ENVIRONMENT_HZ}
         names = [sensor["name"] for sensor in self.describe()]
         return [{"name": n, "achieved_hz": rates[n], "samples": self.reads[n], "missed": 0, "problem": ""} for n in names]
+
+    @property
+    def _reads_power(self) -> bool:
+        return self._spec.rate_hz > 0 and self._is_wanted("power")
+
+    def _is_wanted(self, name: str) -> bool:
+        return self.wanted is None or name in self.wanted
 
     def _power(self) -> Any:
         """Each reading is the mean over the time that the sensor averages, noisy, in steps, stamped with a clock that is off."""

@@ -69,6 +69,7 @@ class SimulatedRuntime(Runtime):
     def __init__(self, world: World, known: Mapping[str, tuple[float, float]] | None = None) -> None:
         self._world, self._known = world, known
         self._graphs: dict[str, Graph] = {}
+        self._truths: dict[int, Truth] = {}
 
     def providers(self) -> list[str]:
         """See `Runtime.providers`."""
@@ -84,8 +85,7 @@ class SimulatedRuntime(Runtime):
         graph = self._graph(model, inputs, str(options["workdir"]))
         if save_to:
             _save_without_weights(model, Path(save_to))
-        known = self._known if isinstance(model, str) else None
-        truth = truth_of(graph, self._world.spec, known)
+        truth = self._truth(graph, self._known if isinstance(model, str) else None)
         return SimulatedSession(self._world, graph, truth, Path(options["workdir"]), instrumented=instrumented)
 
     def open_for_memory(self, model: Any, inputs: dict[str, Any], options: dict[str, Any], statistics: str) -> Session:
@@ -98,11 +98,17 @@ class SimulatedRuntime(Runtime):
     def isolate(self, executed: str, inputs: dict[str, Any], options: dict[str, Any]) -> Isolation:
         """See `Runtime.isolate`."""
         graph = self._graph(executed, inputs, str(options["workdir"]))
-        return SimulatedIsolation(self._world, truth_of(graph, self._world.spec, self._known))
+        return SimulatedIsolation(self._world, self._truth(graph, self._known))
 
     def decode_array(self, dtype: str, shape: Sequence[int], data: bytes) -> Any:
         """See `Runtime.decode_array`; only the shape counts here."""
         return np.empty(tuple(shape), np.uint8)
+
+    def _truth(self, graph: Graph, known: Mapping[str, tuple[float, float]] | None) -> Truth:
+        """`truth_of` one of the graphs that are kept here."""
+        if id(graph) not in self._truths:
+            self._truths[id(graph)] = truth_of(graph, self._world.spec, known)
+        return self._truths[id(graph)]
 
     def _graph(self, model: Any, inputs: Mapping[str, Any], workdir: str) -> Graph:
         shapes = {name: list(array.shape) for name, array in inputs.items()}
@@ -177,28 +183,33 @@ class SimulatedSession(Session):
         live, delta, high = memory
         args: dict[str, Any] = {
             "op_name": layer.op_type, "node_index": str(index), "provider": PROVIDER,
-            "input_type_shape": [_type(self._graph, name) for name in layer.inputs if name],
-            "output_type_shape": [_type(self._graph, name) for name in layer.outputs if name],
+            "input_type_shape": _types(self._graph, layer.inputs), "output_type_shape": _types(self._graph, layer.outputs),
             "mem_bytes_requested_in_use": str(live), "mem_requested_in_use_delta": str(delta), "mem_in_use_peak": str(high),
             "mem_arena_held": str(1 << 20),
         }  # fmt: skip
         return json.dumps(args, ensure_ascii=False)
 
     def _memory(self) -> list[tuple[int, int, int]]:
-        """(in use, change, highest) after each layer: every tensor in memory of its own from its producer to its last reader."""
+        """(in use, change, highest) after each layer: every tensor in memory of its own from its producer to its last reader.
+
+        A layer reads what its bodies read. What is only known when the model runs takes nothing.
+        """
         last: dict[str, int] = {}
-        for i, layer in enumerate(self.truth.layers):
-            last.update(dict.fromkeys(layer.inputs, i))
+        top = -1
+        for layer in self._graph.layers:  # bodies stand behind the layer that they belong to
+            top += layer.parent is None
+            last.update(dict.fromkeys((*layer.inputs, *layer.outputs), top))
         last.update({output.name: len(self.truth.layers) for output in self._graph.outputs})
         live, high, found = 0, 0, []
+        dying: dict[int, int] = {}
         for i, layer in enumerate(self.truth.layers):
-            made = int(np.nansum([self._graph.tensor(name).nbytes for name in layer.outputs if name]))
-            live += made
+            sizes = {name: int(np.nan_to_num(self._graph.tensor(name).nbytes)) for name in layer.outputs if name}
+            for name, size in sizes.items():
+                dying[last[name]] = dying.get(last[name], 0) + size
+            live += sum(sizes.values())
             high = max(high, live)
-            found.append((live, made, high))
-            dying = {name for name in (*layer.inputs, *layer.outputs) if name and last.get(name, i) == i} - self._graph.initializers
-            dying -= {tensor.name for tensor in self._graph.inputs}
-            live -= int(np.nansum([self._graph.tensor(name).nbytes for name in dying]))
+            found.append((live, sum(sizes.values()), high))
+            live -= dying.pop(i, 0)
         return found
 
 
@@ -210,7 +221,8 @@ class SimulatedIsolation(Isolation):
         self.op_types = [layer.op_type for layer in truth.layers]
         self.reasons = {}
         rng = np.random.default_rng([world.spec.seed, 13])
-        self._milliwatts = truth.milliwatts * (1 + world.spec.isolation_bias * rng.standard_normal(len(truth.layers)))
+        factor = 1 + world.spec.isolation_bias * rng.standard_normal(len(truth.layers))
+        self._milliwatts = truth.milliwatts * np.maximum(factor, 0.0)
 
     def open(self, nodes: Sequence[int], copies: int) -> Session:
         """See `Isolation.open`."""
@@ -241,10 +253,14 @@ def _tensors(layer: Layer) -> int:
     return sum(bool(name) for name in (*layer.inputs, *layer.outputs))
 
 
-def _type(graph: Graph, name: str) -> dict[str, list[int]]:
-    tensor = graph.tensor(name)
-    shape = [dim if isinstance(dim, int) else 0 for dim in tensor.shape or ()]
-    return {_SHORT_DTYPES.get(tensor.dtype, tensor.dtype): shape}
+def _types(graph: Graph, names: Sequence[str]) -> list[dict[str, list[int]]]:
+    """Types and shapes as a trace tells them; none when one of them is only known when the model runs, which it does not here."""
+    found = []
+    for tensor in (graph.tensor(name) for name in names if name):
+        if not tensor.dtype or tensor.shape is None or not all(isinstance(dim, int) for dim in tensor.shape):
+            return []
+        found.append({_SHORT_DTYPES.get(tensor.dtype, tensor.dtype): [dim for dim in tensor.shape if isinstance(dim, int)]})
+    return found
 
 
 def _event_name(layer: Layer, index: int) -> str:
@@ -265,16 +281,7 @@ def _save_without_weights(model: Any, path: Path) -> None:
     proto = onnx.load(str(model), load_external_data=False)
     for tensor in proto.graph.initializer:
         if tensor.ByteSize() > 1024:
-            for name in (
-                "raw_data",
-                "float_data",
-                "int32_data",
-                "int64_data",
-                "double_data",
-                "uint64_data",
-                "string_data",
-                "external_data",
-            ):
+            for name in _TENSOR_DATA:
                 tensor.ClearField(name)
             tensor.data_location = onnx.TensorProto.EXTERNAL
             tensor.external_data.add(key="location", value=f"{path.name}.weights")

@@ -74,15 +74,21 @@ def parse(name: str) -> BoardSpec:
     return checked(spec)
 
 
+_LIMITS: dict[str, tuple[float, float]] = {
+    "gmacs_per_s": (0.01, 1e9), "gb_per_s": (0.01, 1e9), "call_us": (1, 1e9), "jitter": (0, 1), "rate_hz": (0, 1e5), "noise": (0, 1),
+    "skew_ms": (-1e6, 1e6), "ambient_c": (-273, 1e4), "warm_s": (0.001, 1e9), "throttle_c": (-273, math.inf), "throttle_factor": (0.1, 100),
+    "isolation_bias": (0, 1), "seed": (0, 2**64),
+}  # fmt: skip
+"""What numbers may be; from 0 to 1e9 where nothing else is said. A call takes some time, or a loop until the board is warm has no end."""
+
+
 def checked(spec: BoardSpec) -> BoardSpec:
     """``spec`` itself; UsageError when its numbers make no board."""
     for field in fields(BoardSpec):
         value = getattr(spec, field.name)
-        if math.isnan(value) or (value < 0 and field.name not in ("ambient_c", "skew_ms", "seed")):
-            raise UsageError(f"{field.name} of a simulated board is {value}; give a number that is not negative.")
-    for name in ("gmacs_per_s", "gb_per_s", "warm_s", "throttle_factor"):
-        if getattr(spec, name) == 0:
-            raise UsageError(f"{name} of a simulated board is 0; give a number above it.")
+        least, most = _LIMITS.get(field.name, (0, 1e9))
+        if not least <= value <= most:
+            raise UsageError(f"{field.name} of a simulated board is {value}; give a number from {least:g} to {most:g}.")
     return spec
 
 
@@ -95,4 +101,4 @@ def _number(key: str, text: str) -> float:
 
 def _close(name: str, known: object) -> str:
     close = difflib.get_close_matches(name, list(known), 1)  # type: ignore[call-overload]  # a dict or a list of names
-    return f"; did you mean '{close[0]}'?" if close else ""
+    return f" (did you mean '{close[0]}'?)" if close else ""

@@ -7,6 +7,7 @@ and to 0 at rest with the time constant ``warm_s``.
 
 from __future__ import annotations
 
+import bisect
 import math
 from dataclasses import dataclass, field
 
@@ -72,6 +73,7 @@ class World:
         self.sampling_mw = spec.sampling_mw
         self._hot = False
         self._stretches: list[_Stretch] = []
+        self._starts: list[float] = []
         self._before = [0.0]  # energy in mW·s at the start of each stretch
 
     def now_ns(self) -> int:
@@ -99,6 +101,8 @@ class World:
 
     def run(self, pattern: Pattern, count: int) -> npt.NDArray[np.int64]:
         """(2 · count,) ns: start and end of each of ``count`` rounds, with jitter; power follows the pattern."""
+        if not count:
+            return np.empty(0, np.int64)
         slower = self.slower
         rounds = pattern.length * slower * np.clip(1 + self.spec.jitter * self.rng.standard_normal(count), 0.5, None)
         ends = self.now + np.cumsum(rounds)
@@ -108,9 +112,8 @@ class World:
 
     def energy(self, times: Floats) -> Floats:
         """(n,) mW·s drawn from the start until each of ``times`` (seconds), idle power included."""
-        starts = np.array([s.start for s in self._stretches])
         found = self.spec.idle_mw * np.clip(times, 0, None)
-        place = np.searchsorted(starts, times, "right") - 1
+        place = self._stretch_at(times)
         for i in np.unique(place[place >= 0]):
             chosen, stretch = place == i, self._stretches[i]
             found[chosen] += self._before[i] + _drawn(stretch, np.minimum(times[chosen] - stretch.start, stretch.seconds), self.spec)
@@ -118,13 +121,18 @@ class World:
 
     def warmth_at(self, times: Floats) -> Floats:
         """(n,) warmth at each of ``times`` (seconds)."""
-        place = np.searchsorted(np.array([s.start for s in self._stretches]), times, "right") - 1
+        place = self._stretch_at(times)
         found = np.zeros(len(times))
         for i in np.unique(place[place >= 0]):
             chosen, stretch = place == i, self._stretches[i]
             age = np.exp(-(times[chosen] - stretch.start) / self.spec.warm_s)
             found[chosen] = stretch.towards + (stretch.warmth - stretch.towards) * age
         return found
+
+    def _stretch_at(self, times: Floats) -> npt.NDArray[np.int64]:
+        """(n,) index of the stretch that each of ``times`` lies in, -1 before the first. It is quick for what was not long ago."""
+        first = max(0, bisect.bisect_right(self._starts, float(np.min(times, initial=math.inf))) - 1)
+        return np.asarray(first - 1 + np.searchsorted(np.array(self._starts[first:]), times, "right"), np.int64)
 
     def _go(self, seconds: float, pattern: Pattern | None, slower: float, load: float) -> None:
         if seconds <= 0:
@@ -135,6 +143,7 @@ class World:
             last.slower = (last.slower * last.seconds + slower * seconds) / total
             last.seconds = total
         else:
+            self._starts.append(self.now)
             self._stretches.append(_Stretch(self.now, seconds, pattern, slower, self.warmth, load, self.sampling_mw))
             self._before.append(0.0)
         newest = self._stretches[-1]

@@ -5,6 +5,7 @@ python record.py parallel   the same with the parallel executor
 python record.py threads    two threads inside operators: thread_scheduling_stats is an object
 python record.py overlap    three threads run one session at once (again, until two runs overlap)
 python record.py names      odd.onnx, whose nodes have names that JSON would escape
+python record.py memory     tiny.onnx as the memory phase runs it, and what the runtime wrote of each node's memory (.csv)
 """
 
 import gzip
@@ -86,15 +87,22 @@ def main(kind=""):
         options.inter_op_num_threads = 2
     if kind == "names":
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    statistics = Path(tempfile.mkdtemp(), "memory.csv")
+    if kind == "memory":
+        options.enable_cpu_mem_arena, options.enable_mem_pattern = True, False
+        options.add_session_config_entry("session.collect_node_memory_stats_to_file", str(statistics))
     name = "odd.onnx" if kind == "names" else "tiny.onnx"
     session = ort.InferenceSession(name, options, providers=["CPUExecutionProvider"])
     x = np.random.default_rng(1).normal(size=(1, 3, 16, 16)).astype("f4")
     inputs = [{"t0": np.ones((rows, 4), "f4")} for rows in (0, 2, 2)] if kind == "names" else [{"x": x * sign} for sign in (1, -1, 1)]
     run_all(session, inputs, threads=3 if kind == "overlap" else 1)
     trace = Path(session.end_profiling()).read_bytes()
-    target = HERE / f"{'-'.join(filter(None, [kind, ort.__version__]))}.json.gz"
-    with gzip.GzipFile(target, "wb", mtime=0) as file:
+    name = "-".join(filter(None, [kind, ort.__version__]))
+    with gzip.GzipFile(HERE / f"{name}.json.gz", "wb", mtime=0) as file:
         file.write(trace)
+    del session  # writes the statistics
+    if statistics.exists():
+        (HERE / f"{name}.csv").write_bytes(statistics.read_bytes())
 
 
 def run_all(session, inputs, threads):
