@@ -27,6 +27,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from edgeprof.records.profile import Profile
     from edgeprof.records.trace import Trace
 
@@ -106,3 +108,11 @@ class RunFailed(BoardError):
 
 class MeterError(BoardError):
     """A power meter beside the board is not there, does not answer, or is no meter."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """`` (did you mean 'x'?)`` for the known name that is closest to ``name``, or nothing: a part of a sentence."""
+    import difflib  # only when something went wrong
+
+    close = difflib.get_close_matches(name, list(known), 1)
+    return f" (did you mean {close[0]!r}?)" if close else ""

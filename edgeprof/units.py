@@ -12,6 +12,9 @@ NS_PER_MS = 1_000_000
 NS_PER_US = 1_000
 MISSING = "–"
 
+_NEXT = 0.9995
+"""From here on a number is shown in the next larger unit: with three digits it would be rounded up to 1000."""
+
 
 def is_missing(value: float | None) -> bool:
     """True for None and NaN: nothing was measured."""
@@ -58,7 +61,7 @@ def power(mw: float | None) -> str:
     """``940 mW`` or ``2.50 W``."""
     if mw is None or math.isnan(mw):
         return MISSING
-    return f"{significant(mw / 1000, 3)} W" if abs(mw) >= 1000 else f"{significant(mw, 3)} mW"
+    return f"{significant(mw / 1000, 3)} W" if abs(mw) >= _NEXT * 1000 else f"{significant(mw, 3)} mW"
 
 
 def size(nbytes: float | None) -> str:
@@ -80,21 +83,22 @@ def significant(value: float, digits: int) -> str:
     """``value`` in plain notation with ``digits`` significant digits, keeping all integer digits."""
     if value == 0:
         return "0"
-    decimals = max(0, digits - 1 - math.floor(math.log10(abs(value))))
+    exponent = int(f"{value:.{digits - 1}e}".partition("e")[2])  # of the rounded value: 0.9998 is 1.00
+    decimals = max(0, digits - 1 - exponent)
     return f"{value:.{min(decimals, 9)}f}"
 
 
 def _energy_unit(mj: float) -> tuple[float, str]:
-    if abs(mj) >= 1000:
+    if abs(mj) >= _NEXT * 1000:
         return 1e-3, "J"
     return (1.0, "mJ") if abs(mj) >= 0.1 or mj == 0 else (1e3, "µJ")
 
 
 def _latency_unit(ms: float) -> tuple[float, str]:
     magnitude = abs(ms)
-    if magnitude >= 1000:
+    if magnitude >= _NEXT * 1000:
         return 1e-3, "s"
-    return (1.0, "ms") if magnitude >= 1 else (1e3, "µs")
+    return (1.0, "ms") if magnitude >= _NEXT else (1e3, "µs")
 
 
 def _decimals_for(width: float, magnitude: float) -> int:
@@ -107,7 +111,7 @@ def _scaled(value: float | None, units: tuple[str, ...], separator: str) -> str:
     if value is None or math.isnan(value):
         return MISSING
     scaled, unit = float(value), 0
-    while abs(scaled) >= 999.5 and unit < len(units) - 1:
+    while abs(scaled) >= _NEXT * 1000 and unit < len(units) - 1:
         scaled, unit = scaled / 1000, unit + 1
     whole = unit == 0 and float(scaled).is_integer()
     return f"{f'{scaled:.0f}' if whole else significant(scaled, 3)}{separator}{units[unit]}"

@@ -90,12 +90,8 @@ def add_energy(parser: argparse._ActionsContainer) -> None:
         help="off (default), the whole model, or each layer too (minutes)",
     )
     parser.add_argument("--passes", type=whole_number("--passes", 1), metavar="N", help="times that each layer's loop is run (default: 3)")
-    parser.add_argument(
-        "--loop-seconds", type=seconds("--loop-seconds", 0.1), metavar="S", help="shortest loop of a layer (default: 2)"
-    )
-    parser.add_argument(
-        "--energy-budget", type=seconds("--energy-budget", 5), metavar="S", help="time for all loops of layers together"
-    )
+    parser.add_argument("--loop-seconds", type=seconds("--loop-seconds", 0.1), metavar="S", help="shortest loop of a layer (default: 2)")
+    parser.add_argument("--energy-budget", type=seconds("--energy-budget", 5), metavar="S", help="time for all loops of layers together")
     parser.add_argument("--cool-down", type=seconds("--cool-down"), metavar="S", help="rest between passes")
     parser.add_argument("--on-throttle", choices=("mark", "stop"), help="what to do when the board slows itself down (default: mark)")
     parser.add_argument(

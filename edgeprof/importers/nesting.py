@@ -6,13 +6,14 @@ and duration are rounded down each, so an event may seem to end up to 1 µs afte
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from edgeprof.importers.events import EXECUTE, MODEL_RUN, Events
-from edgeprof.records.trace import Int64
+from edgeprof.records.trace import EventKind, Int64
 
 CONTROL_FLOW = frozenset({"If", "Loop", "Scan", "SequenceMap", "BeamSearch", "WhisperBeamSearch", "GreedySearch", "Sampling"})
 """Operators that run a graph of their own; no other event can be a parent."""
@@ -98,6 +99,40 @@ def find_parents(events: Events, rows: Int64) -> Int64:
             found = _rows_at(controls, controls.around(rows[places], tight=True))
         parent[places] = np.where(found >= 0, np.searchsorted(rows, found), -1)
     return parent
+
+
+def kinds_by_place(kinds: Sequence[EventKind], kind: Int64, parent: Int64) -> tuple[tuple[EventKind, ...], Int64]:
+    """Kinds that know what they ran inside of, and each event's among them; those that no event has are left out.
+
+    ``kind``: (n,) index into ``kinds``; ``parent``: (n,) the event around each, -1 for none. A node without a name in a body may agree
+    with one outside in name, number and shapes; only the place tells them apart.
+    """
+    if not (parent >= 0).any():
+        return tuple(kinds), kind
+    made, place = list(kinds), dict[tuple[int, int], int]()
+    own = kind.copy()
+    depth = depths(parent)
+    for level in range(1, int(depth.max()) + 1):
+        events = np.flatnonzero(depth == level)
+        pairs, which = np.unique(np.stack([kind[events], own[parent[events]]]), axis=1, return_inverse=True)
+        for one, around in pairs.T.tolist():
+            if (one, around) not in place:
+                place[one, around] = len(made)
+                made.append(replace(kinds[one], inside=f"{made[around].inside}{made[around].name}\n"))
+        own[events] = np.array([place[one, around] for one, around in pairs.T.tolist()], np.int64)[which.ravel()]
+    same = {one: i for i, one in reversed(list(enumerate(made)))}  # parents of one name in two shapes make one kind
+    own = np.array([same[one] for one in made], np.int64)[own]
+    used, kind = np.unique(own, return_inverse=True)
+    return tuple(made[i] for i in used.tolist()), kind.ravel()
+
+
+def depths(parent: Int64) -> Int64:
+    """How many events are around each; ``parent`` as above."""
+    depth, above = np.zeros(len(parent), np.int64), parent
+    while (nested := above >= 0).any():
+        depth += nested
+        above = np.where(nested, parent[above], -1)
+    return depth
 
 
 def _rows_at(of: _Intervals | Int64, index: Int64) -> Int64:

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from edgeprof.errors import TraceError
 from edgeprof.importers.events import LOAD, OTHER, Events, read_events
-from edgeprof.importers.nesting import Runs, assign_runs, find_parents, find_runs
+from edgeprof.importers.nesting import Runs, assign_runs, depths, find_parents, find_runs, kinds_by_place
 from edgeprof.models.graph import Graph
 from edgeprof.records.trace import Block, MemoryTrace, RunPlan, Spans, Trace
 
@@ -127,14 +127,15 @@ def _spans(events: Events, runs: Runs, start_ns: int) -> tuple[Spans, npt.NDArra
     order = _start_order(events.start_us[rows], parent)
     place = np.empty(len(rows) + 1, np.int64)
     place[order], place[-1] = np.arange(len(rows)), -1
-    ordered = rows[order]
+    ordered, above = rows[order], place[parent[order]]
+    kinds, kind = kinds_by_place(events.kinds, events.code[ordered], above)
     return Spans(
-        kinds=events.kinds,
-        kind=events.code[ordered],
+        kinds=kinds,
+        kind=kind.astype(np.int32),
         run=run[order].astype(np.int32),
         start_ns=start_ns + events.start_us[ordered] * 1000,
         duration_ns=events.duration_us[ordered] * 1000,
-        parent=place[parent[order]].astype(np.int32),
+        parent=above.astype(np.int32),
         run_start_ns=start_ns + runs.start_us * 1000,
         run_duration_ns=(runs.end_us - runs.start_us) * 1000,
     ), ordered
@@ -142,12 +143,7 @@ def _spans(events: Events, runs: Runs, start_ns: int) -> tuple[Spans, npt.NDArra
 
 def _start_order(start_us: np.ndarray, parent: np.ndarray) -> np.ndarray:
     """Order by start; of events that start in the same microsecond a parent comes first, then the file's order."""
-    depth = np.zeros(len(start_us), np.int64)
-    above = parent
-    while (nested := above >= 0).any():
-        depth += nested
-        above = np.where(nested, parent[above], -1)
-    return np.lexsort((depth, start_us))
+    return np.lexsort((depths(parent), start_us))
 
 
 def _messages(events: Events, spans: Spans, runs: Runs) -> tuple[tuple[str, str], ...]:

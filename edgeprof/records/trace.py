@@ -82,6 +82,8 @@ class EventKind:
 
     ``name`` is as the runtime wrote it, without its suffix. ``node_index`` is the runtime's own number of the node
     (-1 unknown). ``input_types`` and ``output_types`` are ``((dtype, shape), ...)`` as run, empty when not told.
+    ``inside`` holds the names of the events around it, outermost first, each on a line: nodes of a body and of the graph around it
+    may agree in all the rest.
     """
 
     name: str
@@ -90,6 +92,7 @@ class EventKind:
     node_index: int = -1
     input_types: tuple[tuple[str, tuple[int, ...]], ...] = ()
     output_types: tuple[tuple[str, tuple[int, ...]], ...] = ()
+    inside: str = ""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from edgeprof.analysis.memory import model_peak
 from edgeprof.figures.theme import ORIGIN_LABELS
 from edgeprof.models.cost import total_cost
 from edgeprof.models.fates import Fate
-from edgeprof.records.context import RunContext
+from edgeprof.records.context import Energy, RunContext
 from edgeprof.records.profile import Profile
 from edgeprof.reports.sensed import energy_method, memory_method
 
@@ -61,9 +61,16 @@ def tiles(profile: Profile) -> list[Tile]:
     if not math.isnan(most):
         found.append(Tile("Peak memory, process", units.size(most), f"resident, in phase {phase}"))
     if context.energy.above_idle_mj is not None:
-        whole = units.energy(context.energy.inference_mj)
-        found.append(Tile("Energy", units.energy(context.energy.above_idle_mj), f"one run, above idle; {whole} in all"))
+        found.append(Tile("Energy", *_energy(context.energy)))
     return found
+
+
+def _energy(told: Energy) -> tuple[str, str]:
+    nan = float("nan")
+    low, high = (nan if end is None else end for end in (told.above_idle_low_mj, told.above_idle_high_mj))
+    value, _, interval = units.energy_interval(told.above_idle_mj or 0.0, low, high).partition(" [")
+    note = f"one run, above idle; {units.energy(told.inference_mj)} in all"
+    return value, f"[{interval} at 95 %, {note}" if interval else note
 
 
 def _weights(profile: Profile) -> float:

@@ -13,7 +13,6 @@ How a picture gets into every notebook:
 from __future__ import annotations
 
 import base64
-import difflib
 import os
 import re
 from collections.abc import Iterable, Sequence
@@ -24,7 +23,7 @@ import anywidget
 import pandas as pd
 import traitlets
 
-from edgeprof.errors import UsageError
+from edgeprof.errors import UsageError, did_you_mean
 from edgeprof.records.profile import Profile
 
 STILL = (Path(__file__).parent / "still.js").read_text("utf-8")
@@ -141,9 +140,3 @@ def refuse_unknown(what: str, given: Iterable[str], known: Sequence[str]) -> Non
     for name in given:
         if name not in known:
             raise UsageError(f"{what} takes no argument {name!r}{did_you_mean(name, known)}. It takes: {', '.join(sorted(known))}.")
-
-
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """``; did you mean 'x'?`` for the known name that is closest to ``name``, or nothing."""
-    close = difflib.get_close_matches(name, list(known), 1)
-    return f"; did you mean {close[0]!r}?" if close else ""

@@ -8,7 +8,7 @@ from typing import Any
 
 import traitlets
 
-from edgeprof.errors import UsageError
+from edgeprof.errors import UsageError, did_you_mean
 from edgeprof.figures.heatmap import heatmap as heatmap_data
 from edgeprof.figures.heatmap import heatmap_runs
 from edgeprof.figures.heatmap_picture import draw
@@ -16,7 +16,7 @@ from edgeprof.figures.modules import script, style
 from edgeprof.figures.pen import WIDTH
 from edgeprof.figures.view import ViewData
 from edgeprof.records.profile import Profile
-from edgeprof.widgets.base import STILL, View, compact, did_you_mean, refuse_unknown
+from edgeprof.widgets.base import STILL, View, compact, refuse_unknown
 
 SORTS = ("execution", "latency", "op_type")
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import onnx
 import pytest
+from onnx import parser
 
 import edgeprof as ep
 from edgeprof.boards.base import Board
@@ -115,3 +117,25 @@ def test_saved_and_loaded_it_is_the_same(board, make_model, tmp_path):
     loaded = ep.load(tmp_path / "x.edgeprof")
     assert loaded.context == profile.context
     assert loaded.layers.equals(profile.layers)
+
+
+@local_only("a simulated board runs no bodies")
+def test_nodes_without_names_in_a_body_are_not_those_outside(board, tmp_path):
+    """Names, numbers, types and shapes of the first three agree with those in the branch: the runtime's events differ in place alone."""
+    text = """<ir_version: 8, opset_import: ["": 17]> g (float[64,64] x, bool c) => (float[64,64] y) {
+        a = MatMul(x, x)
+        b = MatMul(a, x)
+        d = If(c) <
+            then_branch = t () => (float[64,64] u) { p = MatMul(b, x)  q = MatMul(p, x)  u = MatMul(q, x) },
+            else_branch = e () => (float[64,64] v) { v = Relu(b) }
+        >
+        f = MatMul(d, x)
+        y = MatMul(f, x)
+    }"""
+    onnx.save(parser.parse_model(text), tmp_path / "nameless.onnx")
+    inputs = {"x": np.full((64, 64), 0.01, np.float32), "c": np.array(True)}
+    layers = measured(tmp_path / "nameless.onnx", board, inputs=inputs).measured_layers
+    products = layers[layers["op_type"] == "MatMul"]
+    assert products["kind"].value_counts().to_dict() == {"layer": 4, "nested": 3}
+    assert (products["calls"] == 1).all()
+    assert products[["latency_ms", "latency_raw_ms", "live_memory_bytes"]].notna().all(axis=None)

@@ -78,6 +78,10 @@ def test_runs_and_parents_of_any_tree_are_found(runs):
     assert len(spans.run_start_ns) == len(runs)
     for run, truth in enumerate(writer.truth):
         assert sorted(paths(spans, run)) == sorted(path for _, path in truth)
+    assert len(set(spans.kinds)) == len(spans.kinds) == len(set(spans.kind.tolist()))
+    for kind, parent in zip(spans.kind.tolist(), spans.parent.tolist(), strict=True):
+        around = spans.kinds[spans.kind[parent]] if parent >= 0 else None
+        assert spans.kinds[kind].inside == (f"{around.inside}{around.name}\n" if around else "")
 
 
 def tree():

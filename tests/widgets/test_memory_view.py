@@ -45,9 +45,9 @@ def test_a_new_budget_is_judged_and_sent():
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ({"budgets": 300}, r"memory takes no argument 'budgets'; did you mean 'budget'\?"),
+        ({"budgets": 300}, r"memory takes no argument 'budgets' \(did you mean 'budget'\?\)"),
         ({"budget": "much"}, "Expected a budget such as"),
-        ({"selection": ["conv3"]}, r"There is no layer 'conv3' in this profile; did you mean 'conv2'\?"),
+        ({"selection": ["conv3"]}, r"There is no layer 'conv3' in this profile \(did you mean 'conv2'\?\)"),
         ({"height": -1}, "height"),
     ],
 )

@@ -51,13 +51,13 @@ def test_a_window_that_reaches_beyond_the_session_ends_with_it():
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ({"windw": (1, 2)}, r"timeline takes no argument 'windw'; did you mean 'window'\?"),
+        ({"windw": (1, 2)}, r"timeline takes no argument 'windw' \(did you mean 'window'\?\)"),
         ({"window": (2, 1)}, r"A window is \(start_ms, end_ms\) with start_ms < end_ms, not \(2, 1\)\. None is the whole session\."),
         ({"window": (0, float("nan"))}, "A window is"),
         ({"window": ("a", "b")}, "A window is"),
         ({"window": (1, 2, 3)}, "A window is"),
         ({"window": (1e9, 2e9)}, r"lies outside of the session, which goes from 0\.0 to \d+\.\d+ ms"),
-        ({"selection": ["/block0/conv0"]}, r"There is no layer '/block0/conv0' in this profile; did you mean '/block0/conv_0'\?"),
+        ({"selection": ["/block0/conv0"]}, r"There is no layer '/block0/conv0' in this profile \(did you mean '/block0/conv_0'\?\)"),
         ({"height": -1}, "height"),
     ],
 )

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from dataclasses import dataclass, fields, replace
 from urllib.parse import parse_qsl
 
-from edgeprof.errors import UsageError
+from edgeprof.errors import UsageError, did_you_mean
 
 PREFIX = "simulated"
 
@@ -64,12 +63,12 @@ def parse(name: str) -> BoardSpec:
     """The spec that ``simulated``, ``simulated:PRESET``, ``simulated:?seed=3`` or ``simulated:PRESET?seed=3&noise=0`` stands for."""
     preset, _, query = name.removeprefix(PREFIX).removeprefix(":").partition("?")
     if preset and preset not in PRESETS:
-        raise UsageError(f"There is no simulated board '{preset}'{_close(preset, PRESETS)}. There are: {', '.join(PRESETS)}.")
+        raise UsageError(f"There is no simulated board '{preset}'{did_you_mean(preset, PRESETS)}. There are: {', '.join(PRESETS)}.")
     spec = PRESETS[preset or "board"]
     known = [field.name for field in fields(BoardSpec)]
     for key, text in parse_qsl(query, keep_blank_values=True):
         if key not in known:
-            raise UsageError(f"A simulated board has no '{key}'{_close(key, known)}. It has: {', '.join(known)}.")
+            raise UsageError(f"A simulated board has no '{key}'{did_you_mean(key, known)}. It has: {', '.join(known)}.")
         spec = replace(spec, **{key: _number(key, text)})  # type: ignore[arg-type]  # the seed is an int, all else float
     return checked(spec)
 
@@ -97,8 +96,3 @@ def _number(key: str, text: str) -> float:
         return int(text) if key == "seed" else float(text)
     except ValueError as error:
         raise UsageError(f"{key} of a simulated board is '{text}'; give a number, such as {key}={getattr(BoardSpec(), key)}.") from error
-
-
-def _close(name: str, known: object) -> str:
-    close = difflib.get_close_matches(name, list(known), 1)  # type: ignore[call-overload]  # a dict or a list of names
-    return f" (did you mean '{close[0]}'?)" if close else ""
