@@ -1,10 +1,12 @@
-"""The heatmap in a live JupyterLab: time to the first drawing, bytes sent, click to the linked views.
+"""Views in a live JupyterLab: time to the first drawing and bytes sent; of the heatmap also click to the linked views.
 
     python benchmarks/bench_views.py [LAYERS ...]          (1000 and 10000)
 
-One line a figure, in a fresh notebook and kernel each. *First drawing*: from asking for the cell's run until the canvas is drawn and two
-frames have passed (imports ran in an earlier cell). *Linked table*: from the press of the mouse until the table in the view
-has changed. *Python and back*: until a widget that Python fills from ``view.selection`` has changed. Medians of seven clicks.
+One line a figure, in a fresh notebook and kernel each. The memory view shows as many tensors as layers; the timeline 20 + 20 runs of them
+and the readings of one power channel, 50 a second, while each layer was run in a loop in three passes. *First drawing*: from asking for the
+cell's run until the canvas is drawn and two frames have passed (imports ran in an earlier cell). *Linked table*: from the press of the
+mouse until the table in the view has changed. *Python and back*: until a widget that Python fills from ``view.selection`` has changed.
+Medians of seven clicks.
 """
 
 import statistics
@@ -34,11 +36,20 @@ view = heatmap(profile)
 view.observe(lambda change: setattr(label, "value", f"<b class='heard'>{html.escape(change.new[0])}</b>"), "selection")
 view
 """
-FIRST_DRAWING = """() => new Promise((done) => {
+SENSED = """
+import numpy as np
+import edgeprof as ep
+from edgeprof.testing import make_sensed_profile
+profile = make_sensed_profile(np.random.default_rng(0).lognormal(-3, 1, {layers}), runs=20)
+import ipywidgets
+display(ipywidgets.HTML("<b class='heard'>nothing</b>"))
+"""
+CANVAS = {"heatmap": ".ep-canvas", "memory": ".ep-lives", "timeline": ".ep-plot canvas"}
+FIRST_DRAWING = """(selector) => new Promise((done) => {
   const start = performance.now();
   window.jupyterapp.commands.execute("notebook:run-cell");
   const look = () => {
-    const canvas = document.querySelector(".ep-canvas");
+    const canvas = document.querySelector(selector);
     const drawn = canvas?.width > 300 && canvas.getContext("2d").getImageData(0, 0, canvas.width, 300).data.some((v) => v);
     if (drawn) requestAnimationFrame(() => requestAnimationFrame(() => done(performance.now() - start)));
     else setTimeout(look, 5);
@@ -67,26 +78,34 @@ def main() -> None:
         with running_lab(root, home) as url:
             browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
             for layers in sizes:
-                measure(browser, Lab(root, url), layers)
+                heatmap(browser, Lab(root, url), layers)
+                for view in ("memory", "timeline"):
+                    page = opened(browser, Lab(root, url), view, layers, SENSED.format(layers=layers), f"ep.{view}(profile)")
+                    page.close()
 
 
-def measure(browser, lab: Lab, layers: int) -> None:
+def opened(browser, lab: Lab, view: str, layers: int, setup: str, cell: str):
+    """A page with the view in it; prints what it took."""
     page = browser.new_page(viewport={"width": 1400, "height": 1000})
     received = [0]
     page.on("websocket", lambda socket: socket.on("framereceived", lambda frame: received.__setitem__(0, received[0] + len(frame))))
-    lab.open(page, f"bench{layers}.ipynb", SETUP.format(layers=layers), VIEW)
+    lab.open(page, f"{view}{layers}.ipynb", setup, cell)
     lab.run_cell(page, 0)
     page.locator("b.heard").wait_for()
     page.evaluate("() => { window.jupyterapp.shell.currentWidget.content.activeCellIndex = 1; }")
     before = received[0]
-    first = page.evaluate(FIRST_DRAWING)
+    first = page.evaluate(FIRST_DRAWING, CANVAS[view])
     page.locator(".jp-RenderedImage img").wait_for(state="attached")
-    sent = received[0] - before
-    print(f"heatmap of {layers} layers: first drawing {first:.0f} ms")
-    print(f"heatmap of {layers} layers: sent {sent / 1e6:.2f} MB, picture included")
+    print(f"row 8: {view} of {layers} layers: first drawing {first:.0f} ms")
+    print(f"row 8: {view} of {layers} layers: sent {(received[0] - before) / 1e6:.2f} MB, picture included", flush=True)
+    return page
+
+
+def heatmap(browser, lab: Lab, layers: int) -> None:
+    page = opened(browser, lab, "heatmap", layers, SETUP.format(layers=layers), VIEW)
     clicks = [click(page, row) for row in range(1, 8)]
-    print(f"heatmap of {layers} layers: click to linked table {statistics.median(c['table'] for c in clicks):.0f} ms")
-    print(f"heatmap of {layers} layers: click to Python and back {statistics.median(c['heard'] for c in clicks):.0f} ms", flush=True)
+    print(f"row 8: heatmap of {layers} layers: click to linked table {statistics.median(c['table'] for c in clicks):.0f} ms")
+    print(f"row 8: heatmap of {layers} layers: click to Python and back {statistics.median(c['heard'] for c in clicks):.0f} ms", flush=True)
     lab.close(page)
     page.close()
 

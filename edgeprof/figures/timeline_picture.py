@@ -174,13 +174,14 @@ def _draw_phases(panel: _Panel, y: float) -> None:
     pen, view = panel.pen, panel.whole
     colors = PHASE_COLORS[pen.theme.name]
     start, end, phase = (view.array(f"win_{name}") for name in ("start", "end", "phase"))
-    for i in panel.seen(start, end):
-        x0, x1 = (float(v) for v in panel.x([start[i], end[i]]))
+    seen = panel.seen(start, end)
+    room = [pen.width(name, 10) + 6 for name in view.meta["phases"]]
+    for i, x0, x1 in zip(seen, panel.x(start[seen]).tolist(), panel.x(end[seen]).tolist(), strict=True):
         name = view.meta["phases"][phase[i]]
         pen.box(x0, y, max(0.7, x1 - x0 - (1 if x1 - x0 > 3 else 0)), _PHASE - 2, colors.get(name, pen.theme.line))
         if view.meta["notes"][view.array("win_note")[i]] == "throttled":
             pen.box(x0, y, max(0.7, x1 - x0), 3, pen.theme.warning)
-        if pen.width(name, 10) < x1 - x0 - 6:
+        if room[phase[i]] < x1 - x0:
             pen.text(x0 + 4, y + _PHASE / 2 - 1, name, pen.theme.ink, 10)
 
 
@@ -274,10 +275,11 @@ def _draw_line(panel: _Panel, y: float, k: int, color: str, low: float, spread: 
     seen = panel.seen(time, until)
     x0, x1 = np.floor(panel.x(time[seen])).astype(int) - _LEFT, np.floor(panel.x(until[seen])).astype(int) - _LEFT
     lows, highs = np.full(_RIGHT - _LEFT + 1, np.inf), np.full(_RIGHT - _LEFT + 1, -np.inf)
-    for i, first, last in zip(seen, x0, x1, strict=True):
-        if not math.isnan(mean[i]):
-            lows[first : last + 1] = np.minimum(lows[first : last + 1], least[i])
-            highs[first : last + 1] = np.maximum(highs[first : last + 1], most[i])
+    known = ~np.isnan(mean[seen])
+    first, count, held = x0[known], (x1 - x0 + 1)[known], seen[known]
+    columns = np.repeat(first - np.cumsum(count) + count, count) + np.arange(count.sum())  # all that each reading held in
+    np.minimum.at(lows, columns, np.repeat(least[held], count))
+    np.maximum.at(highs, columns, np.repeat(most[held], count))
     for i in np.flatnonzero(np.isnan(mean[seen])):
         pen.box(_LEFT + int(x0[i]), y + _LANE - 4, max(2, int(x1[i] - x0[i])), 4, pen.theme.warning)
     for at in np.flatnonzero(highs >= lows):

@@ -18,7 +18,7 @@ from edgeprof.figures.view import ViewData
 from edgeprof.records.profile import Profile
 from edgeprof.widgets.base import STILL, View, compact, refuse_unknown
 
-MOST_POINTS, MOST_SPANS = 30_000, 30_000
+MOST_POINTS, MOST_SPANS = 12_000, 10_000
 """What one message holds: a screen shows no more, and what is zoomed into comes when it is looked at."""
 
 _FINER = 6  # a detail is wide enough to pan in; it is made anew where the window is this many times narrower
