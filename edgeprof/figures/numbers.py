@@ -19,7 +19,7 @@ def show(value: float, name: str) -> str:
         return units.size(value)
     if form == "count":
         return units.count(value)
-    if name.endswith("_mj"):
+    if form == "energy":
         return units.energy(value)
     return units.MISSING if math.isnan(value) else f"{units.significant(value, 3)} {schema.column(name).unit}".rstrip()
 
@@ -28,6 +28,8 @@ def format_of(name: str) -> str:
     """How a column's numbers are shown, one of the formatters of `edgeprof.units`."""
     if name.endswith("_ms"):
         return "latency"
+    if name.endswith("_mj"):
+        return "energy"
     if name.endswith("_bytes"):
         return "size"
     return {"share": "share", "macs": "count", "calls": "count"}.get(name, "number")

@@ -31,15 +31,17 @@ def show(page, profile, **options):
 
 def test_numbers_are_shown_as_python_shows_them(page):
     latencies = [1.234e-5, 9.993e-4, 0.001, 0.0123, 0.5, 1.0, 9.996, 123.4, 999.6, 4321.0]
-    profile = make_profile(latencies)
+    energies = np.array([3e-6, 0.04, 0.0998, 0.1, 0.9996, 7.26, 123.4, 999.4, 999.6, 54321.0])
+    profile = make_profile(latencies, energy_mj=energies, energy_low_mj=energies * 0.9, energy_high_mj=energies * 1.2)
     show(page, profile)
     shown = [row.inner_text().split("\t") for row in page.locator(".ep-table tbody tr").all()]
     layers = profile.layers.sort_values("latency_ms", ascending=False).query("kind != 'between'").head(10)
     for cells, row in zip(shown, layers.itertuples(), strict=True):
         assert cells[0] == row.name
         assert cells[2] == units.latency_interval(row.latency_ms, row.latency_low_ms, row.latency_high_ms)
-        assert cells[3:9] == [
-            units.share(row.share), units.latency(row.latency_p95_ms), units.count(row.macs),
+        assert cells[3:10] == [
+            units.share(row.share), units.latency(row.latency_p95_ms),
+            units.energy_interval(row.energy_mj, row.energy_low_mj, row.energy_high_mj), units.count(row.macs),
             f"{units.significant(row.arithmetic_intensity, 3)} FLOP/B", units.size(row.param_bytes), units.size(row.activation_bytes),
         ]  # fmt: skip
 

@@ -48,7 +48,7 @@ def test_it_is_drawn_and_the_picture_hidden(notebook):
     expect(notebook.locator(".jp-RenderedImage img")).to_have_count(1)
     expect(notebook.locator(".jp-RenderedImage img")).to_be_hidden()
     expect(notebook.locator(".ep-notes")).to_contain_text(
-        "Each column of VDD_IN = total is the least, the mean and the most of up to 2 readings; zoom in"
+        "Each column of VDD_IN = total is the least, the mean and the most of up to 4 readings; zoom in"
     )
 
 

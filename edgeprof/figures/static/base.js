@@ -44,7 +44,8 @@ function unpack({ meta, numbers }) {
 
 function significant(value, digits = 3) {
   if (value === 0) return "0";
-  return value.toFixed(min(9, max(0, digits - 1 - floor(Math.log10(abs(value))))));
+  const exponent = Number(value.toExponential(digits - 1).split("e")[1]); // of the rounded value: 0.9998 is 1.00
+  return value.toFixed(min(9, max(0, digits - 1 - exponent)));
 }
 
 function scaled(value, names) {
@@ -58,12 +59,20 @@ function scaled(value, names) {
 }
 
 function timeUnit(ms) {
-  if (abs(ms) >= 1000) return [1e-3, "s"];
-  return abs(ms) >= 1 ? [1, "ms"] : [1e3, "µs"];
+  if (abs(ms) >= 999.5) return [1e-3, "s"];
+  return abs(ms) >= 0.9995 ? [1, "ms"] : [1e3, "µs"];
 }
+
+function energyUnit(mj) {
+  if (abs(mj) >= 999.5) return [1e-3, "J"];
+  return abs(mj) >= 0.1 || mj === 0 ? [1, "mJ"] : [1e3, "µJ"];
+}
+
+const UNITS = { latency: timeUnit, energy: energyUnit };
 
 const FORMATS = {
   latency: (v) => `${significant(v * timeUnit(v)[0])} ${timeUnit(v)[1]}`,
+  energy: (v) => `${significant(v * energyUnit(v)[0])} ${energyUnit(v)[1]}`,
   share: (v) => `${(v * 100).toFixed(1)} %`,
   size: (v) => scaled(v, ["B", "kB", "MB", "GB", "TB"]),
   count: (v) => scaled(v, ["", "k", "M", "G", "T"]),
@@ -79,7 +88,7 @@ function show(value, format, unit) {
 function showInterval(value, low, high, format, unit) {
   if (!known(value)) return MISSING;
   if (!known(low) || !known(high)) return show(value, format, unit);
-  const [scale, name] = format === "latency" ? timeUnit(value) : [1, unit];
+  const [scale, name] = UNITS[format]?.(value) ?? [1, unit];
   const width = abs(high - low) * scale;
   const magnitude = floor(Math.log10(width > 0 ? width : abs(value * scale) || 1));
   const decimals = width > 0 ? min(4, max(0, 1 - magnitude)) : max(0, 2 - magnitude);
