@@ -43,6 +43,7 @@ class Measurement:
         self._options = dict(job["options"], workdir=job["workdir"])
         self._started = machine.now_ns()
         self._began_ns = int(job.get("began_ns") or self._started)
+        self._environment: Dict[str, Any] = {}
         self._process: Dict[str, Dict[str, int]] = {}
         self._faults = {"minor_faults": 0, "major_faults": 0}
         self._frames = frames
@@ -54,7 +55,7 @@ class Measurement:
         job = self._job
         if job.get("cpus"):
             _pin(self.machine, job["cpus"])
-        before = self.machine.fingerprint()
+        self._environment = self.machine.fingerprint()
         runtime = self.machine.load(job["runtime"])
         self._note_memory("import")
         inputs = runtime.decode_arrays([f for f in self._frames if f.type == "array"])
@@ -66,7 +67,7 @@ class Measurement:
         complete = self._blocks(model, run_ns, events, probes)
         for probe in probes:
             probe.send_trace()
-        return {"complete": complete, "environment": before, "environment_after": self.machine.fingerprint(), "process": self._process}
+        return {"complete": complete, "environment_after": self.machine.fingerprint(), "process": self._process}
 
     def say(self, kind: str, fields: Dict[str, Any], payload: bytes = b"") -> None:
         """Passes a message to the host."""
@@ -88,7 +89,8 @@ class Measurement:
         self._note_memory("first run")
         times = {"start_ns": self._started, "load_ns": loaded - start, "first_run_ns": first[1] - first[0]}
         providers = self._options.get("providers") or ["CPUExecutionProvider"]
-        self.say("loaded", dict(times, runtime=runtime.name, runtime_version=runtime.version, providers=providers))
+        what = {"runtime": runtime.name, "runtime_version": runtime.version, "providers": providers, "environment": self._environment}
+        self.say("loaded", dict(times, **what))
         return session
 
     def _warm_up(self, model: "_Subject") -> float:

@@ -109,7 +109,7 @@ class Collector:
             warmup_ns=np.asarray(self._warmup, np.int64),
             probes=tuple(ProbeRuns(probe, self._blocks(subject_name(probe))) for probe in probes.values()),
             executed_model=bytes(self._executed) or None,
-            environment=self._result.get("environment", {}),
+            environment=self._loaded.get("environment", {}),
             environment_after=self._result.get("environment_after", {}),
             process=process_memory(self._result.get("process", {})),
             messages=tuple(self._messages),
