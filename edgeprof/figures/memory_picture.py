@@ -105,7 +105,7 @@ def _draw_chart(pen: Pen, view: ViewData, chart: _Chart, selection: set[str]) ->
         _draw_scale(pen, chart, chart.curve, _CURVE, title)
         _draw_curve(pen, view, chart)
     if chart.bars:
-        title = "Buffers, from the layer that makes one to the last that reads it; at the offsets of a static plan"
+        title = "Buffers from maker to last reader, at the offsets of a static plan"
         _draw_scale(pen, chart, chart.bars, _BARS, title)
         _draw_bars(pen, view, chart)
     _draw_lane(pen, view, chart)

@@ -384,7 +384,7 @@ class MemoryView extends View {
     if (plan.bars) {
       this.clipped(c, plan.bars.top - 2, plan.bars.height + 3, () => this.drawBars(c, plan.bars));
       const room = this.drawThin(c, plan.bars);
-      this.drawTitle(c, plan.bars, "Buffers, from the layer that makes one to the last that reads it; at the offsets of a static plan", room);
+      this.drawTitle(c, plan.bars, "Buffers from maker to last reader, at the offsets of a static plan", room);
     }
     for (const lane of plan.lanes) this.drawLane(c, lane);
     this.drawPeak(c);
