@@ -16,11 +16,6 @@ _NEXT = 0.9995
 """From here on a number is shown in the next larger unit: with three digits it would be rounded up to 1000."""
 
 
-def is_missing(value: float | None) -> bool:
-    """True for None and NaN: nothing was measured."""
-    return value is None or math.isnan(value)
-
-
 def latency(ms: float | None, digits: int = 3) -> str:
     """``1.24 ms``, ``12.3 µs`` or ``2.50 s``, with ``digits`` significant digits."""
     if ms is None or math.isnan(ms):

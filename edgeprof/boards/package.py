@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import io
 import zipfile
 from importlib.resources import files
@@ -23,11 +22,6 @@ def agent_zipapp() -> bytes:
         for name in sorted(sources):
             archive.writestr(zipfile.ZipInfo(name, _EPOCH), sources[name], zipfile.ZIP_DEFLATED)
     return buffer.getvalue()
-
-
-def agent_digest() -> str:
-    """sha256 of the zipapp."""
-    return hashlib.sha256(agent_zipapp()).hexdigest()
 
 
 def _collect(folder: Traversable, name: str, sources: dict[str, bytes]) -> None:

@@ -20,7 +20,7 @@ from edgeprof.models.graph import Graph, Layer, TensorInfo
 from edgeprof.models.identity import Identity
 from edgeprof.models.optypes import INSERTABLE, is_kin
 from edgeprof.records.profile import NodeFate
-from edgeprof.records.trace import EventKind, Spans
+from edgeprof.records.trace import EventKind
 
 _SUFFIXES = re.compile(r"(?:_kernel_time|_token_\d+|_nchwc(?:_\d+)?|_nhwc|_fused|/+\w*Fusion/?)$")
 _WRAPPERS = re.compile(r"^(?:fused |PWN\()|\)$")
@@ -33,11 +33,6 @@ class Attribution:
 
     layers: tuple[str | None, ...]
     reasons: tuple[str, ...]
-
-
-def attribute_spans(spans: Spans, executed: Graph) -> Attribution:
-    """`attribute` for the events of a block of runs."""
-    return attribute(spans.kinds, spans.kind.tolist(), spans.parent.tolist(), executed)
 
 
 def attribute(kinds: Sequence[EventKind], events: Sequence[int], parents: Sequence[int], executed: Graph) -> Attribution:

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from edgeprof.records.trace import Block, ProbeRuns, Spans
+from edgeprof.records.trace import Block, EventKind, ProbeRuns, Spans
 
 Floats = npt.NDArray[np.float64]
 
@@ -33,11 +33,13 @@ TRIM = 0.25
 class Calibration:
     """Ratios of time inside a layer to gap, one a block and probe.
 
-    ``tensors``: (probes,) tensors a node. ``ratios``: (probes, blocks); NaN where a probe has no figures.
+    ``tensors``: (probes,) tensors a node. ``ratios``: (probes, blocks); NaN where a probe has no figures. ``unseen_ns`` is how far the
+    offset of one call may be off because the probes' durations are rounded down, see `rounding_bound`.
     """
 
     tensors: Floats
     ratios: Floats
+    unseen_ns: float = 0.0
 
     def coefficients(self, blocks: npt.NDArray[np.int64] | None = None) -> tuple[float, float]:
         """``(base_ratio, tensor_ratio)``: a line through each probe's median over ``blocks`` (all by default).
@@ -62,7 +64,13 @@ def calibrate(probes: Sequence[ProbeRuns], blocks: Sequence[int]) -> Calibration
     ratios = np.array([_ratios(short, long, blocks) for short, long in pairs])
     if np.isnan(ratios).all(axis=1).any():
         return None
-    return Calibration(np.array([float(long.probe.tensors) for _, long in pairs]), ratios)
+    unseen = float(np.mean([_unseen(long, blocks) for _, long in pairs]))
+    return Calibration(np.array([float(long.probe.tensors) for _, long in pairs]), ratios, unseen)
+
+
+def _counts(kind: EventKind) -> bool:
+    """True for the nodes that the longer probe has more of."""
+    return kind.name.startswith("m")
 
 
 def _ratios(short: ProbeRuns, long: ProbeRuns, blocks: Sequence[int]) -> list[float]:
@@ -74,7 +82,7 @@ def _ratios(short: ProbeRuns, long: ProbeRuns, blocks: Sequence[int]) -> list[fl
 def _ratio(short: Block, long: Block, nodes: int) -> float:
     """(time the profiler spends inside a node) / (gap after it), of one block; ``nodes`` are those that the longer probe has more."""
     spans = long.spans
-    counted = np.array([kind.name.startswith("m") for kind in spans.kinds] or [False])
+    counted = np.array([_counts(kind) for kind in spans.kinds] or [False])
     if not len(spans) or not counted.any():
         return np.nan
     plain_ns = (np.median(long.plain_ns) - np.median(short.plain_ns)) / nodes
@@ -82,6 +90,36 @@ def _ratio(short: Block, long: Block, nodes: int) -> float:
     kernel_ns = _mean_over_kinds(spans.duration_ns[mine], spans.kind[mine]) + RESOLUTION_NS / 2
     gap_ns = gap_of(spans)
     return float((kernel_ns - plain_ns) / gap_ns) if gap_ns > 0 else np.nan
+
+
+def _unseen(probe: ProbeRuns, blocks: Sequence[int]) -> float:
+    """ns: how far the mean over the nodes that count may be off; they differ in length, so their `rounding_bound`s are independent."""
+    spans = [block.spans for block in probe.blocks if block.index in blocks and len(block.spans)]
+    names = sorted({kind.name for one in spans for kind in one.kinds if _counts(kind)})
+    at = {name: i for i, name in enumerate(names)}
+    if not names:
+        return 0.0
+    group = np.concatenate([np.array([at.get(kind.name, -1) for kind in one.kinds])[one.kind] for one in spans])
+    durations = np.concatenate([one.duration_ns for one in spans])
+    return float(np.linalg.norm(rounding_bound(durations[group >= 0], group[group >= 0], len(names)))) / len(names)
+
+
+def rounding_bound(durations_ns: npt.NDArray[np.int64], group: npt.NDArray[np.int64], groups: int) -> Floats:
+    """(groups,) ns: how far the mean duration of each group may be off because each duration is rounded down to `RESOLUTION_NS`.
+
+    Durations that vary by a good part of a step average the rounding out; those that hardly vary all fall on one side of it.
+    Of two neighbouring steps in shares p and 1 - p the mean is off by |p - 1/2| of a step at most, which is the root of 1/4 less
+    the variance p (1 - p); of one step alone by a half. What varies more is not off. Single odd durations are clipped.
+    """
+    if not len(durations_ns):
+        return np.zeros(groups)
+    order = np.lexsort((durations_ns, group))
+    steps, group = durations_ns[order] / RESOLUTION_NS, group[order]
+    count = np.bincount(group, minlength=groups)
+    middle = steps[np.minimum(np.cumsum(count) - count + count // 2, len(steps) - 1)]
+    apart = np.clip(steps - middle[group], -1.5, 1.5)
+    shift, square = (np.bincount(group, weights, groups) / np.maximum(count, 1) for weights in (apart, apart**2))
+    return np.where(count > 0, np.sqrt(np.maximum(0.0, 0.25 - (square - shift**2))) * RESOLUTION_NS, 0.0)
 
 
 def _mean_over_kinds(values: npt.NDArray[np.int64], kinds: npt.NDArray[np.int32]) -> float:

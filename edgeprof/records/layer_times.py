@@ -11,19 +11,21 @@ belongs to the plain latency too, and medians of layers would lose it (they summ
 adjusted to add up to one; what is missing or too much is the row between layers.
 
 The interval is the 2.5 and 97.5 percentile of the same computation over blocks drawn with replacement (B. Efron, Bootstrap
-methods: another look at the jackknife, Annals of Statistics 7, 1979), calibration and plain runs included. One block alone, as
+methods: another look at the jackknife, Annals of Statistics 7, 1979), calibration and plain runs included, joined with what
+rounding may hide (`edgeprof.records.instrument.rounding_bound`) in the layer's and in the probes' durations. One block alone, as
 of an imported trace, has no interval.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from edgeprof.records.instrument import RESOLUTION_NS, Calibration, Floats, gap_of, middle_half, midmean
+from edgeprof.records.instrument import RESOLUTION_NS, Calibration, Floats, gap_of, middle_half, midmean, rounding_bound
 from edgeprof.records.trace import Block, EventKind, ProbeRuns
 
 Indexes = npt.NDArray[np.int64]
@@ -62,13 +64,18 @@ class LayerTimes:
 
 @dataclass(frozen=True)
 class _Runs:
-    """(R, L) sums over the calls of a layer in a run; ``inner``: own time without the bodies that ran inside it."""
+    """(R, L) sums over the calls of a layer in a run; ``inner``: own time without the bodies that ran inside it.
+
+    ``durations`` and ``layer``: (events,) what the runtime said of each event, and whose it is.
+    """
 
     raw: Floats
     inner: Floats
     calls: Floats
     tensors: Floats
     start: Floats
+    durations: npt.NDArray[np.int64]
+    layer: Indexes
 
 
 def layer_times(
@@ -103,18 +110,21 @@ def layer_times(
     plain = _median(plain_runs, everything)
     latency = means.latency(everything, base, slope, plain)
     latencies, plains = _bootstrap(means, plain_runs, calibration)
+    own, common = (calls * _unseen(runs, layers), calls * calibration.unseen_ns) if calibration else (np.zeros(layers), np.zeros(layers))
+    unseen = np.hypot(own, common)
     between = plains - latencies.sum(axis=1)
+    rest, unseen_rest = plain - float(latency.sum()), math.hypot(*own, float(common.sum()))
     offsets = np.median(np.concatenate(run_offset), axis=0)[calls >= 1]
     return LayerTimes(
         latency=_blank(latency, never),
-        low=_blank(np.percentile(latencies, 2.5, axis=0), never | (len(blocks) < 2)),
-        high=_blank(np.percentile(latencies, 97.5, axis=0), never | (len(blocks) < 2)),
+        low=_blank(_wider(latency, np.percentile(latencies, 2.5, axis=0), -unseen), never | (len(blocks) < 2)),
+        high=_blank(_wider(latency, np.percentile(latencies, 97.5, axis=0), unseen), never | (len(blocks) < 2)),
         p95=_blank(np.percentile(run_latency, 95, axis=0), never),
         raw=_blank(np.median(run_raw, axis=0), never),
         calls=calls,
-        between=plain - float(latency.sum()),
-        between_low=float(np.percentile(between, 2.5)),
-        between_high=float(np.percentile(between, 97.5)),
+        between=rest,
+        between_low=float(_wider(rest, np.percentile(between, 2.5), -unseen_rest)),
+        between_high=float(_wider(rest, np.percentile(between, 97.5), unseen_rest)),
         plain=plain,
         plain_low=float(np.percentile(plains, 2.5)),
         plain_high=float(np.percentile(plains, 97.5)),
@@ -124,6 +134,18 @@ def layer_times(
         gap=float(np.nanmedian(gaps)) if calibration else np.nan,
         offset=float(np.median(offsets)) if calibration and len(offsets) else np.nan,
     )
+
+
+def _unseen(runs: Sequence[_Runs], layers: int) -> Floats:
+    """(L,) ns: how far one call of a layer may be off because durations are rounded down, see `rounding_bound`."""
+    durations = np.concatenate([r.durations for r in runs]) if runs else np.empty(0, np.int64)
+    layer = np.concatenate([r.layer for r in runs]) if runs else np.empty(0, np.int64)
+    return rounding_bound(durations, layer, layers)
+
+
+def _wider(value: Floats | float, bound: Floats | float, by: Floats | float) -> Floats:
+    """A bound that is moved away from ``value`` by an independent error; ``by`` is below 0 for a lower bound."""
+    return np.asarray(value + np.copysign(np.hypot(np.subtract(bound, value), by), by))
 
 
 def _whole_runs(block: Block) -> npt.NDArray[np.int64]:
@@ -206,6 +228,8 @@ def _sums(block: Block, of_kind: Mapping[EventKind, int], layers: int, gap: floa
         total(np.ones(len(mine))),
         total(tensors_of[spans.kind[mine]] if len(mine) else np.empty(0)),
         start.reshape(runs, layers),
+        spans.duration_ns[mine],
+        layer[mine],
     )
 
 

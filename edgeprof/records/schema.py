@@ -14,7 +14,6 @@ SCHEMA_VERSION = 2
 BETWEEN_LAYERS = "(between layers)"
 """Name of the row that holds what no layer explains: plain median minus the sum of the layers, negative when they sum to more."""
 
-ENERGY_UNIT = "mJ"
 
 Kind = Literal["layer", "inserted", "nested", "between"]
 """``layer``: carries out original nodes; ``inserted``: added by the runtime (reorder, cast, copy); ``nested``: runs

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeprof.records.instrument import calibrate, gap_of, gaps, midmean
+from edgeprof.records.instrument import calibrate, gap_of, gaps, midmean, rounding_bound
 from tests.records.traces import kind, probe_runs, spans
 
 
@@ -67,3 +67,29 @@ def test_blocks_are_matched_by_their_number_and_a_missing_one_shows_nothing():
     found = calibrate(probes, [1, 5])
     assert np.isnan(found.ratios).tolist() == [[False, True], [False, True]]
     assert found.coefficients() == found.coefficients(np.array([1, 1])), "a draw of empty blocks goes by all of them"
+
+
+@given(st.floats(0, 2), st.floats(0, 1), st.integers(0, 2**31))
+def test_the_mean_of_rounded_durations_is_off_by_no_more_than_the_bound(spread, phase, seed):
+    true = (20 + phase + spread * np.random.default_rng(seed).standard_normal(4000)) * 1000
+    rounded = (true // 1000 * 1000).astype(np.int64)
+    bound = rounding_bound(rounded, np.zeros(4000, np.int64), 1)[0]
+    off = abs(rounded.mean() + 500 - true.mean())
+    assert off <= bound + 5 * 1000 / np.sqrt(12 * 4000), "five standard errors of what rounding adds by chance"
+    assert bound <= 500
+
+
+def test_durations_that_never_vary_may_be_off_by_half_a_step_and_varied_ones_by_nothing():
+    steady, varied = np.full(50, 7000), np.arange(50) % 5 * 1000
+    assert rounding_bound(np.concatenate([steady, varied]), np.repeat([0, 1], 50), 3).tolist() == [500.0, 0.0, 0.0]
+
+
+def test_one_odd_duration_makes_no_layer_look_varied():
+    durations = np.full(200, 7000)
+    durations[17] = 900_000
+    assert rounding_bound(durations, np.zeros(200, np.int64), 1)[0] > 450
+
+
+def test_calibration_of_steady_probes_may_be_off_by_half_a_step():
+    probes = (*probe_runs("erf", 2, 1.5, 3.0, 3.0), *probe_runs("sum", 5, 2.0, 4.5, 3.0))
+    assert 0 < calibrate(probes, range(6)).unseen_ns <= 500

@@ -25,8 +25,9 @@ from edgeprof.models.graph import Graph, Layer
 from edgeprof.models.onnx import load_onnx
 
 PROVIDER = "SimulatedExecutionProvider"
-PROFILER_GAP_US, PROFILER_BASE, PROFILER_PER_TENSOR = 2.6, 0.3, 0.05
-"""What the simulated profiler costs: a gap between events, and in a layer's own time (base + per tensor) times that gap."""
+PROFILER_GAP_US, PROFILER_BASE, PROFILER_PER_TENSOR, PROFILER_JITTER_US = 2.6, 0.3, 0.05, 0.4
+"""What the simulated profiler costs: a gap between events, and in a layer's own time (base + per tensor) times that gap; and how much
+the moments jitter at which it reads the clock."""
 
 _TENSOR_DATA = ("raw_data", "float_data", "int32_data", "int64_data", "double_data", "uint64_data", "string_data", "external_data")
 _SHORT_DTYPES = {"float32": "float", "float64": "double"}
@@ -143,6 +144,7 @@ class SimulatedSession(Session):
         self._pattern = Pattern(np.concatenate([[call_s], seconds]), np.concatenate([[spec.compute_mw / 2], milliwatts]))
         self._runs: list[tuple[int, int]] = []
         self._opened_ns = world.now_ns()
+        self._rng = np.random.default_rng([spec.seed, 14, self._opened_ns])
         world.rest(0.002)  # loading
 
     def run(self, count: int) -> list[int]:
@@ -173,7 +175,8 @@ class SimulatedSession(Session):
         """One run; rounding down as the real one does, its layers stretched as this run was."""
         stretch = (end_ns - start_ns) / (self._pattern.length * 1e9)
         at = self._pattern.ends[1:-1:2] * 1e6 * stretch + (start_ns - self._opened_ns) / 1e3
-        for (name, args), start, own in zip(nodes, at.tolist(), (self._own * 1e6 * stretch).tolist(), strict=True):
+        jitter_us = np.minimum(PROFILER_JITTER_US, self._own * 1e6 / 8) * self._rng.standard_normal(len(self._own))
+        for (name, args), start, own in zip(nodes, at.tolist(), (self._own * 1e6 * stretch + jitter_us).tolist(), strict=True):
             file.write(_line("Node", start, own, name, args))
         start, length = (start_ns - self._opened_ns) / 1e3, (end_ns - start_ns) / 1e3
         file.write(_line("Session", start + 1, length - 1, "SequentialExecutor::Execute", "{}"))

@@ -11,6 +11,7 @@ import pytest
 
 import edgeprof as ep
 from edgeprof.agent.runtimes import Refused
+from edgeprof.boards.simulation import runtime
 from edgeprof.boards.simulation.runtime import PROFILER_BASE, PROFILER_GAP_US, PROFILER_PER_TENSOR, SimulatedRuntime, truth_of
 from edgeprof.boards.simulation.spec import BoardSpec
 from edgeprof.boards.simulation.world import World
@@ -103,7 +104,8 @@ def test_energy_of_a_run_is_that_of_its_layers_and_the_call(make_model, tmp_path
 
 
 @pytest.mark.parametrize("kind", EVERY)
-def test_its_trace_is_read_like_any_other(kind, make_model, tmp_path):
+def test_its_trace_is_read_like_any_other(kind, make_model, tmp_path, monkeypatch):
+    monkeypatch.setattr(runtime, "PROFILER_JITTER_US", 0.0)
     _, session, graph = session_of(make_model(kind), tmp_path)
     spans = spans_of(session)
     top = [layer for layer in graph.layers if layer.parent is None]
