@@ -160,7 +160,7 @@ def make_sensed_profile(
         energy=Energy(
             "layers", "layers", "", (rail.name,), "module", whole + 2.0 * sum(latencies_ms), whole * 0.99 + 2.0 * sum(latencies_ms),
             whole * 1.01 + 2.0 * sum(latencies_ms), whole, whole * 0.98, whole * 1.02, 4000.0, float(sum(latencies_ms)), 2000.0, 1990.0,
-            2010.0, 1985.0, 2500, 250, 5.0, passes, float(energy.sum()), 1 - 1 / 1.02, 0.005, 0.035, 40.0,
+            2010.0, 15.0, 4.0, 0.0, 0.0, 2500, 250, 5.0, passes, float(energy.sum()), 1 - 1 / 1.02, 0.005, 0.035, 40.0,
             tuple(EnergyGroupUse((name,), p, p * 0.98, p * 1.02, 4, 6.0) for name, p in zip(names, power, strict=True)),
         ),
         thermal=Thermal(12.0, True, 45.0, 58.5, 57.0, (), "mark", 0.0),

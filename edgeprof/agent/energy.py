@@ -3,10 +3,14 @@
 What is done, in this order (docs/energy.md has the reasons):
 
 1. Warm up until run time and temperature are flat, or for ``warm_limit_s``.
-2. Rest, the whole model in a loop, rest: the anchor. The loop is said in blocks, so that an interval can be had.
+2. Rest (in its middle the sensors are read slowly, which shows what reading them costs), the whole model in a loop, rest: the anchor.
+   The loop is said in blocks, so that an interval can be had.
 3. Look whether the sensor can tell the loop from rest, and whether it could tell a layer; if not, say why and stop here.
 4. Take the optimised model apart, time each layer by itself, put short layers of one op type into one loop, and say how long all will take.
 5. In each pass: all loops, the whole model among them, in an order of their own; rest before, after and in between.
+
+A reading may be a mean over the time before it (``average_s``). Where something else ran before a loop or a rest, it goes on for that time
+before it counts.
 
 Nothing is computed here but what is needed to decide; powers and energies are made on the host from the windows and the samples.
 """
@@ -37,6 +41,8 @@ FEWEST_READINGS = 12
 FEWEST_IN_A_LOOP = 2.5
 """Readings that a loop has time for at least: two make a mean, and the first may be of what ran before."""
 
+SHORTEST_LOOP_S = 0.05
+
 REST_EVERY_S = 12.0
 REST_SHARE = 0.18
 """Of a budget what rests may take."""
@@ -54,6 +60,9 @@ class Loop(NamedTuple):
     nodes: Tuple[int, ...]
     copies: int
     round_ns: float
+
+
+_NOTHING = Loop((), 1, 0.0)
 
 
 class Pass(NamedTuple):
@@ -74,6 +83,8 @@ class EnergyPhase:
         self._options = dict(job["options"], workdir=job["workdir"])
         self._plan = job["energy_plan"]
         self._rate_hz = max(LEAST_HZ, float(job["power"]["rate_hz"]))
+        told_s = self._plan.get("average_s")
+        self._average_s = float(job["power"].get("average_s", 0.0) if told_s is None else told_s)
         self._signs = machine.throttled()
         self._throttled: List[str] = []
         self._done = self._total = 0
@@ -90,7 +101,7 @@ class EnergyPhase:
         model = runtime.open(self._job["model_path"], inputs, self._options)
         told: Dict[str, Any] = {"channels": list(self._job["power"]["channels"]), "scope": self._job["power"]["scope"]}
         run_ns, told["warm_s"], told["flat"] = self._warm(model)
-        refused = self._anchor(model, run_ns)
+        refused = self._says_nothing() or self._anchor(model, run_ns)
         complete = not self._stopped()
         if not refused and self._job["energy"] == "layers" and complete:
             executed = os.path.join(self._options["workdir"], "executed.onnx")
@@ -127,19 +138,27 @@ class EnergyPhase:
             level = level + 1 if before is not None and _is_flat(before, now) else 0
             before = now
 
+    def _says_nothing(self) -> str:
+        """Why measuring would be in vain: nothing that the sensor has said until now was a measurement. Nothing when some was."""
+        told = self._power(0, self._machine.now_ns()) or {}
+        return _why_nothing(told, self._rate_hz) if told.get("failed") and not told.get("readings") else ""
+
     def _anchor(self, model: Session, run_ns: float) -> str:
         """Rest, model, rest; why layers, or anything, cannot be told. Nothing when they can, or when it was stopped."""
-        seconds = max(float(self._plan["model_s"]), self._plan["samples"] / self._rate_hz)
-        rest_s = max(float(self._plan["idle_s"]), min(seconds / 4, 50 / self._rate_hz), FEWEST_READINGS / self._rate_hz)
+        least_s = max(float(self._plan["model_s"]), self._plan["samples"] / self._rate_hz)
+        seconds = max(least_s, MODEL_BLOCKS * self._average_s)  # each block has readings of its own
+        rest_s = max(float(self._plan["idle_s"]), min(least_s / 4, 50 / self._rate_hz), FEWEST_READINGS / self._rate_hz)
         quiet_s = max(QUIET_S, 8 / min(self._rate_hz, 2.0))
-        planned = seconds + 2 * rest_s + quiet_s
+        planned = max(seconds, MODEL_BLOCKS * run_ns / 1e9) + 3 * rest_s + quiet_s + 4 * self._average_s
         text = "energy of the model will take about %s" % _duration(planned)
         self._host.say("plan", {"what": "model", "seconds": planned, "text": text})
         self._total, self._done = MODEL_BLOCKS, 0
+        self._rest(rest_s)
         self._host.say("slow", {})
         self._rest(quiet_s, note="slow")
         self._host.say("full", {})
         self._rest(rest_s)
+        self._go(model, run_ns, self._average_s)
         start = self._machine.now_ns()
         for _ in range(MODEL_BLOCKS):
             if not self._stopped():
@@ -154,17 +173,21 @@ class EnergyPhase:
         rests = [self._power(*rest) for rest in self._rests[-2:]]
         if told is None or any(rest is None for rest in rests):
             return ""
-        if not told.get("readings") or not all(rest.get("readings") for rest in rests if rest):
-            return "the power sensor gave too few readings: it answered less often than the %.3g times a second it should" % self._rate_hz
-        if told["values"] <= 1 and all(rest["values"] <= 1 and rest["mean_mw"] == told["mean_mw"] for rest in rests if rest):
-            return "the power sensor is stuck: it read %.0f mW at rest and under load alike" % told["mean_mw"]
+        for one in (told, *rests):
+            if one and not one.get("readings"):
+                return _why_nothing(one, self._rate_hz)
+        for start in (loop[0], (loop[0] + loop[1]) // 2):  # from the beginning, or in the middle
+            loaded, after = self._power(start, loop[1]) or told, rests[-1] or told
+            if max(loaded.get("values", 2), after["values"]) <= 1 and loaded["mean_mw"] == after["mean_mw"]:
+                return "the power sensor is stuck: it read %.0f mW at rest and under load alike" % after["mean_mw"]
         idle = sum(rest["mean_mw"] for rest in rests if rest) / len(rests)
         error = math.sqrt(told["error_mw"] ** 2 + sum(rest["error_mw"] ** 2 for rest in rests if rest) / len(rests) ** 2)
         above = told["mean_mw"] - idle
         if above <= SIGMAS * error:
             return "the power sensor cannot tell the model from rest: %.0f mW above idle, give or take %.0f mW" % (above, error)
         seconds = (loop[1] - loop[0]) / 1e9
-        of_a_layer = error * math.sqrt(seconds / (self._pass(21).loop_s * int(self._plan["passes"])))
+        loop_s = max(SHORTEST_LOOP_S, self._pass(21, self._plan.get("budget_s")).loop_s)
+        of_a_layer = error * math.sqrt(seconds / (loop_s * int(self._plan["passes"])))
         if above < SIGMAS * of_a_layer:
             return (
                 "the power sensor can tell the model from rest (%.0f mW above idle), but in the time of a layer's loop it is only good for"
@@ -180,17 +203,20 @@ class EnergyPhase:
         if self._stopped():
             return False, ""
         groups = [{"nodes": loop.nodes, "copies": loop.copies, "isolated_ns": [times[i] for i in loop.nodes]} for loop in loops]
-        passes, one = int(self._plan["passes"]), self._pass(len(loops) + 1)
-        if loops and one.loop_s * self._rate_hz < FEWEST_IN_A_LOOP:
-            return True, self._too_short(len(loops) + 1, one.loop_s)
-        seconds = passes * one.seconds + (passes - 1) * float(self._plan["cool_down_s"])
+        passes, one = int(self._plan["passes"]), self._pass(len(loops) + 1, self._plan.get("budget_s"))
+        if loops and self._is_too_short(one):
+            return True, self._too_short(len(loops) + 1, one)
+        whole = Loop((), 1, run_ns)
+        longer_s = sum(self._turn_s(loop, one.loop_s) - self._turn_s(_NOTHING, one.loop_s) for loop in [whole, *loops])
+        seconds = passes * (one.seconds + longer_s) + (passes - 1) * float(self._plan["cool_down_s"])
         self._host.say("groups", {"groups": groups, "skipped": [[i, text] for i, text in skipped.items()], "planned_s": seconds})
-        text = "energy by layer will take about %s: %d loops of %.1f s in %d passes" % (_duration(seconds), len(loops), one.loop_s, passes)
+        text = "energy by layer will take about %s: %d loops of %.1f s in %d %s" % (
+            _duration(seconds), len(loops), one.loop_s, passes, "passes" if passes > 1 else "pass",
+        )  # fmt: skip
         self._host.say("plan", {"what": "layers", "seconds": seconds, "text": text})
         if not loops:
             return True, ""
         self._total, self._done = passes * (len(loops) + 1), 0
-        whole = Loop((), 1, run_ns)
         for number in range(passes):
             if number and float(self._plan["cool_down_s"]):
                 self._rest(float(self._plan["cool_down_s"]), "cooldown", number)
@@ -241,35 +267,51 @@ class EnergyPhase:
     def _turn(self, model: Optional[Session], layers: Isolation, loop: Loop, loop_s: float, group: int, number: int) -> None:
         """One loop of one pass. A layer's session is opened for it and closed again: memory stays small."""
         session = model or layers.open(loop.nodes, loop.copies)
-        self._go(session, loop.round_ns, _settle_s(loop_s))
+        self._go(session, loop.round_ns, self._settle_s(loop_s))
         self._loop(session, loop.round_ns, loop_s, "model" if group == MODEL else "layers", group, number)
         if model is None:
             session.close()
 
-    def _pass(self, loops: int) -> Pass:
+    def _pass(self, loops: int, budget_s: Optional[float] = None) -> Pass:
         """A pass of so many loops: each long enough for the sensor, or all of it within its share of the budget."""
         passes = int(self._plan["passes"])
-        loop_s = max(float(self._plan["loop_s"]), float(self._plan["samples"]) / passes / self._rate_hz)
+        loop_s = max(float(self._plan["loop_s"]), float(self._plan["samples"]) / passes / self._rate_hz, 2 * self._average_s)
         idle_s = max(float(self._plan["idle_s"]), 10 / self._rate_hz)
-        budget_s = self._plan.get("budget_s")
         if budget_s is None:
-            between = max(1, int(REST_EVERY_S / loop_s))
+            between = max(1, int(REST_EVERY_S / (loop_s + self._average_s)))
             rests = 1 + -(-loops // between)
         else:
             share_s = float(budget_s) / passes
             between = max(1, int(REST_EVERY_S * loops / share_s))
             rests = 1 + -(-loops // between)
-            idle_s = min(idle_s, REST_SHARE * share_s / rests)
-            turn_s = (share_s - rests * idle_s) / loops
-            loop_s = max(0.05, turn_s / 1.2, turn_s - SETTLE_S)
-        return Pass(loop_s, idle_s, between, loops * (loop_s + _settle_s(loop_s)) + rests * idle_s)
+            idle_s = max(FEWEST_IN_A_LOOP / self._rate_hz, min(idle_s, REST_SHARE * share_s / rests - self._average_s))
+            turn_s = (share_s - rests * (idle_s + self._average_s)) / loops
+            loop_s = min(max(turn_s / 1.2, turn_s - SETTLE_S), turn_s - self._average_s)
+        return Pass(loop_s, idle_s, between, loops * (loop_s + self._settle_s(loop_s)) + rests * (idle_s + self._average_s))
 
-    def _too_short(self, loops: int, loop_s: float) -> str:
-        needed = int(self._plan["passes"]) * loops * 1.2 * FEWEST_IN_A_LOOP / self._rate_hz / (1 - REST_SHARE)
-        text = "the budget leaves %.2f s for each of %d loops, in which a sensor of %.3g readings a second says too little" % (
-            loop_s, loops, self._rate_hz,
+    def _is_too_short(self, one: Pass) -> bool:
+        """Whether its loops are too short for the sensor."""
+        return one.loop_s < max(SHORTEST_LOOP_S, FEWEST_IN_A_LOOP / self._rate_hz, self._average_s)
+
+    def _too_short(self, loops: int, one: Pass) -> str:
+        needed = float(self._plan["budget_s"])
+        while self._is_too_short(self._pass(loops, needed)):
+            needed *= 1.02
+        sensor = "%.3g readings a second" % self._rate_hz
+        if self._average_s * self._rate_hz > 1:
+            sensor += ", each a mean over %.3g s," % self._average_s
+        return "the budget leaves %.2f s for each of %d loops, in which a sensor of %s says too little; give it %d s or more" % (
+            max(0.0, one.loop_s), loops, sensor, math.ceil(needed),
         )  # fmt: skip
-        return "%s; give it %d s or more" % (text, math.ceil(needed))
+
+    def _settle_s(self, loop_s: float) -> float:
+        """How long a loop runs before it counts."""
+        return max(min(SETTLE_S, loop_s / 5), self._average_s)
+
+    def _turn_s(self, loop: Loop, loop_s: float) -> float:
+        """How long a loop takes with what runs before it counts; neither is shorter than a round."""
+        round_s = loop.round_ns / 1e9
+        return max(loop_s, round_s) + max(self._settle_s(loop_s), round_s)
 
     # Loops and rest
 
@@ -296,6 +338,7 @@ class EnergyPhase:
     def _rest(self, seconds: float, phase: str = "idle", number: int = -1, note: str = "") -> None:
         if self._stopped():
             return
+        self._machine.rest(min(self._average_s, self._left_s()))
         start = self._machine.now_ns()
         self._machine.rest(min(seconds, self._left_s()))
         end = self._machine.now_ns()
@@ -311,7 +354,10 @@ class EnergyPhase:
         if new and not self._throttled and self._plan["on_throttle"] == "stop":
             self._host.say("message", {"id": "throttle-stop", "text": "energy: stopped because the board slowed itself down (%s)" % new[0]})
         self._throttled += [sign for sign in new if sign not in self._throttled]
-        return "throttled" if new or self._machine.slowed_down() else ""
+        slow = self._machine.slowed_down()
+        if slow and not self._throttled:  # it was when this phase began
+            self._throttled = signs[-1:] or ["its processor is slowed down"]
+        return "throttled" if new or slow else ""
 
     def _stopped(self) -> bool:
         return bool(self._host.cancelled() or (self._throttled and self._plan["on_throttle"] == "stop") or self._is_late())
@@ -342,9 +388,13 @@ class EnergyPhase:
         self._host.say("window", window)
 
 
-def _settle_s(loop_s: float) -> float:
-    """How long a loop runs before it counts."""
-    return min(SETTLE_S, loop_s / 5)
+def _why_nothing(told: Dict[str, Any], rate_hz: float) -> str:
+    """Why a window has no power; ``told`` is the supervisor's answer."""
+    problem = "".join("; %s" % text for text in told.get("problems", []))
+    if told.get("failed"):
+        text = "the power sensor gave %d readings that are no measurement: below zero, out of all bounds, or no number"
+        return text % int(told["failed"]) + problem
+    return "the power sensor gave too few readings: it answered less often than the %.3g times a second it should" % rate_hz + problem
 
 
 def _loop_of(layers: Isolation, nodes: Sequence[int], time_ns: float) -> Loop:

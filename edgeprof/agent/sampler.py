@@ -37,7 +37,9 @@ class Reading:
         self.period_ns = int(1e9 / sensor.rate_hz)
         self.due_ns = 0
         self.times = self.missed = self.failed = 0
-        self.began_ns = self.last_ns = 0
+        self._slow = False
+        self._began_ns = self.last_ns = self._since = 0  # of the stretch since the rate was changed
+        self._full_ns = self._full_times = 0  # of those at full rate before
         self.problem = ""
         self.lost = False
 
@@ -47,7 +49,8 @@ class Reading:
         values = self._values()
         at = (before + now_ns()) // 2
         self.times += 1
-        self.began_ns = self.began_ns or at
+        self._since += 1
+        self._began_ns = self._began_ns or at
         self.last_ns = at
         self.due_ns += period_ns
         late = at - self.due_ns
@@ -64,10 +67,25 @@ class Reading:
         except Exception as error:
             self._note(error)
 
+    def turn(self, *, slow: bool) -> None:
+        """From here on it is read slowly, or at its full rate again. What was read slowly says nothing of the rate that is reached."""
+        if self.period_ns >= 1e9 / SLOW_HZ:
+            return
+        if slow and not self._slow:
+            self._full_ns, self._full_times = self._at_full_rate()
+        self._slow = slow
+        self._began_ns = self.last_ns = self._since = 0
+
+    def _at_full_rate(self) -> Tuple[int, int]:
+        """Time that it was read at its full rate in ns, and how many periods that was."""
+        if self._slow or self._since < 2:
+            return self._full_ns, self._full_times
+        return self._full_ns + self.last_ns - self._began_ns, self._full_times + self._since - 1
+
     def told(self) -> Dict[str, Any]:
-        """How well it was read."""
-        seconds = (self.last_ns - self.began_ns) / 1e9
-        rate = (self.times - 1) / seconds if self.times > 1 and seconds > 0 else None
+        """How well it was read; the rate is that reached when it was not read slowly on purpose."""
+        time_ns, times = self._at_full_rate()
+        rate = times / time_ns * 1e9 if time_ns > 0 else None
         return {
             "name": self.sensor.name, "achieved_hz": rate, "samples": self.times, "missed": self.missed, "problem": self.problem,
         }  # fmt: skip
@@ -138,6 +156,7 @@ class Sampler:
         elif frame.type in ("slow", "full"):
             self.slow = frame.type == "slow"
             for reading in self.readings:
+                reading.turn(slow=self.slow)
                 reading.due_ns = self._now()
 
     def flush(self) -> None:
@@ -157,8 +176,12 @@ class Sampler:
 def describe(found: Found) -> Dict[str, Any]:
     """``found`` as the fields of a ``sensors`` frame."""
     sensors = [
-        {"name": s.name, "rate_hz": s.rate_hz, "channels": [c._asdict() for c in s.channels], "totals": s.totals} for s in found.sensors
-    ]
+        {
+            "name": s.name, "rate_hz": s.rate_hz, "average_s": s.average_s,
+            "channels": [c._asdict() for c in s.channels], "totals": s.totals,
+        }
+        for s in found.sensors
+    ]  # fmt: skip
     return {"sensors": sensors, "problems": [list(problem) for problem in found.problems]}
 
 
@@ -198,21 +221,22 @@ def _close(sensor: Sensor) -> None:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """The process: ``arguments`` are the root of the file system, then the wanted sensor families (none: all)."""
+    """The process: ``arguments`` are the root of the file system, the CPUs of the model ("" or "0,1"), then wanted families (none: all)."""
     from .serve import streams
 
     source, sink = streams()
-    _leave_room()
-    run(discover(arguments[0], list(arguments[1:]) or None), source, sink)
+    _leave_room([int(cpu) for cpu in arguments[1].split(",") if cpu])
+    run(discover(arguments[0], list(arguments[2:]) or None), source, sink)
     return 0
 
 
-def _leave_room() -> None:
-    """Keeps to the last CPU there is: the runtime's threads fill them from the first on."""
+def _leave_room(taken: Sequence[int]) -> None:
+    """Keeps to the last CPU that the model does not have: unless it was given CPUs, its threads fill them from the first on."""
     if hasattr(os, "sched_setaffinity") and sys.platform.startswith("linux"):
         cpus = sorted(os.sched_getaffinity(0))
+        free = [cpu for cpu in cpus if cpu not in taken] or cpus
         if len(cpus) > 1:
             try:
-                os.sched_setaffinity(0, cpus[-1:])
+                os.sched_setaffinity(0, free[-1:])
             except OSError:
                 return

@@ -83,14 +83,17 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     """Runs the agent on this process's standard streams."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the host's; it sends `cancel`
     role, *rest = list(sys.argv[1:] if arguments is None else arguments) or [""]
+    if role in ("sample", "work"):
+        from .work import die_with_parent
+
+        die_with_parent()
     if role == "sample":
         from .sampler import main as sample
 
         return sample(rest)
     if role == "work":
-        from .work import die_with_parent, work
+        from .work import work
 
-        die_with_parent()
         return serve(Host(*streams()), work)
     return serve(Host(*streams()), _supervise)
 

@@ -16,7 +16,7 @@ import zlib
 from typing import Any, Dict, List, Optional, Sequence
 
 from . import protocol
-from .power import Readings, Source, choose
+from .power import Readings, Source, answer, choose
 from .runtimes import Refused
 from .work import PHASES
 
@@ -99,7 +99,8 @@ class Supervisor:
         self._began_ns = time.perf_counter_ns()
         self._sampler: Optional[Process] = None
         if job.get("sensors") is None or job["sensors"]:
-            self._sampler = Process("sample", str(job.get("sysroot") or "/"), *(job.get("sensors") or []))
+            cpus = ",".join(str(cpu) for cpu in job.get("cpus") or [])
+            self._sampler = Process("sample", str(job.get("sysroot") or "/"), cpus, *(job.get("sensors") or []))
         self._sensors: List[Dict[str, Any]] = list(job.get("external") or [])
         self._problems: List[List[str]] = []
         self._sampled: Dict[str, Any] = {}
@@ -238,7 +239,8 @@ class Supervisor:
         providers = (self._job.get("options") or {}).get("providers") or []
         self._source, self._why_not = choose(self._sensors, plan.get("channels") or [], providers)
         if self._source is None and self._problems:
-            self._why_not = "%s: %s" % (self._why_not, "; ".join(text for _, text in self._problems))
+            texts = [text for key, text in self._problems if not key.endswith("-info")]  # what is only told stands in the reason itself
+            self._why_not = ": ".join([self._why_not, *(["; ".join(texts)] if texts else [])])
         fields = {"sensors": self._sensors, "problems": self._problems, "source": self._source and self._source._asdict()}
         self._host.say("sensors", dict(fields, why_not=self._why_not))
         external = {c["name"] for s in self._sensors if s.get("external") for c in s["channels"]}
@@ -279,8 +281,7 @@ class Supervisor:
             self._take_of_sampler()
             if time.perf_counter_ns() - int(fields["end_ns"]) > 500_000_000:
                 break
-        window = self._readings.window(int(fields["start_ns"]), int(fields["end_ns"]))
-        return window._asdict() if window is not None else {"readings": 0}
+        return answer(self._readings, int(fields["start_ns"]), int(fields["end_ns"]), self._source, self._problems)
 
     def _end_sampler(self) -> None:
         """Lets the sampler say the rest."""

@@ -34,7 +34,7 @@ def phase_of(name: str) -> Any:
 
 
 def die_with_parent() -> None:
-    """Asks Linux to kill this process when the supervisor dies, so that a runtime that hangs frees the board."""
+    """Asks Linux to kill this process when the supervisor dies, so that a runtime or a sensor that hangs frees the board."""
     if sys.platform.startswith("linux"):
         try:
             ctypes.CDLL(None).prctl(1, signal.SIGKILL, 0, 0, 0)  # PR_SET_PDEATHSIG

@@ -16,6 +16,7 @@ GAP_INFO = 0.05
 LOOP_SPEED = 0.05
 IDLE_DRIFT = 0.05
 SAMPLING_COST = 0.02
+LAG = 0.05
 RATE_KEPT = 0.9
 
 
@@ -26,6 +27,11 @@ def energy_findings(profile: Profile) -> Iterator[Finding]:
     yield from _below_sensor(profile)
     yield from _conditions(profile)
     yield from _sensors(profile)
+
+
+def sampling_seen_mw(told: Energy) -> float | None:
+    """The least cost of reading the sensors in mW that could have been seen; None when it was not measured."""
+    return None if told.sampling_error_mw is None else 1.96 * told.sampling_error_mw
 
 
 def _not_measured(profile: Profile) -> Iterator[Finding]:
@@ -104,7 +110,7 @@ def _conditions(profile: Profile) -> Iterator[Finding]:
         text = f"In the loop for energy a run took {latency(told.loop_ms)}, when timed {latency(end.median_ms)}: clocks or heat differed."
         yield Finding("energy-loop-speed", "warning", text)
     before, after = told.idle_before_mw, told.idle_after_mw
-    if before and after and abs(after / before - 1) > IDLE_DRIFT:
+    if before is not None and after is not None and abs(after - before) > IDLE_DRIFT * abs(before):
         text = f"Idle power went from {power(before)} to {power(after)} over the measurement; energies above idle use a line between rests."
         yield Finding("energy-idle-drift", "info", text)
     if thermal.flat is False and told.method:
@@ -113,10 +119,20 @@ def _conditions(profile: Profile) -> Iterator[Finding]:
 
 def _sensors(profile: Profile) -> Iterator[Finding]:
     told = profile.context.energy
-    if told.quiet_idle_mw and told.idle_mw and told.idle_mw / told.quiet_idle_mw - 1 > SAMPLING_COST:
-        cost, full, quiet = power(told.idle_mw - told.quiet_idle_mw), power(told.idle_mw), power(told.quiet_idle_mw)
-        text = f"Reading the sensors costs {cost}: idle power is {full} at the full rate, {quiet} when they are read twice a second."
+    cost, least = told.sampling_mw, sampling_seen_mw(told)
+    if cost is not None and told.idle_mw and least is not None and cost > max(least, SAMPLING_COST * told.idle_mw):
+        text = f"Reading the sensors at their full rate adds {power(cost)} to an idle power of {power(told.idle_mw - cost)}."
         yield Finding("sampling-cost", "info", text)
+    if told.lag is not None and told.lag > LAG:
+        text = (
+            f"After the model's loop the power fell slowly: over the first third of the rest {share(told.lag)} of the step was still to go."
+            " If the sensor averages over longer than it says, energies are wrong: give that time (--sensor-average)."
+            " If the board itself takes so long to come to rest, rest longer (EnergyPlan.idle_s)."
+        )
+        yield Finding("energy-lag", "warning", text)
+    if told.stuck_s:
+        text = f"The power sensor read the same for {told.stuck_s:.0f} s, at rest and under load alike: what it read then does not count."
+        yield Finding("energy-sensor-stuck", "warning", text)
     for use in profile.context.sensors:
         if use.channels and use.problem:
             yield Finding(f"sensor-{use.name}", "warning", f"{use.problem[:1].upper()}{use.problem[1:].rstrip('.')}.")

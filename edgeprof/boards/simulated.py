@@ -17,7 +17,7 @@ from typing import Any
 import pandas as pd
 
 from edgeprof.agent import protocol
-from edgeprof.agent.power import Readings, Source, choose
+from edgeprof.agent.power import Readings, Source, answer, choose
 from edgeprof.agent.runtimes import Refused
 from edgeprof.agent.runtimes.base import Runtime
 from edgeprof.agent.serve import Host, Whole, serve
@@ -177,8 +177,7 @@ class _Agent:
     def answer(self, host: Any, fields: Mapping[str, Any]) -> dict[str, Any]:
         """What the power was, to a phase that asks."""
         self._say_samples(host)
-        window = self._readings.window(fields["start_ns"], fields["end_ns"]) if self._readings is not None else None
-        return window._asdict() if window is not None else {"readings": 0}
+        return answer(self._readings, fields["start_ns"], fields["end_ns"], None, ()) if self._readings is not None else {"readings": 0}
 
     def set_rate(self, host: Any, *, slow: bool) -> None:
         """Reads its sensors slowly, or as fast as they can; the sensor takes less power then."""

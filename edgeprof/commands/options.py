@@ -93,6 +93,9 @@ def add_energy(parser: argparse._ActionsContainer) -> None:
     parser.add_argument("--loop-seconds", type=seconds("--loop-seconds", 0.1), metavar="S", help="shortest loop of a layer (default: 2)")
     parser.add_argument("--energy-budget", type=seconds("--energy-budget", 5), metavar="S", help="time for all loops of layers together")
     parser.add_argument("--cool-down", type=seconds("--cool-down"), metavar="S", help="rest between passes")
+    parser.add_argument(
+        "--sensor-average", type=seconds("--sensor-average"), metavar="S", help="what a reading averages over (default: as the sensor says)"
+    )
     parser.add_argument("--on-throttle", choices=("mark", "stop"), help="what to do when the board slows itself down (default: mark)")
     parser.add_argument(
         "--rail",
@@ -116,6 +119,7 @@ def energy_plan(args: argparse.Namespace) -> EnergyPlan:
     given = {
         "passes": args.passes, "loop_s": args.loop_seconds, "budget_s": args.energy_budget, "cool_down_s": args.cool_down,
         "on_throttle": args.on_throttle, "channels": tuple(args.rail) or None,
+        "average_s": args.sensor_average,
     }  # fmt: skip
     return EnergyPlan(**{name: value for name, value in given.items() if value is not None})
 

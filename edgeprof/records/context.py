@@ -82,7 +82,9 @@ class Energy:
     loop) or ``layers`` (each layer in a loop of its own too). ``reason`` says in a sentence why there is no number, or none by
     layer. ``inference_mj`` is all that the channels took during one inference, ``above_idle_mj`` what they took beyond idling.
     ``layers_mj`` is the sum over layers, ``closure_gap`` is ``1 - layers_mj / above_idle_mj`` with its 95 % interval.
-    ``quiet_idle_mw`` is idle power while sampling slowly, ``idle_mw`` at the full rate.
+    ``idle_mw`` is idle power around the model's loop. ``sampling_mw`` is what reading the sensors at their full rate adds to idle power,
+    with its standard error. ``lag`` is which part of the step from loop to rest the readings still had to go, on average over the
+    first third of the rest. ``stuck_s``: seconds in which the sensor read the same at rest and under load; they do not count.
     """
 
     asked: str = "off"
@@ -101,7 +103,10 @@ class Energy:
     idle_mw: float | None = None
     idle_before_mw: float | None = None
     idle_after_mw: float | None = None
-    quiet_idle_mw: float | None = None
+    sampling_mw: float | None = None
+    sampling_error_mw: float | None = None
+    lag: float | None = None
+    stuck_s: float = 0.0
     runs: int = 0
     samples: int = 0
     seconds: float | None = None

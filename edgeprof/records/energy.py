@@ -23,7 +23,7 @@ import numpy.typing as npt
 from edgeprof.models.graph import Graph
 from edgeprof.records.context import Energy, EnergyGroupUse
 from edgeprof.records.layer_times import LayerTimes
-from edgeprof.records.power import WindowPower, is_stuck, window_power
+from edgeprof.records.power import WindowPower, is_stuck, stuck_spans, window_power
 from edgeprof.records.rows import Row
 from edgeprof.records.trace import EnergyTrace, Trace, Window
 from edgeprof.units import NS_PER_MS
@@ -34,6 +34,9 @@ DRAWS = 2000
 THROTTLED = "throttled"
 SIGMAS = 3.0
 _QUANTILES = (2.5, 97.5)
+_OF_WINDOW = 0.05
+_T_OF_PARTS = 2.776 / 1.96
+"""Student's t for the parts of one window in place of 1.96: all there is when no loop was run in a second pass."""
 
 
 @dataclass(frozen=True)
@@ -81,14 +84,21 @@ def layer_energy(trace: Trace, rows: Sequence[Row], executed: Graph | None, time
     told, asked = trace.energy, trace.plan.energy
     if told is None or not told.channels:
         return _nothing(len(rows), Energy(asked=asked, reason=_sentence(_why_nothing(trace))))
-    windows = _usable([w for w in trace.windows if w.phase in ("idle", "model", "layers")])
+    fit = _usable([w for w in trace.windows if w.phase in ("idle", "model", "layers")])
+    wholly = is_stuck(trace.channels, trace.samples, told.channels)
+    spans = () if wholly else stuck_spans(trace.channels, trace.samples, told.channels, fit)
+    windows = [w for w in fit if not _is_within(w, spans)]
     power = window_power(windows, trace.channels, trace.samples, told.channels)
     idle = _Idle(windows, power)
     anchor = _anchor(windows, power, idle)
-    context = _context(trace, told, windows, power, idle, anchor)
+    context = replace(_context(trace, told, windows, power, idle, anchor), stuck_s=sum(end - start for start, end in spans) / 1e9)
     if anchor is None or context.method == "":
         return _nothing(len(rows), context)
-    loops = _loops(trace.windows, windows, power, idle, len(told.groups))
+    whys = (
+        ("the board slowed itself down", trace.windows), ("the power sensor was stuck", fit),
+        ("the power sensor gave too few readings", windows),
+    )  # fmt: skip
+    loops = _loops(whys, windows, power, idle, len(told.groups))
     if executed is None or not any(loop.passes for loop in loops):
         reason = context.reason or (_why_no_layers(loops, told, rows) if asked == "layers" else "")
         return _nothing(len(rows), replace(context, reason=_sentence(reason)))
@@ -140,6 +150,12 @@ def _usable(windows: Sequence[Window]) -> list[Window]:
         if 2 * notes.count(THROTTLED) > len(notes):
             rule.add(phase)
     return [replace(w, note="") if w.note == THROTTLED else w for w in windows if w.note != THROTTLED or w.phase in rule]
+
+
+def _is_within(window: Window, spans: Sequence[tuple[float, float]]) -> bool:
+    """True when a good part of the window lies in one of the spans."""
+    least = _OF_WINDOW * (window.end_ns - window.start_ns)
+    return any(min(window.end_ns, end) - max(window.start_ns, start) > least for start, end in spans)
 
 
 class _Idle:
@@ -203,9 +219,9 @@ def _context(trace: Trace, told: EnergyTrace, windows: Sequence[Window], power: 
     if anchor is None:
         return replace(found, reason=_sentence(reason or _why_no_anchor(windows, power)))
     model = np.array([w.phase == "model" for w in windows], bool)
-    resting, known = idle.anchor, ~np.isnan(power.mean_mw)
-    rests = power.mean_mw[resting & known]
-    quiet = power.mean_mw[idle.quiet & known]
+    before, after = _around(windows, power, idle)
+    around = [mw for mw in (before, after) if mw is not None]
+    sampling_mw, sampling_error_mw = _sampling(power, idle)
     total_low, total_high = _interval(anchor.total_draws, anchor)
     above_low, above_high = _interval(anchor.above_draws, anchor)
     whole = replace(
@@ -220,10 +236,12 @@ def _context(trace: Trace, told: EnergyTrace, windows: Sequence[Window], power: 
         above_idle_high_mj=above_high,
         loop_mw=anchor.loop_mw,
         loop_ms=anchor.loop_ms,
-        idle_mw=float(rests.mean()) if len(rests) else float(idle.mw.mean()),
-        idle_before_mw=float(rests[0]) if len(rests) else None,
-        idle_after_mw=float(rests[-1]) if len(rests) > 1 else None,
-        quiet_idle_mw=float(quiet.mean()) if len(quiet) else None,
+        idle_mw=sum(around) / len(around) if around else float(idle.mw.mean()),
+        idle_before_mw=before,
+        idle_after_mw=after,
+        sampling_mw=sampling_mw,
+        sampling_error_mw=sampling_error_mw,
+        lag=_lag(trace, told, windows, anchor),
         runs=int(sum(w.runs for w, is_model in zip(windows, model, strict=True) if is_model)),
         samples=int(power.readings[model].sum()),
         seconds=float(power.seconds[model].sum()),
@@ -234,6 +252,41 @@ def _context(trace: Trace, told: EnergyTrace, windows: Sequence[Window], power: 
     return whole
 
 
+def _around(windows: Sequence[Window], power: WindowPower, idle: _Idle) -> tuple[float | None, float | None]:
+    """Idle power in mW of the last rest before the model's loop, and of the first one after."""
+    at: list[int] = np.flatnonzero(idle.anchor & ~np.isnan(power.mean_mw)).tolist()
+    start = min((w.start_ns for w in windows if w.phase == "model"), default=0)
+    before = [float(power.mean_mw[i]) for i in at if windows[i].end_ns <= start]
+    after = [float(power.mean_mw[i]) for i in at if windows[i].start_ns > start]
+    return before[-1] if before else None, after[0] if after else None
+
+
+def _sampling(power: WindowPower, idle: _Idle) -> tuple[float | None, float | None]:
+    """(mW, its standard error) of reading the sensors at their full rate: the idle line less rest while they were read slowly."""
+    quiet = np.flatnonzero(idle.quiet & ~np.isnan(power.mean_mw))
+    if not len(quiet) or not len(idle.at):
+        return None, None
+    cost = float((idle.line(power.at_ns[quiet]) - power.mean_mw[quiet]).mean())
+    own = float(np.sqrt(np.sum(np.nan_to_num(power.error_mw[quiet]) ** 2))) / len(quiet)
+    return cost, math.hypot(own, float(np.nan_to_num(idle.error_mw)))
+
+
+def _lag(trace: Trace, told: EnergyTrace, windows: Sequence[Window], anchor: _Anchor) -> float | None:
+    """See `Energy.lag`; None when there is no rest after the loop, 0 when the step was over as far as can be told."""
+    ends = max((w.end_ns for w in windows if w.phase == "model" and w.round < 0), default=None)
+    rest = next((w for w in windows if ends is not None and w.phase == "idle" and not w.note and w.start_ns >= ends), None)
+    if rest is None:
+        return None
+    third = (rest.end_ns - rest.start_ns) // 3
+    parts = [replace(rest, end_ns=rest.start_ns + third), replace(rest, start_ns=rest.end_ns - third)]
+    power = window_power(parts, trace.channels, trace.samples, told.channels)
+    excess, error = float(power.mean_mw[0] - power.mean_mw[1]), math.hypot(*np.nan_to_num(power.error_mw))
+    step = anchor.loop_mw - float(power.mean_mw[1])
+    if math.isnan(excess) or step <= 0:
+        return None
+    return excess / step if excess > SIGMAS * error else 0.0
+
+
 def _interval(draws: Floats, anchor: _Anchor) -> tuple[float | None, float | None]:
     """The 95 % interval; (None, None) where it is not known."""
     if anchor.blocks < 2 or np.isnan(draws).any():
@@ -242,12 +295,14 @@ def _interval(draws: Floats, anchor: _Anchor) -> tuple[float | None, float | Non
     return low, high
 
 
-def _loops(every: Sequence[Window], windows: Sequence[Window], power: WindowPower, idle: _Idle, groups: int) -> list[_LoopPower]:
-    """Power of each loop above idle. ``every``: all windows there are, ``windows`` those that `_usable` left, which have ``power``."""
+def _loops(
+    whys: Sequence[tuple[str, Sequence[Window]]], windows: Sequence[Window], power: WindowPower, idle: _Idle, groups: int
+) -> list[_LoopPower]:
+    """Power of each loop above idle. ``whys``: what is wrong with a loop that was among these windows and not among those that follow."""
     above = power.mean_mw - idle.line(power.at_ns)
     own: list[list[int]] = [[] for _ in range(groups)]
     why_not = ["it was stopped before"] * groups
-    for reason, some in (("the board slowed itself down", every), ("the power sensor gave too few readings", windows)):
+    for reason, some in whys:
         for window in some:
             if window.phase == "layers" and 0 <= window.group < groups:
                 why_not[window.group] = reason
@@ -269,6 +324,8 @@ def _loops(every: Sequence[Window], windows: Sequence[Window], power: WindowPowe
 def _loop_power(members: Sequence[int], above: Floats, power: WindowPower, pooled: float) -> _LoopPower:
     chosen = list(members)
     within = float(np.sqrt(np.sum(power.error_mw[chosen] ** 2))) / len(chosen)
+    if math.isnan(pooled):
+        within *= _T_OF_PARTS
     between = pooled * float(power.mean_mw[chosen].mean()) / math.sqrt(len(chosen))
     return _LoopPower(float(above[chosen].mean()), float(np.fmax(within, between)), len(chosen), float(power.seconds[chosen].sum()))
 

@@ -27,7 +27,8 @@ class EnergyPlan:
     ``loop_s`` (a layer); the readings of a layer are spread over ``passes``. ``budget_s`` is the time for all loops of layers
     together, in place of that rule. ``idle_s``: rest between loops that the baseline is read in. ``warm_limit_s``: longest
     warm-up until run time and temperature are flat. ``cool_down_s``: rest between passes. ``channels``: power channels whose
-    sum is the total; empty is the sensor's own rule. ``small_us``: shorter layers share a loop with others of their op type.
+    sum is the total; empty is the sensor's own rule. ``average_s``: a reading is a mean over so long before it; None is what the sensor
+    says. ``small_us``: shorter layers share a loop with others of their op type.
     """
 
     passes: int = 3
@@ -40,6 +41,7 @@ class EnergyPlan:
     cool_down_s: float = 0.0
     on_throttle: Literal["mark", "stop"] = "mark"
     channels: tuple[str, ...] = ()
+    average_s: float | None = None
     small_us: float = 20.0
     seed: int = 0
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from edgeprof import units
-from edgeprof.analysis.energy import SAMPLING_COST
+from edgeprof.analysis.energy import sampling_seen_mw
 from edgeprof.figures.numbers import show
 from edgeprof.records.profile import Profile
 from edgeprof.records.schema import column
@@ -61,9 +61,9 @@ def energy_facts(profile: Profile) -> list[tuple[str, str, str]]:
         low, high = told.closure_gap_low, told.closure_gap_high
         ends = f"[{units.share(low)}, {units.share(high)}]; " if low is not None and high is not None else ""
         facts.append(("Closure gap", units.share(told.closure_gap), f"{ends}the layers sum to {units.energy(told.layers_mj)}"))
-    if told.quiet_idle_mw and told.idle_mw:
-        cost, least = told.idle_mw - told.quiet_idle_mw, SAMPLING_COST * told.quiet_idle_mw
-        text = units.power(cost) if cost > least else f"under {units.power(least)}"
+    least = sampling_seen_mw(told)
+    if told.sampling_mw is not None and least is not None:
+        text = units.power(told.sampling_mw) if told.sampling_mw > least else f"under {units.power(max(0.0, told.sampling_mw) + least)}"
         facts.append(("Cost of sampling", text, "idle power at the full rate less that when read twice a second"))
     return facts
 

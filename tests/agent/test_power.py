@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgeprof.agent.power import Readings, Source, choose
+from edgeprof.agent.power import Readings, Source, answer, choose
 from edgeprof.agent.sampler import RECORD
 
 CPU = ["CPUExecutionProvider"]
@@ -121,12 +121,12 @@ def test_the_module_before_the_processor():
     assert chosen([RAPL, JETSON]) == Source(("ina3221/VDD_IN_mw",), "module", 25)
 
 
-def test_board_then_module_then_device():
-    board, module, device = (sensor(scope, rate, {scope: ["in"]}) for scope, rate in (("board", 1), ("module", 5), ("device", 50)))
-    for order in itertools.permutations([board, module, device]):
-        assert chosen(order).scope == "board"
-    assert chosen([device, module]).scope == "module"
-    assert chosen([RAPL, device]).scope == "device"
+def test_board_then_module_then_packages_then_what_may_be_anything():
+    scopes = ("board", "module", "package", "soc", "device")
+    sensors = [sensor(scope, rate, {scope: ["in"]}) for rate, scope in enumerate(scopes, 1)]
+    for i, scope in enumerate(scopes):
+        for order in itertools.permutations(sensors[i:]):
+            assert chosen(order).scope == scope
 
 
 def test_of_two_with_one_scope_the_one_that_is_read_more_often():
@@ -143,6 +143,7 @@ def test_a_battery_only_when_there_is_nothing_else():
     assert chosen([BATTERY]) == Source(("battery0/battery_mw",), "board", 1)
     assert chosen([BATTERY, RAPL]).scope == "package+dram"
     assert chosen([BATTERY, CHIP]).scope == "device"
+    assert chosen([RAPL, CHIP]).scope == "package+dram"
     assert chosen([BATTERY, NVML], providers=GPU).scope == "gpu"
     assert chosen([BATTERY, NVML]).channels == ("battery0/battery_mw",)
 
@@ -161,17 +162,32 @@ def test_two_packages_are_added_up():
 
 @pytest.mark.parametrize(
     "provider",
-    [
-        "CUDAExecutionProvider",
-        "TensorrtExecutionProvider",
-        "NvTensorRTRTXExecutionProvider",
-        "ROCMExecutionProvider",
-        "MIGraphXExecutionProvider",
-    ],
+    ["CUDAExecutionProvider", "TensorrtExecutionProvider", "NvTensorRTRTXExecutionProvider"],
 )
 def test_the_gpu_beside_them_when_the_model_runs_on_it(provider):
     found = chosen([RAPL, NVML], providers=[provider, "CPUExecutionProvider"])
     assert found == Source(("rapl/package-0_mj", "rapl/dram-0_mj", "nvml/gpu-0_mj"), "package+dram+gpu", 10)
+
+
+@pytest.mark.parametrize("provider", ["ROCMExecutionProvider", "MIGraphXExecutionProvider"])
+def test_only_the_gpu_of_the_maker_that_the_provider_is_for(provider):
+    card = sensor("hwmon-amdgpu", 10, {"gpu": ["x"]})
+    card["channels"][0]["name"] = card["totals"]["gpu"][0] = "hwmon/amdgpu-PPT_mw"
+    assert chosen([RAPL, NVML, card], providers=[provider]).channels == ("rapl/package-0_mj", "rapl/dram-0_mj", "hwmon/amdgpu-PPT_mw")
+    assert chosen([RAPL, NVML, card], providers=GPU).channels == ("rapl/package-0_mj", "rapl/dram-0_mj", "nvml/gpu-0_mj")
+
+
+def test_graphics_inside_the_processor_are_not_added_to_its_package():
+    inside = sensor("hwmon-amdgpu", 10, {"soc": ["PPT"]})
+    assert chosen([RAPL, NVML, inside], providers=GPU).scope == "package+dram+gpu"
+    assert chosen([RAPL, inside], providers=["ROCMExecutionProvider"]).scope == "package+dram"
+    assert chosen([inside, CHIP]).scope == "soc"
+
+
+def test_a_source_averages_as_long_as_the_slowest_of_its_sensors():
+    assert chosen([RAPL, NVML | {"average_s": 1.0}], providers=GPU).average_s == 1.0
+    assert chosen([RAPL, NVML | {"average_s": 1.0}]).average_s == 0.0
+    assert chosen([JETSON | {"average_s": 0.5}, RAPL], ["VDD_SOC", "package-0"]).average_s == 0.5
 
 
 @pytest.mark.parametrize("providers", [CPU, [], ["OpenVINOExecutionProvider"], ["XnnpackExecutionProvider"]])
@@ -309,6 +325,23 @@ def test_readings_that_failed_do_not_count():
     assert found.window(*window).mean_mw == 2
     found, window = readings([2.0, NAN] * 9)
     assert found.window(*window) is None
+
+
+@given(st.integers(11, 60), st.integers(2, 59), st.floats(1, 1e5))
+def test_a_reset_takes_nothing_from_the_power(count, reset, power_mw):
+    values = [power_mw * i / 20 for i in range(count)]
+    after = values[: min(reset, count)] + [power_mw * i / 20 for i in range(count - min(reset, count))]
+    found, window = readings(after, "counter")
+    assert found.window(*window).mean_mw == pytest.approx(power_mw)
+
+
+def test_what_failed_is_told_with_the_problem_of_the_sensor():
+    found, window = readings([NAN] * 30)
+    source = Source(("m/c0_mw",), "board", 20)
+    told = answer(found, *window, source, [("m-charging", "unplug it"), ("other", "no")])
+    assert told == {"readings": 0, "failed": 30, "problems": ["unplug it"]}
+    found, window = readings([1.0] * 30)
+    assert answer(found, *window, source, []) == found.window(*window)._asdict()
 
 
 def test_channels_are_added_up_and_their_errors_in_quadrature():

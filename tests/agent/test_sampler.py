@@ -385,7 +385,7 @@ def test_sensors_are_described_for_the_host(heard, clock):
     counter.totals = {"package": ["rapl/package_mj"]}
     Sampler(Found([counter]), heard, clock)
     channel = {"name": "rapl/package_mj", "unit": "mJ", "kind": "counter", "scope": "package", "title": "Package"}
-    described = {"name": "rapl", "rate_hz": 20, "channels": [channel], "totals": {"package": ["rapl/package_mj"]}}
+    described = {"name": "rapl", "rate_hz": 20, "average_s": 0.0, "channels": [channel], "totals": {"package": ["rapl/package_mj"]}}
     assert heard.frames[0].fields == {"sensors": [described], "problems": []}
 
 
@@ -492,7 +492,7 @@ def archive(tmp_path, **changed: str):
 
 
 def sampler(path, root, *families: str, **options) -> subprocess.Popen:
-    command = [sys.executable, "-I", str(path), "sample", str(root), *families]
+    command = [sys.executable, "-I", str(path), "sample", str(root), "", *families]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
 
 
@@ -552,7 +552,7 @@ def test_process_survives_what_a_driver_prints(tmp_path, root):
 
 def test_process_does_not_outlive_its_parent(tmp_path, root):
     code = "import subprocess, sys\np = subprocess.Popen(sys.argv[1:], stdin=-1, stdout=-1)\nprint(p.pid, flush=True)\np.wait()"
-    words = [sys.executable, "-I", str(archive(tmp_path)), "sample", str(root), "thermal"]
+    words = [sys.executable, "-I", str(archive(tmp_path)), "sample", str(root), "", "thermal"]
     with subprocess.Popen([sys.executable, "-c", code, *words], stdout=subprocess.PIPE) as parent:
         child = psutil.Process(int(parent.stdout.readline()))
         parent.send_signal(signal.SIGKILL)

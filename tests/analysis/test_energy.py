@@ -179,14 +179,25 @@ def test_a_warm_up_that_did_not_end_flat():
 # ---- sensors ----
 
 
-@pytest.mark.parametrize(("quiet", "said"), [(1990, False), (1950, True), (None, False), (2100, False)])
-def test_what_reading_the_sensors_costs(quiet, said):
-    found_ = found(with_energy(idle_mw=2000.0, quiet_idle_mw=quiet))
+@pytest.mark.parametrize(("cost", "error", "said"), [(10, 1, False), (50, 1, True), (50, 40, False), (None, None, False), (-100, 1, False)])
+def test_what_reading_the_sensors_costs(cost, error, said):
+    found_ = found(with_energy(idle_mw=2000.0, sampling_mw=cost, sampling_error_mw=error))
     assert ("sampling-cost" in found_) == said
     if said:
-        assert found_["sampling-cost"].text.startswith(
-            "Reading the sensors costs 50.0 mW: idle power is 2.00 W at the full rate, 1.95 W when"
-        )
+        assert found_["sampling-cost"].text == "Reading the sensors at their full rate adds 50.0 mW to an idle power of 1.95 W."
+
+
+@pytest.mark.parametrize(("lag", "said"), [(None, False), (0.0, False), (0.04, False), (0.3, True)])
+def test_a_sensor_that_lags(lag, said):
+    found_ = found(with_energy(lag=lag))
+    assert ("energy-lag" in found_) == said
+    if said:
+        assert "30.0 % of the step was still to go" in found_["energy-lag"].text and "--sensor-average" in found_["energy-lag"].text
+
+
+def test_a_sensor_that_was_stuck_for_a_while():
+    assert "read the same for 12 s" in found(with_energy(stuck_s=12.2))["energy-sensor-stuck"].text
+    assert "energy-sensor-stuck" not in found(with_energy())
 
 
 RAIL = (Channel("ina3221/VDD_IN_mw", "mW"),)

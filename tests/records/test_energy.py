@@ -144,11 +144,56 @@ def test_only_the_model_was_asked_for():
 def test_rest_while_sampling_slowly_is_no_baseline():
     session = Session().idle(1900, note="slow").idle(2000).model().idle(2100)
     found = energy_of(session.trace("model"), times(1.0)).context
-    assert (found.quiet_idle_mw, found.idle_mw, found.idle_before_mw, found.idle_after_mw) == pytest.approx((1900, 2050, 2000, 2100))
+    assert (found.idle_mw, found.idle_before_mw, found.idle_after_mw) == pytest.approx((2050, 2000, 2100))
     assert found.above_idle_mj == pytest.approx((5000 - 2050) / 500)
 
 
-# ---- layers ----
+def test_what_sampling_costs_is_told_from_rests_on_both_sides_of_the_slow_one():
+    """A board that cools by 40 mW from rest to rest; reading costs 100 mW."""
+    session = Session().idle(2080).idle(1960, note="slow").idle(2040).model().idle(2000)
+    found = energy_of(session.trace("model"), times(1.0)).context
+    assert found.sampling_mw == pytest.approx(100)
+    assert found.sampling_error_mw == pytest.approx(0)
+    assert (found.idle_mw, found.idle_before_mw, found.idle_after_mw) == pytest.approx((2020, 2040, 2000)), "those around the loop"
+
+
+def test_a_board_that_was_never_read_slowly_tells_no_cost():
+    assert energy_of(Session().idle().model().idle().trace("model"), times(1.0)).context.sampling_mw is None
+
+
+def test_power_that_falls_slowly_after_the_loop_is_a_lag():
+    """The rest begins at the loop's 5 W and falls evenly to 2 W: over the first third, less what is trimmed, 80 % are still to go."""
+    session = Session(1000).idle().model().add("idle", 1, (5000, 2000))
+    assert energy_of(session.trace("model"), times(1.0)).context.lag == pytest.approx((4500 - 2500) / (5000 - 2500), rel=0.01)
+    assert energy_of(Session().idle().model().idle().trace("model"), times(1.0)).context.lag == 0
+    assert energy_of(Session().idle().model().trace("model"), times(1.0)).context.lag is None
+
+
+def test_the_error_of_rest_is_in_every_interval_above_idle():
+    """Rest that climbs by 400 mW within itself, twice; the loop itself is constant, so that nothing else errs."""
+    found = energy_of(Session(1000).idle((1800, 2200)).model().idle((1800, 2200)).trace("model"), times(1.0)).context
+    of_a_rest = np.std([40, 120, 200, 280, 360], ddof=1) / math.sqrt(5)
+    half = (found.above_idle_high_mj - found.above_idle_low_mj) / 2
+    assert half == pytest.approx(1.96 * of_a_rest / math.sqrt(2) / 500, rel=0.15)
+    assert found.inference_high_mj == pytest.approx(found.inference_low_mj)
+
+
+def test_a_sensor_that_stops_changing_in_the_middle_does_not_count_from_there():
+    """It sticks at 5 W within the model's loop: two blocks and the rest after them read alike."""
+    session = Session().idle(1990).idle(2010).model(4990, blocks=1).model(5010, blocks=1).model(5000).idle(5000)
+    found = energy_of(session.trace("model"), times(1.0)).context
+    assert found.stuck_s == pytest.approx(5, abs=0.05)
+    assert found.above_idle_mj == pytest.approx((5000 - 2010) / 500)
+    assert found.idle_after_mw is None
+
+
+def test_loops_that_were_read_by_a_stuck_sensor_have_no_power():
+    session = Session().idle(2000).model(5000).idle(2005).loop(0, 4000).loop(1, 6000).model(5005, blocks=1, number=0)
+    for number in (1, 2):
+        session.idle(5005, number=number).loop(0, 5005, number).model(5005, blocks=1, number=number).loop(1, 5005, number)
+    found = two(session, times(1.0, 1.0))
+    assert found.power_mw[:2].tolist() == pytest.approx([1995, 3995], abs=3)
+    assert found.context.passes == 1
 
 
 def test_a_layer_takes_the_power_of_its_loop_times_its_time_in_the_model():
@@ -222,7 +267,7 @@ def test_one_pass_alone_goes_by_the_scatter_within_it():
     found = two(session, times(1.0, 1.0))
     assert found.context.passes == 1
     error = np.std([20, 60, 100, 140, 180], ddof=1) / math.sqrt(5)
-    assert found.high_mj[0] - found.energy_mj[0] == pytest.approx(1.96 * error / 1000, rel=0.01)
+    assert found.high_mj[0] - found.energy_mj[0] == pytest.approx(2.776 * error / 1000, rel=0.01), "Student's t of five parts"
 
 
 def test_short_layers_share_a_loop_and_its_power():

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgeprof.records.power import PARTS, is_stuck, window_power
+from edgeprof.records.power import PARTS, is_stuck, stuck_spans, window_power
 from edgeprof.records.sensing import Channel, Samples
 from edgeprof.records.trace import Window
 
@@ -284,3 +284,36 @@ def test_the_error_is_right_on_average():
     windows = [window(1000.0 * i, 1000.0 * i + 999) for i in range(1, 399)]
     found = power(windows, [RAIL], samples((times, 1000 + 50 * rng.standard_normal(len(times)))))
     assert np.sqrt(np.mean(found.error_mw**2)) == pytest.approx(float(np.std(found.mean_mw)), rel=0.15)
+
+
+# ---- sensors that stop changing ----
+
+
+def test_a_sensor_that_stops_is_stuck_from_there_and_one_rail_that_rests_is_not():
+    phases = [Window(phase, start * 1000 * MS, (start + 1) * 1000 * MS) for start, phase in enumerate(["idle", "model"] * 3)]
+    times = list(range(0, 6001, 20))
+    moving = [float(i % 7) for i in range(len(times))]
+    stuck = [value if time < 2500 else 3.0 for time, value in zip(times, moving, strict=True)]
+    found = stuck_spans([RAIL], samples((times, stuck)), [RAIL.name], phases)
+    assert found == ((2500 * MS, 6000 * MS),)
+    assert stuck_spans([RAIL], samples((times, moving)), [RAIL.name], phases) == ()
+    both = samples((times, stuck), (times, [5.0] * len(times)))
+    assert stuck_spans([RAIL, OTHER], both, [RAIL.name, OTHER.name], phases) == found, "a rail that always rests makes none move"
+    assert stuck_spans([RAIL, OTHER], samples((times, stuck), (times, moving)), [RAIL.name, OTHER.name], phases) == ()
+
+
+def test_a_coarse_sensor_that_reads_the_same_within_a_rest_is_not_stuck():
+    phases = [Window(phase, start * 1000 * MS, (start + 1) * 1000 * MS) for start, phase in enumerate(["idle", "model"] * 3)]
+    times = list(range(0, 6000, 20))
+    assert stuck_spans([RAIL], samples((times, [2.0 + time // 1000 % 2 for time in times])), [RAIL.name], phases) == ()
+
+
+# ---- counters that start anew ----
+
+
+@settings(deadline=None)
+@given(st.integers(2, 40), st.floats(1, 1e5))
+def test_a_reset_takes_nothing_from_a_counters_power(reset, power_mw):
+    times = list(range(0, 4001, 100))
+    values = [power_mw * (i if i < reset else i - reset) / 10 for i in range(41)]
+    assert mean_of(times, values, 0, 4000, COUNTER) == pytest.approx(power_mw)

@@ -22,6 +22,9 @@ NAN = float("nan")
 MOST_CHANNELS = 64
 """More than that no family reads; a folder with thousands of entries is a broken or hostile one."""
 
+TOO_MUCH = 1e8
+"""No board draws as many mW, nor is as hot or as fast in other units: chips that fail answer so."""
+
 _ASLEEP = (errno.EAGAIN, errno.EIO, errno.EBUSY, errno.ETIMEDOUT, errno.ENODATA, errno.EINVAL)
 
 
@@ -38,13 +41,15 @@ class Found(NamedTuple):
 class Sensor:
     """Something that can be read again and again.
 
-    ``name`` is unique on the board. ``rate_hz`` is its useful rate: reading faster only repeats values. ``totals`` maps a scope
-    (board, module, package, dram, gpu, or device: one chip of which nobody knows what it sees) to the names of the channels whose sum
-    is the power of it; they never overlap within a scope.
+    ``name`` is unique on the board. ``rate_hz`` is its useful rate: reading faster only repeats values. ``average_s``: a reading
+    is a mean over so many seconds before it; 0 when that is no longer than from one reading to the next. ``totals`` maps a scope
+    (board, module, package, dram, gpu, soc, or device: one chip of which nobody knows what it sees) to the names of the channels whose
+    sum is the power of it; they never overlap within a scope.
     """
 
     name = ""
     rate_hz = 10.0
+    average_s = 0.0
 
     def __init__(self, channels: Sequence[Channel], totals: Optional[Dict[str, Sequence[str]]] = None) -> None:
         self.channels = list(channels)
@@ -101,8 +106,8 @@ class Counter:
     """A counter that wraps around: raw readings in, a sum that only grows out.
 
     ``span`` is the number after which it starts again at 0 (``max_energy_range_uj`` + 1 for RAPL); None when it never does. Without
-    a span, or when it fell by less than half of it (a reset), the step is not known: NaN, and counting goes on from there.
-    A span that is NaN or not positive is none.
+    a span, or when it fell by less than half of it (a reset), the step is not known, and the sum starts again at 0: whoever reads it
+    sees that it fell. A span that is NaN or not positive is none.
     """
 
     def __init__(self, span: Optional[float] = None) -> None:
@@ -111,7 +116,7 @@ class Counter:
         self._total = 0.0
 
     def total(self, raw: float) -> float:
-        """Growth since the first reading."""
+        """Growth since the first reading, or since the last reset."""
         if math.isnan(raw):
             return NAN
         last, self._last = self._last, raw
@@ -120,7 +125,8 @@ class Counter:
         step = raw - last
         if step < 0:
             if self._span is None or not self._span / 2 <= -step <= self._span:
-                return NAN
+                self._total = 0.0
+                return 0.0
             step += self._span
         self._total += step
         return self._total
@@ -164,7 +170,7 @@ class Product(Source):
         product = 1.0
         for file in self._files:
             product *= file.number()
-        if not self._valid(product):
+        if not self._valid(product) or (self._counter is None and product / self._divisor > TOO_MUCH):
             return NAN
         return (product if self._counter is None else self._counter.total(product)) / self._divisor
 

@@ -4,11 +4,12 @@ Read are ``powerK_input`` or else ``powerK_average`` (ÂµW), ``energyK_input`` (Â
 ``inK_input`` (mV) times ``currK_input`` (mA). Chips that another family reads are left to it: the INA3221 of Jetson modules, and the
 monitors that mirror a battery.
 
-What a channel sees is known for few chips: ``amdgpu``, ``i915`` and ``xe`` see a GPU (an ``amdgpu`` inside a processor sees all of it),
-the ``ina238`` called VIN of Jetson AGX Thor sees module and carrier board. Of all others one channel may hold another: they are a total
-only where there is just one.
+What a channel sees is known for few chips: ``amdgpu``, ``i915`` and ``xe`` see a GPU (an ``amdgpu`` inside a processor, which has neither
+a fan nor a second temperature, sees all of the processor), the ``ina238`` called VIN of Jetson AGX Thor sees module and carrier board. Of
+all others one channel may hold another: they are a total only where there is just one.
 
-Sources: Documentation/hwmon/sysfs-interface.rst of Linux (units); Documentation/gpu/amdgpu/thermal.rst; for Thor NVIDIA's forum, topic
+Sources: Documentation/hwmon/sysfs-interface.rst of Linux (units, ``powerK_average_interval``); Documentation/gpu/amdgpu/thermal.rst and
+``hwmon_attributes_visible`` in amdgpu_pm.c (what those inside a processor have not); for Thor NVIDIA's forum, topic
 366461, and jetson_stats, pull request 900.
 """
 
@@ -29,6 +30,7 @@ Meter = namedtuple("Meter", ["label", "unit", "paths", "scope"])  # noqa: PYI024
 _FOLDER = "sys/class/hwmon"
 _TO_MILLI = 1000.0
 _DEFAULT_HZ, _FASTEST_HZ = 10.0, 100.0
+_LONGEST_AVERAGE_MS = 60_000.0
 _GPUS = ("amdgpu", "i915", "xe", "nouveau", "radeon")
 _NO_PAIRS = ("iio_hwmon",)  # its numbers count each kind apart: in1 and curr1 have nothing to do with each other
 _NO_METERS = ("ucsi_source_psy", "tcpm_source_psy")  # what a USB charger promised, not what flows
@@ -39,14 +41,15 @@ _FILE = re.compile("(power|energy|curr)([0-9]+)_(input|average)$")
 class Hwmon(FileSensor):
     """One chip."""
 
-    def __init__(self, chip: str, meters: Sequence[Meter], rate_hz: float, totals: Dict[str, Sequence[str]]) -> None:
+    def __init__(self, chip: str, meters: Sequence[Meter], folder: str, totals: Dict[str, Sequence[str]]) -> None:
         self.name = "hwmon-" + chip
         channels = [
             Channel(_channel(chip, m), m.unit, COUNTER if m.unit == "mJ" else SAMPLE, m.scope, "%s %s" % (chip, m.label)) for m in meters
         ]
         sources = [Product(m.paths, _TO_MILLI, counter=Counter() if m.unit == "mJ" else None) for m in meters]
         super().__init__(channels, sources, totals)
-        self.rate_hz = rate_hz
+        self.rate_hz = _rate_hz(folder)
+        self.average_s = _average_s(folder, [path for meter in meters for path in meter.paths])
 
 
 def discover(sysroot: str = "/") -> Found:
@@ -60,12 +63,13 @@ def discover(sysroot: str = "/") -> Found:
         if not of_chip:
             continue
         if not all(readable(path) for meter in of_chip for path in meter.paths):
-            sealed.append("/" + os.path.relpath(folder, sysroot))
+            endings = sorted({path.rpartition("_")[2] for meter in of_chip for path in meter.paths}, reverse=True)
+            sealed += ["/%s/*_%s" % (os.path.relpath(folder, sysroot), ending) for ending in endings]
             continue
         count += len(of_chip)
         found.append((folder, name, of_chip))
     loose = [_channel(name, meter) for _, name, of_chip in found for meter in of_chip if meter.scope == "rail"]
-    sensors = [Hwmon(name, of_chip, _rate_hz(folder), _totals(name, of_chip, loose)) for folder, name, of_chip in found]
+    sensors = [Hwmon(name, of_chip, folder, _totals(name, of_chip, loose)) for folder, name, of_chip in found]
     return Found(sensors, _problems(loose, sealed))
 
 
@@ -101,7 +105,7 @@ def _meters(folder: str, chip: str, sysroot: str) -> List[Meter]:
             found.append((_label(folder, number, ("curr", "in"), "rail"), "mW", [voltage, name]))
     labels = unique([label for label, _, _ in found])
     return [
-        Meter(label, unit, [os.path.join(folder, path) for path in paths], _scope(chip, label, sysroot))
+        Meter(label, unit, [os.path.join(folder, path) for path in paths], _scope(chip, label, folder, sysroot))
         for label, (_, unit, paths) in zip(labels, found)
     ]
 
@@ -117,16 +121,17 @@ def _label(folder: str, number: str, kinds: Sequence[str], otherwise: str) -> st
     return slug(next((text for text in texts if text), None), otherwise + number)
 
 
-def _scope(chip: str, label: str, sysroot: str) -> str:
+def _scope(chip: str, label: str, folder: str, sysroot: str) -> str:
     if chip in _GPUS:
-        return "gpu"
+        alone = chip != "amdgpu" or any(os.path.exists(os.path.join(folder, name)) for name in ("fan1_input", "temp2_input"))
+        return "gpu" if alone else "soc"
     return "board" if chip == "ina238" and label == "VIN" and "Thor" in board_model(sysroot) else "rail"
 
 
 def _totals(chip: str, meters: Sequence[Meter], loose: Sequence[str]) -> Dict[str, Sequence[str]]:
     """What is known to be a total. Of a GPU that reports more than one thing it is the card, if there is one of that name."""
     totals: Dict[str, Sequence[str]] = {}
-    for scope in ("gpu", "board"):
+    for scope in ("gpu", "soc", "board"):
         seen = [meter for meter in meters if meter.scope == scope]
         chosen = seen if len(seen) == 1 else [meter for meter in seen if meter.label == "card"][:1]
         totals[scope] = [_channel(chip, meter) for meter in chosen]
@@ -137,7 +142,7 @@ def _totals(chip: str, meters: Sequence[Meter], loose: Sequence[str]) -> Dict[st
 def _problems(loose: Sequence[str], sealed: Sequence[str]) -> List[Tuple[str, str]]:
     problems = []
     if sealed:
-        files = " ".join("%s/*_input %s/*_average" % (folder, folder) for folder in sealed)
+        files = " ".join(sealed)
         text = "Hardware monitors measure power, but only root may read them. Allow it until the next boot with: sudo chmod a+r %s" % files
         problems.append(("hwmon-permission", text))
     if len(loose) > 1:
@@ -156,3 +161,10 @@ def _channel(chip: str, meter: Meter) -> str:
 def _rate_hz(folder: str) -> float:
     interval_ms = number_of(folder, "update_interval")
     return max(0.1, min(_FASTEST_HZ, 1000 / interval_ms)) if interval_ms > 0 else _DEFAULT_HZ
+
+
+def _average_s(folder: str, paths: Sequence[str]) -> float:
+    """The longest time that the chip says to average over, of the channels that are averages."""
+    numbers = [os.path.basename(path)[len("power") : -len("_average")] for path in paths if path.endswith("_average")]
+    intervals_ms = [number_of(folder, "power%s_average_interval" % number) for number in numbers]
+    return max([min(interval, _LONGEST_AVERAGE_MS) / 1000 for interval in intervals_ms if interval > 0], default=0.0)

@@ -25,6 +25,7 @@ class Nvml(Sensor):
 
     name = "nvml"
     rate_hz = 20.0
+    average_s = 1.0
 
     def __init__(self, library: Any, meters: List[Tuple[Channel, Callable[[], float]]]) -> None:
         channels = [channel for channel, _ in meters]

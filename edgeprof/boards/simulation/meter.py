@@ -36,7 +36,8 @@ class Meter:
         sensors = []
         if self._reads_power:
             channel = {"name": POWER, "unit": "mW", "kind": "sample", "scope": "board", "title": "Board input"}
-            sensors.append({"name": "power", "rate_hz": self._spec.rate_hz, "channels": [channel], "totals": {"board": [POWER]}})
+            power = {"name": "power", "rate_hz": self._spec.rate_hz, "average_s": self._spec.average_ms / 1e3}
+            sensors.append(power | {"channels": [channel], "totals": {"board": [POWER]}})
         zone = {"name": TEMPERATURE, "unit": "°C", "kind": "sample", "scope": "soc", "title": "SoC"}
         clock = {"name": CLOCK, "unit": "MHz", "kind": "sample", "scope": "cpu", "title": "CPU"}
         if self._is_wanted("environment"):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import os
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeprof.agent.files import by_numbers, names_in, number_of, readable, text_of
-from edgeprof.agent.sensors.base import NAN, SAMPLE, Channel, Counter, FileSensor, Product, Source, Sysfile, slug, unique
+from edgeprof.agent.sensors.base import NAN, SAMPLE, TOO_MUCH, Channel, Counter, FileSensor, Product, Source, Sysfile, slug, unique
 from tests.agent.sensors.trees import public_folder, seal, without_rights
 
 
@@ -25,25 +26,23 @@ def test_counter_gives_back_the_sum_of_the_steps(data, span, start):
 
 
 @given(st.lists(st.floats(0, 1e12)), st.one_of(st.none(), st.floats()))
-def test_a_counter_never_falls(raws, span):
+def test_a_counter_falls_to_nothing_or_not_at_all(raws, span):
     counter = Counter(span)
-    totals = [total for total in map(counter.total, raws) if not math.isnan(total)]
-    assert totals == sorted(totals)
+    totals = list(map(counter.total, raws))
+    assert all(after >= before or after == 0 for before, after in pairwise(totals))
 
 
-def test_counter_after_a_reset_goes_on_from_there():
+def test_counter_after_a_reset_starts_anew():
     counter = Counter(1000.0)
     assert counter.total(400) == 0
     assert counter.total(600) == 200
-    assert math.isnan(counter.total(300))  # fell by less than half the span
-    assert counter.total(350) == 250
+    assert counter.total(300) == 0, "fell by less than half the span"
+    assert counter.total(350) == 50
 
 
 def test_counter_without_span_does_not_wrap():
     counter = Counter()
-    assert counter.total(4_000_000_000) == 0
-    assert math.isnan(counter.total(5))
-    assert counter.total(7) == 2
+    assert [counter.total(raw) for raw in (4_000_000_000, 4_000_000_007, 5, 7)] == [0, 7, 0, 2]
 
 
 def test_counter_skips_a_failed_reading():
@@ -56,9 +55,7 @@ def test_counter_skips_a_failed_reading():
 @pytest.mark.parametrize("span", [NAN, 0.0, -1.0, 1.0])
 def test_counter_whose_span_is_nonsense(span):
     counter = Counter(span)
-    assert counter.total(500) == 0
-    assert math.isnan(counter.total(100))
-    assert counter.total(160) == 60
+    assert [counter.total(raw) for raw in (500, 520, 100, 160)] == [0, 20, 0, 60]
 
 
 letters = st.text(st.characters(codec="ascii", categories=["L"]), min_size=1, max_size=4)
@@ -189,4 +186,4 @@ def test_a_product_is_rounded_once(a, b):
         source = Product([str(folder / "a"), str(folder / "b")], 1000.0)
         value = source.value()
         source.close()
-    assert math.isnan(value) if a * b < 0 else value == float(a * b) / 1000
+    assert math.isnan(value) if not 0 <= a * b / 1000 <= TOO_MUCH else value == float(a * b) / 1000

@@ -22,7 +22,7 @@ from tests.agent.sensors.trees import BOARDS, PMIC, command, plant, public_folde
 NAME = re.compile(r"[a-z0-9_]+/[A-Za-z0-9_.+-]+")
 ENDINGS = {"mW": "_mw", "mJ": "_mj", "V": "_v", "A": "_a", "°C": "_c", "MHz": "_mhz", "B": "_bytes", "": "", "%": ""}
 SCOPES = {"board", "module", "package", "cpu", "gpu", "dram", "soc", "rail", "process", "system"}
-TOTALS = {"board", "module", "package", "dram", "gpu", "device"}
+TOTALS = {"board", "module", "package", "dram", "gpu", "soc", "device"}
 PI_ANSWERS = f"""case "$1" in
 pmic_read_adc) cat <<'END'
 {PMIC}END
@@ -39,6 +39,7 @@ def check(found: Found) -> int:
     assert len({sensor.name for sensor in found.sensors}) == len(found.sensors)
     for sensor in found.sensors:
         assert 0 < sensor.rate_hz <= 150
+        assert 0 <= sensor.average_s <= 60
         assert sensor.channels
         for channel in sensor.channels:
             assert NAME.fullmatch(channel.name)

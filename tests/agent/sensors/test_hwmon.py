@@ -93,18 +93,39 @@ def test_energy_counts_from_the_first_reading(tmp_path):
     path.write_text("123460000\n")
     assert sensor.read() == [3.211]
     path.write_text("17\n")
-    assert math.isnan(sensor.read()[0])
+    assert sensor.read() == [0.0], "it was reset"
     path.write_text("1017\n")
-    assert sensor.read() == [4.211]
+    assert sensor.read() == [1.0]
 
 
-def test_graphics_card(tmp_path):
+def test_graphics_inside_the_processor(tmp_path):
     """Battery and charger show up as monitors, too; both are another family's."""
     (sensor,) = hwmon.discover(plant(tmp_path, LAPTOP)).sensors
     assert sensor.read() == [7048.0]
+    assert sensor.totals == {"soc": ["hwmon/amdgpu-PPT_mw"]}, "it sees the whole processor"
+    assert sensor.channels[0].scope == "soc"
+    assert (sensor.rate_hz, sensor.average_s) == (10, 0)
+
+
+@pytest.mark.parametrize("sign", ["fan1_input", "temp2_input"])
+def test_graphics_card(sign, tmp_path):
+    (sensor,) = hwmon.discover(plant(tmp_path, {**LAPTOP, f"sys/class/hwmon/hwmon2/{sign}": "1200\n"})).sensors
     assert sensor.totals == {"gpu": ["hwmon/amdgpu-PPT_mw"]}
     assert sensor.channels[0].scope == "gpu"
-    assert sensor.rate_hz == 10
+
+
+@pytest.mark.parametrize(("interval", "seconds"), [("1000", 1.0), ("250", 0.25), ("-1", 0.0), ("soon", 0.0), ("99999999", 60.0)])
+def test_what_a_reading_averages_over(interval, seconds, tmp_path):
+    folder = "sys/class/hwmon/hwmon0"
+    files = {f"{folder}/name": "power_meter", f"{folder}/power1_average": "5000000", f"{folder}/power1_average_interval": interval}
+    (sensor,) = hwmon.discover(plant(tmp_path, files)).sensors
+    assert sensor.average_s == seconds
+
+
+@pytest.mark.parametrize(("text", "mw"), [("4294967295000", None), ("99000000000", 99e6)])
+def test_what_no_board_draws_is_no_measurement(text, mw, tmp_path):
+    (value,) = readings(plant(tmp_path, {**INA226, "sys/class/hwmon/hwmon0/power1_input": text})).values()
+    assert math.isnan(value) if mw is None else value == mw
 
 
 def test_input_goes_before_average(tmp_path):
@@ -123,7 +144,7 @@ def test_a_card_whose_parts_are_measured(tmp_path):
 
 def test_a_gpu_beside_one_meter(tmp_path):
     found = hwmon.discover(plant(tmp_path, {**LAPTOP, **{name.replace("hwmon0", "hwmon7"): text for name, text in INA226.items()}}))
-    assert [sensor.totals for sensor in found.sensors] == [{"gpu": ["hwmon/amdgpu-PPT_mw"]}, {"device": ["hwmon/ina226-power1_mw"]}]
+    assert [sensor.totals for sensor in found.sensors] == [{"soc": ["hwmon/amdgpu-PPT_mw"]}, {"device": ["hwmon/ina226-power1_mw"]}]
 
 
 def test_batteries_are_known_by_their_device(tmp_path):
@@ -189,4 +210,4 @@ def test_permission_of_one_chip_leaves_the_others():
     assert names == ["hwmon-ina226"]
     ((name, sentence),) = problems
     assert name == "hwmon-permission"
-    assert sentence.endswith("with: sudo chmod a+r /sys/class/hwmon/hwmon3/*_input /sys/class/hwmon/hwmon3/*_average")
+    assert sentence.endswith("with: sudo chmod a+r /sys/class/hwmon/hwmon3/*_input")
