@@ -182,7 +182,7 @@ class _Agent:
     def set_rate(self, host: Any, *, slow: bool) -> None:
         """Reads its sensors slowly, or as fast as they can; the sensor takes less power then."""
         self._say_samples(host)
-        self._meter.slow = slow
+        self._meter.turn(slow=slow)
         self._world.sampling_mw = 0.0 if slow else self._world.spec.sampling_mw
 
     def _say_samples(self, host: Any) -> None:

@@ -126,7 +126,7 @@ def test_energy_of_every_kind_of_model(kind, make_model):
         assert told.method == "model" and told.reason == "The optimised model has no layers."
         return
     assert told.method == "layers" and (top["energy_mj"].notna() == top["energy_method"].str.contains("loop")).all()
-    assert top["energy_mj"].notna().all() or kind in ("strings", "dynamic outputs"), "of these the board does not know how much they move"
+    assert top["energy_mj"].notna().all() or kind in ("strings", "dynamic outputs", "loop"), "they move next to nothing, or nobody knows"
     if top["energy_mj"].notna().any():
         assert layers["energy_closed_mj"].sum() == pytest.approx(told.above_idle_mj)
         assert profile.layers["energy_mj"].sum() == pytest.approx(told.above_idle_mj)
@@ -134,8 +134,8 @@ def test_energy_of_every_kind_of_model(kind, make_model):
 
 def test_three_thousand_layers(tmp_path):
     onnx.save(chain(3000), tmp_path / "long.onnx")
-    plan = EnergyPlan(budget_s=5, passes=1, model_s=0.5, samples=10, warm_limit_s=1, small_us=0)
-    profile = measured(tmp_path / "long.onnx", BoardSpec(rate_hz=100), runs=1, memory=False, energy_plan=plan)
+    plan = EnergyPlan(budget_s=240, passes=1, model_s=0.5, samples=10, warm_limit_s=1, small_us=0)
+    profile = measured(tmp_path / "long.onnx", BoardSpec(rate_hz=100, average_ms=10), runs=1, memory=False, energy_plan=plan)
     assert len(profile.measured_layers) == 3000 == len(profile.context.energy.groups)
     assert profile.context.energy.passes == 1
     assert profile.measured_layers["energy_method"].str.startswith(("own loop", "not told")).all()
@@ -223,7 +223,7 @@ def test_a_budget_that_is_too_short_for_the_sensor_is_refused_before_it_is_spent
     told = profile.context.energy
     assert told.method == "model" and told.inference_mj > 0 and "layers" not in set(profile.windows["phase"])
     assert told.reason.startswith(
-        "The budget leaves 0.13 s for each of 17 loops, in which a sensor of 2 readings a second says too little;"
+        "The budget leaves 0.04 s for each of 17 loops, in which a sensor of 2 readings a second says too little;"
     )
     enough = re.search(r"give it (\d+) s or more\.$", told.reason)[1]
     assert with_budget(int(enough)).context.energy.method == "layers"

@@ -19,7 +19,7 @@ ENVIRONMENT_HZ = 2.0
 class Meter:
     """Reads the world at its sensors' rates; `flush` gives the records of the time since the last call.
 
-    ``wanted`` names the sensors to read, None all; ``slow`` reads power no more often than `SLOW_HZ`.
+    ``wanted`` names the sensors to read, None all.
     """
 
     def __init__(self, world: World) -> None:
@@ -27,7 +27,7 @@ class Meter:
         self._spec = world.spec
         self._rng = np.random.default_rng([world.spec.seed, 12])
         self._power_at = self._environment_at = 0.0
-        self.slow = False
+        self._slow = False
         self.wanted: Sequence[str] | None = None
         self.reads = {"power": 0, "environment": 0}
 
@@ -51,6 +51,10 @@ class Meter:
             parts.append(self._environment(len(parts)))
         return b"".join(part.tobytes() for part in parts)
 
+    def turn(self, *, slow: bool) -> None:
+        """From now on power is read no more often than `SLOW_HZ`, or as often as it can; the first time at once."""
+        self._slow, self._power_at = slow, self._world.now
+
     def told(self) -> list[dict[str, Any]]:
         """How well each sensor was read: perfectly."""
         rates = {"power": self._spec.rate_hz, "environment": ENVIRONMENT_HZ}
@@ -67,7 +71,7 @@ class Meter:
     def _power(self) -> Any:
         """Each reading is the mean over the time that the sensor averages, noisy, in steps, stamped with a clock that is off."""
         spec = self._spec
-        period = 1 / (min(spec.rate_hz, SLOW_HZ) if self.slow else spec.rate_hz)
+        period = 1 / (min(spec.rate_hz, SLOW_HZ) if self._slow else spec.rate_hz)
         times = np.arange(self._power_at, self._world.now, period)
         if len(times):
             self._power_at = float(times[-1]) + period

@@ -109,10 +109,10 @@ def test_only_the_sensors_that_are_wanted_are_read(wanted, channels):
 def test_slow_it_reads_twice_a_second_and_goes_on_at_the_full_rate():
     world, meter = run(2, rate_hz=50)
     read(meter)
-    meter.slow = True
+    meter.turn(slow=True)
     world.rest(4)
     slow = read(meter)[0]
-    meter.slow = False
+    meter.turn(slow=False)
     world.rest(2)
     full = read(meter)[0]
     assert np.diff(slow) == pytest.approx(0.5) and len(slow) == 8
