@@ -243,6 +243,11 @@ BAD_OPTIONS: dict[str, tuple[list[str], str]] = {
     "simulated board": (["--board", "simulated:atlantis"], r"no simulated board 'atlantis'"),
     "replay of nothing": (["--board", "replay:nowhere.edgeprof"], r"nowhere\.edgeprof"),
     "meter": (["--meter", "abacus"], r"no meter 'abacus'"),
+    "sensor": (["--sensor", "rappl"], r"no sensors called 'rappl' \(did you mean 'rapl'\?\)\. Known are: ina3221, "),
+    "sensor of a simulated board": (
+        ["--sensor", "rapl", "--board", "simulated"],
+        r"no sensors called 'rapl'\. Known are: power, environment",
+    ),
     "optimization": (["--optimization", "extreme"], r"invalid choice: 'extreme'"),
     "seed": (["--seed", "lucky"], r"--seed is 'lucky'"),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import numbers
 import re
@@ -89,7 +90,8 @@ def parse_budget(budget: str | float) -> int:
         found = _TEXT.fullmatch(budget)
         amount = float(found[1]) * _UNITS.get((found[2] or "b").lower(), math.nan) if found else math.nan
     elif isinstance(budget, numbers.Real) and not isinstance(budget, bool):
-        amount = float(budget)
+        with contextlib.suppress(OverflowError):
+            amount = float(budget)
     if not 1 <= amount <= _LARGEST:
         raise UsageError(f'Expected a budget such as "512 kB", "2 MiB" or a number of bytes above zero, got {str(budget)[:80]!r}.')
     return int(amount)
@@ -163,7 +165,7 @@ def _process(profile: Profile, room: Budget) -> Answer:
         text = "Whether the whole process fits is not known: its memory was not recorded. Profile the model on the board to measure it."
         return Answer(None, need, math.nan, False, "", text)
     context = profile.context
-    basis = "estimated" if profile.origin == "estimated" else "measured"
+    basis = profile.basis if profile.basis in ("estimated", "simulated") else "measured"
     runtime = f"{context.runtime} {context.runtime_version}".strip() or "the runtime"
     took = f"it {'takes' if basis == 'estimated' else 'took'} {size(need)} at most ({basis}, {runtime} on {context.board}, phase {phase})"
     return _answer("The whole process", took, need, (), basis, room)
@@ -171,7 +173,7 @@ def _process(profile: Profile, room: Budget) -> Answer:
 
 def _model(profile: Profile, room: Budget) -> Answer:
     parts = model_parts(profile)
-    weights_basis = "estimated" if profile.origin == "estimated" else "counted"
+    weights_basis = "estimated" if profile.basis == "estimated" else "counted"
     both = (("weights", parts.weights_bytes, weights_basis), ("activations", parts.activations_bytes, parts.activations_basis))
     named = [(name, value, basis) for name, value, basis in both if not math.isnan(value)]
     if not named:

@@ -130,17 +130,17 @@ def model_peak(profile: Profile) -> Peak | None:
     if not counted.notna().any():
         return None
     layer = int(np.nanargmax(counted))
-    return Peak(float(counted.iloc[layer]), layer, "estimated" if profile.origin == "estimated" else "counted")
+    return Peak(float(counted.iloc[layer]), layer, "estimated" if profile.basis == "estimated" else "counted")
 
 
 def basis_of(profile: Profile, column: str) -> Basis:
     """Where the numbers of a memory column come from, by `context.memory.sources`: anything static was counted, not measured."""
-    if profile.origin == "estimated":
+    if profile.basis == "estimated":
         return "estimated"
     source = profile.context.memory.sources.get(column, "").lower()
     if any(word in source for word in _COUNTED):
         return "counted"
-    return "simulated" if profile.origin == "simulated" else "measured"
+    return "simulated" if profile.basis == "simulated" else "measured"
 
 
 def peak_owners(profile: Profile) -> pd.DataFrame:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import queue
 import threading
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -17,7 +17,7 @@ from typing import Protocol
 from edgeprof.agent import protocol
 from edgeprof.boards.collect import Collector
 from edgeprof.boards.failures import failure_of, lost
-from edgeprof.errors import BoardError, BoardLost
+from edgeprof.errors import BoardError, BoardLost, UsageError, did_you_mean
 from edgeprof.records.profile import Origin, Profile
 from edgeprof.records.sensing import Channel, Samples
 from edgeprof.records.trace import RunPlan, Spans, Trace
@@ -238,3 +238,10 @@ class AgentJob(Job):
             for part in self._collector.take(frame):
                 self._events.put(Arrived(part) if isinstance(part, Spans) else Sampled(self._collector.channels, part))
         return None
+
+
+def refuse_unknown_sensors(wanted: Sequence[str] | None, known: Sequence[str]) -> None:
+    """UsageError when a family of sensors is wanted that a board cannot have."""
+    for name in wanted or ():
+        if name not in known:
+            raise UsageError(f"There are no sensors called '{name}'{did_you_mean(name, known)}. Known are: {', '.join(known)}.")

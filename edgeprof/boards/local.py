@@ -15,7 +15,8 @@ from typing import Any
 import psutil
 
 from edgeprof.agent import protocol
-from edgeprof.boards.base import AgentJob, Job
+from edgeprof.agent.sensors import FAMILIES
+from edgeprof.boards.base import AgentJob, Job, refuse_unknown_sensors
 from edgeprof.boards.collect import Collector
 from edgeprof.boards.metering import Metering
 from edgeprof.boards.opening import opening
@@ -48,6 +49,7 @@ class LocalBoard:
 
     def start(self, model: Path, plan: RunPlan, runtime: str = "onnxruntime") -> Job:
         """See `edgeprof.boards.base.Board.start`."""
+        refuse_unknown_sensors(plan.sensors, FAMILIES)
         metering = Metering(plan.meters) if plan.meters else None
         try:
             folder = work_folder()

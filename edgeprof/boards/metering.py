@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import subprocess
 import sys
 import threading
@@ -14,6 +15,7 @@ from edgeprof.boards.sensed import samples_of
 from edgeprof.errors import EdgeprofError, MeterError
 from edgeprof.records.sensing import Samples
 
+OPENS_WITHIN_S = 60.0
 _ENDS_WITHIN_S = 10.0
 _DIED = "the process that reads meters ended early; what it had read is kept"
 
@@ -74,8 +76,15 @@ class Metering:
 
     def _opened(self) -> list[dict[str, Any]]:
         """The meters as the process describes them."""
+        source = self._process.stdout
+        if source is None or not select.select([source], [], [], OPENS_WITHIN_S)[0]:
+            self._process.kill()
+            self._end()
+            raise MeterError(
+                f"A meter did not open within {OPENS_WITHIN_S:.0f} s. Check its cable and address, and that nothing else uses it."
+            )
         try:
-            frame = protocol.read(self._process.stdout) if self._process.stdout is not None else None  # type: ignore[arg-type]
+            frame = protocol.read(source)  # type: ignore[arg-type]
         except protocol.ProtocolError:
             frame = None
         if frame is not None and frame.type == "sensors":

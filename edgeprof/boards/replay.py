@@ -72,6 +72,8 @@ class ReplayBoard:
         from edgeprof.models import load_model
 
         recorded = self._profile.context
+        if plan.meters or plan.sensors is not None:
+            raise UsageError("A replay plays what was recorded and reads nothing; leave meters and sensors out.")
         digest = load_model(model).digest
         if recorded.model_sha256 and digest != recorded.model_sha256:
             raise BoardError(
@@ -79,7 +81,10 @@ class ReplayBoard:
                 f"not of {model.name} (sha256 {digest[:12]}). "
                 "Give the model that was recorded, or record this one."
             )
-        return ReplayJob(self._profile, self._speed)
+        if plan.energy != "off" and recorded.energy.asked == "off":
+            reason = "The recording has no energy: it was not asked for when it was made."
+            recorded = replace(recorded, energy=replace(recorded.energy, asked=plan.energy, reason=reason))
+        return ReplayJob(replace(self._profile, context=recorded), self._speed)
 
 
 class ReplayJob(Job):
@@ -111,7 +116,8 @@ class ReplayJob(Job):
                 return Cancelled(None)
             for event in events:
                 self._events.put(event)
-        return Done(replace(self._profile, origin="replayed"))
+        context = replace(self._profile.context, recorded_origin=self._profile.basis)
+        return Done(replace(self._profile, origin="replayed", context=context))
 
 
 def _timeline(profile: Profile) -> Iterator[tuple[float, list[Event]]]:

@@ -22,11 +22,11 @@ from edgeprof.agent.runtimes import Refused
 from edgeprof.agent.runtimes.base import Runtime
 from edgeprof.agent.serve import Host, Whole, serve
 from edgeprof.agent.work import PHASES, phase_of
-from edgeprof.boards.base import AgentJob, Job
+from edgeprof.boards.base import AgentJob, Job, refuse_unknown_sensors
 from edgeprof.boards.collect import Collector
 from edgeprof.boards.local import work_folder
 from edgeprof.boards.opening import opening
-from edgeprof.boards.simulation.meter import Meter
+from edgeprof.boards.simulation.meter import SENSORS, Meter
 from edgeprof.boards.simulation.runtime import SimulatedRuntime, truth_of
 from edgeprof.boards.simulation.spec import BoardSpec, checked, parse
 from edgeprof.boards.simulation.world import World
@@ -62,6 +62,7 @@ class SimulatedBoard:
         """See `edgeprof.boards.base.Board.start`."""
         if plan.meters:
             raise UsageError("A simulated board has a meter of its own; leave meters out.")
+        refuse_unknown_sensors(plan.sensors, SENSORS)
         folder = work_folder()
         name = "simulated" if runtime in ("onnxruntime", "auto") else runtime
         first = opening(model.resolve(), plan, name, workdir=folder.name, compression=0)
@@ -240,8 +241,7 @@ class _Machine:
         return self._world.temperature_c
 
     def throttled(self) -> list[str]:
-        count = self._world.throttles
-        return [f"the simulated processor was too hot {'once' if count == 1 else f'{count} times'}"] if count else []
+        return [f"the simulated processor became too hot at {at:.0f} s" for at in self._world.throttled_at]
 
     def slowed_down(self) -> bool:
         return self._world.slower > 1

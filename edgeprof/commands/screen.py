@@ -33,6 +33,12 @@ _ORIGINS = {
 _SEVERITY_STYLES = {"error": "bold red", "warning": "yellow", "info": "dim"}
 
 
+def _origin(profile: Profile) -> str:
+    """In words; of a replay also how the numbers of its recording came about, unless they were measured."""
+    words = _ORIGINS[profile.origin]
+    return words if profile.basis in (profile.origin, "measured") else f"{words}, {_ORIGINS[profile.basis]}"
+
+
 class _Console(Console):
     def on_broken_pipe(self) -> None:
         """Hands a reader that went away up to `edgeprof.commands.main`; rich itself would leave with status 1."""
@@ -65,7 +71,7 @@ def _print_header(console: Console, profile: Profile) -> None:
     where = f" on {context.board or 'an unknown board'}, {runtime}{threads}"
     console.print(Text.assemble((visible(context.model_name), "bold"), visible(where)))
     for label, text in (
-        ("Origin", _ORIGINS[profile.origin]),
+        ("Origin", _origin(profile)),
         ("Latency", _end_to_end(profile)),
         ("Start", _start(profile)),
         ("Memory", _memory(profile)),
@@ -92,7 +98,7 @@ def _end_to_end(profile: Profile) -> str:
     if end.median_ms is None:
         return "not measured: there are no plain runs"
     low, high = (math.nan if v is None else v for v in (end.low_ms, end.high_ms))
-    word = "estimated median" if profile.origin == "estimated" else "median"
+    word = "estimated median" if profile.basis == "estimated" else "median"
     told = f"{units.latency_interval(end.median_ms, low, high)} {word} end to end"
     return told if end.p95_ms is None else f"{told}, p95 {units.latency(end.p95_ms)}"
 
@@ -130,7 +136,7 @@ def _energy(profile: Profile) -> str:
 
 
 def _runs(profile: Profile) -> str:
-    if profile.origin == "estimated":
+    if profile.basis == "estimated":
         return ""
     instrumented = int(profile.runs["instrumented"].sum())
     when = f", {profile.context.started_at}" if profile.context.started_at else ""

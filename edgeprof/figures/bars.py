@@ -54,7 +54,7 @@ def bars(
     notes = [shown_note, _missing_note(missing, by)]
     title = f"{column(metric).title} by {'layer' if by == 'layer' else 'op type'}"
     about = " · ".join(note for note in notes if note)
-    figure = _figure(_scaled(table, metric), metric, hatched=profile.origin == "estimated", theme=THEMES[theme])
+    figure = _figure(_scaled(table, metric), metric, hatched=profile.basis == "estimated", theme=THEMES[theme])
     text = "<br>".join(filter(None, [subtitle(profile), about]))
     return figure.update_layout(title=heading(title, text, THEMES[theme]), meta={"note": about})
 

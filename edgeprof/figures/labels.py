@@ -8,7 +8,7 @@ import math
 from edgeprof import units
 from edgeprof.analysis.names import shorten, visible
 from edgeprof.figures.numbers import show
-from edgeprof.figures.theme import ORIGIN_LABELS
+from edgeprof.figures.theme import origin_label
 from edgeprof.records.profile import Profile
 from edgeprof.records.schema import column
 
@@ -28,7 +28,7 @@ def subtitle(profile: Profile) -> str:
     """What the numbers are of: model, board, runtime, threads, origin and date."""
     words = visible(profile.title).removesuffix(f", {profile.origin}")
     date = profile.context.started_at[:10]
-    return html.escape(", ".join(filter(None, [shorten(words, 110), ORIGIN_LABELS[profile.origin], visible(date)])), quote=False)
+    return html.escape(", ".join(filter(None, [shorten(words, 110), origin_label(profile), visible(date)])), quote=False)
 
 
 def interval(metric: str, value: float, low: float, high: float) -> str:

@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -192,7 +193,7 @@ def _sources(profile: Profile) -> list[list[str]]:
 def _unnamed(profile: Profile, name: str) -> str:
     if profile.measured_layers[name].isna().all():
         return "not measured"
-    return "estimated" if profile.origin == "estimated" else "the source was not recorded"
+    return "estimated" if profile.basis == "estimated" else "the source was not recorded"
 
 
 def _missing(profile: Profile, curve: pd.DataFrame, every: pd.DataFrame) -> Iterator[str]:
@@ -203,10 +204,10 @@ def _missing(profile: Profile, curve: pd.DataFrame, every: pd.DataFrame) -> Iter
         )
     if curve["live_memory_bytes"].isna().all() or basis_of(profile, "live_memory_bytes") == "counted":
         instead = ", and is counted from shapes instead" if len(profile.tensors) else ""
-        yield (
-            f"What the runtime held while each layer ran was not measured{instead}. Profile the model again with ONNX Runtime 1.28 or"
-            " newer, whose events say it."
-        )
+        context = profile.context
+        able = context.runtime == "onnxruntime" and _version(context.runtime_version) >= (1, 28)
+        again = "and leave the memory phase in (without --no-memory)" if able else "with ONNX Runtime 1.28 or newer, whose events say it"
+        yield f"What the runtime held while each layer ran was not measured{instead}. Profile the model again {again}."
     if not profile.context.memory.process:
         yield "The memory of the process was not recorded. Profile the model again on the board to have it."
     unsized = int((every["size_bytes"].isna() & (every["kind"] != "input")).sum())
@@ -215,6 +216,12 @@ def _missing(profile: Profile, curve: pd.DataFrame, every: pd.DataFrame) -> Iter
             f"{unsized} of {len(every)} buffers have no known size: they are in no sum, and stand in a lane of their own. Profile the"
             " model with the sizes of its inputs given (shapes=) to have them."
         )
+
+
+def _version(text: str) -> tuple[int, ...]:
+    """``1.28.0`` as numbers; empty when it is none."""
+    found = re.match(r"(\d{1,6})\.(\d{1,6})", text)
+    return (int(found[1]), int(found[2])) if found else ()
 
 
 def _themes(op_types: list[str]) -> dict[str, dict[str, Any]]:

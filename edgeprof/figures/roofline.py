@@ -53,7 +53,7 @@ def roofline(profile: Profile, *, theme: str = "light") -> go.Figure:
     colors, roof = THEMES[theme], roofline_points(profile)
     figure = go.Figure()
     _add_ceilings(figure, roof, colors)
-    _add_points(figure, roof.points, colors, hollow=profile.origin == "estimated")
+    _add_points(figure, roof.points, colors, hollow=profile.basis == "estimated")
     note = " ".join(filter(None, [roof.ceiling_note if len(roof.points) else "", _left_out(roof)]))
     figure.update_layout(
         **frame(colors, _PLOT_PX, legend=bool(len(roof.points))),

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeprof.records.profile import Origin
+from edgeprof.records.profile import Origin, Profile
 
 
 @dataclass(frozen=True)
@@ -82,6 +82,13 @@ ORIGIN_LABELS: dict[Origin, str] = {
     "simulated": "simulated, no real board",
 }
 """What a badge or a title says of a Profile's origin. Estimated ones are hatched wherever they are drawn."""
+
+
+def origin_label(profile: Profile) -> str:
+    """How the numbers of ``profile`` came about; of a replay also how those of its recording did, unless they were measured."""
+    label = ORIGIN_LABELS[profile.origin]
+    return label if profile.basis in (profile.origin, "measured") else f"{label}, {ORIGIN_LABELS[profile.basis]}"
+
 
 # Looked for in this order in the op type, lower-case and without underscores; the first hit decides.
 _FAMILY_WORDS: tuple[tuple[str, tuple[str, ...]], ...] = (

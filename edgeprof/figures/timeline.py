@@ -220,7 +220,7 @@ class Session:
     def _headline(self) -> tuple[str, str]:
         """The one number: energy of an inference where it was measured, else mean power, else how long it all took."""
         energy, nan = self.profile.context.energy, math.nan
-        origin = ", estimated" if self.profile.origin == "estimated" else ""
+        origin = ", estimated" if self.profile.basis == "estimated" else ""
         if energy.inference_mj is not None:
             low, high = (nan if v is None else v for v in (energy.inference_low_mj, energy.inference_high_mj))
             note = f"energy of one inference{origin}, {energy.scope or 'total'}{'' if math.isnan(low) else ', 95 % interval'}"

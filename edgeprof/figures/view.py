@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeprof import units
-from edgeprof.figures.theme import ORIGIN_LABELS, THEMES, op_family
+from edgeprof.figures.theme import THEMES, op_family, origin_label
 from edgeprof.records.profile import Profile
 
 
@@ -50,8 +50,8 @@ def header(profile: Profile, number: str, note: str) -> dict[str, Any]:
     return {
         "model": profile.context.model_name,
         "facts": _facts(profile),
-        "origin": profile.origin,
-        "origin_label": ORIGIN_LABELS[profile.origin],
+        "origin": profile.origin if profile.basis == "measured" else profile.basis,
+        "origin_label": origin_label(profile),
         "number": number,
         "number_note": note,
     }
@@ -69,7 +69,7 @@ def _latency_note(profile: Profile) -> str:
     if latency.median_ms is None:
         return "end to end: not measured"
     interval = "" if latency.low_ms is None else ", 95 % interval"
-    if profile.origin == "estimated":
+    if profile.basis == "estimated":
         return f"end to end, estimated{interval}"
     return f"end to end: median of {latency.runs} plain run{'s' * (latency.runs != 1)}{interval}"
 

@@ -139,7 +139,10 @@ class Thermal:
 
 @dataclass(frozen=True)
 class RunContext:
-    """Everything needed to read the numbers and to repeat them. None is not known or not measured."""
+    """Everything needed to read the numbers and to repeat them. None is not known or not measured.
+
+    ``recorded_origin`` is the origin of the recording that was replayed, empty for all else.
+    """
 
     model_name: str
     model_sha256: str = ""
@@ -174,3 +177,4 @@ class RunContext:
     fingerprint_after: Mapping[str, object] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     scores: Mapping[str, object] = field(default_factory=dict)
+    recorded_origin: str = ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -83,6 +83,12 @@ class Profile:
         threads = "" if context.threads is None else f", {context.threads} thread{'s' * (context.threads != 1)}"
         runtime = f"{context.runtime} {context.runtime_version}".strip()
         return f"{context.model_name} on {context.board}, {runtime}{threads}, {self.origin}"
+
+    @property
+    def basis(self) -> Origin:
+        """How the numbers came about: ``origin``, or that of the recording which was replayed."""
+        recorded = self.context.recorded_origin
+        return next((one for one in get_args(Origin) if one == recorded), self.origin) if self.origin == "replayed" else self.origin
 
     @property
     def measured_layers(self) -> pd.DataFrame:

@@ -26,7 +26,7 @@ from edgeprof.figures.heatmap import heatmap, heatmap_runs
 from edgeprof.figures.memory import memory
 from edgeprof.figures.modules import STATIC, script, style
 from edgeprof.figures.roofline import roofline
-from edgeprof.figures.theme import DARK, LIGHT, ORIGIN_LABELS, op_family
+from edgeprof.figures.theme import DARK, LIGHT, op_family, origin_label
 from edgeprof.figures.timeline import timeline
 from edgeprof.records.profile import Profile
 from edgeprof.reports import summary
@@ -104,7 +104,7 @@ def _section(position: int, profile: Profile, total: int) -> dict[str, Any]:
         "profile": profile,
         "name": shorten(context.model_name, 100),
         "facts": _facts(profile),
-        "origin": ORIGIN_LABELS[profile.origin],
+        "origin": origin_label(profile),
         "tiles": summary.tiles(profile),
         "findings": found,
         "data": {f"{name}-data": _json(_figure_json(figure)) for name, figure in figures.items()}

@@ -9,7 +9,7 @@ from edgeprof import units
 from edgeprof._version import __version__
 from edgeprof.analysis import findings, top_layers
 from edgeprof.analysis.names import shorten, visible
-from edgeprof.figures.theme import ORIGIN_LABELS
+from edgeprof.figures.theme import origin_label
 from edgeprof.records.profile import Profile
 from edgeprof.reports import summary
 from edgeprof.reports.html_tables import Table, layer_table, op_type_table
@@ -28,9 +28,9 @@ def render(profiles: Sequence[Profile]) -> bytes:
 def _section(profile: Profile) -> list[str]:
     context = profile.context
     about = [context.board, f"{context.runtime} {context.runtime_version}".strip(), context.started_at[:16].replace("T", " ")]
-    facts = ", ".join([*filter(None, about), ORIGIN_LABELS[profile.origin]])
+    facts = ", ".join([*filter(None, about), origin_label(profile)])
     summary_rows = [(tile.title, tile.value, tile.note) for tile in summary.tiles(profile)]
-    found = [f"- **{finding.severity}** {_text(finding.text)} `{finding.id}`" for finding in findings(profile)]
+    found = [f"- **{finding.severity}** {_text(finding.text)} {_code(finding.id)}" for finding in findings(profile)]
     layers = layer_table(profile)
     longest = _longest(profile)
     return [

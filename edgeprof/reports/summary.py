@@ -13,7 +13,7 @@ import pandas as pd
 from edgeprof import units
 from edgeprof.analysis.budget import process_peak
 from edgeprof.analysis.memory import model_peak
-from edgeprof.figures.theme import ORIGIN_LABELS
+from edgeprof.figures.theme import origin_label
 from edgeprof.models.cost import total_cost
 from edgeprof.models.fates import Fate
 from edgeprof.records.context import Energy, RunContext
@@ -42,7 +42,7 @@ def tiles(profile: Profile) -> list[Tile]:
     context = profile.context
     end = context.latency
     layers = profile.measured_layers
-    verb = "estimated" if profile.origin == "estimated" else f"{end.runs} plain runs"
+    verb = "estimated" if profile.basis == "estimated" else f"{end.runs} plain runs"
     found = [
         Tile("Median latency", *_median(profile, verb)),
         Tile("p95", units.latency(end.p95_ms), "95 of 100 runs are faster"),
@@ -115,12 +115,12 @@ def _instrument(profile: Profile) -> tuple[str, str]:
 def method(profile: Profile) -> list[str]:
     """How the numbers were obtained, sentence by sentence."""
     last = "MACs and bytes are counted from the model's shapes. A dash means not measured or not known, never zero."
-    if profile.origin == "estimated":
+    if profile.basis == "estimated":
         of = f" of a change to the model {profile.parent[:12]}" if profile.parent else ""
         return [f"The numbers are estimated, not measured: a what-if{of}. Nothing was run for them.", last]
     corrected = profile.context.instrument.method != "none"
     return [
-        f"The numbers are {ORIGIN_LABELS[profile.origin]}.",
+        f"The numbers are {origin_label(profile)}.",
         _runs_sentence(profile),
         _instrument_sentence(profile)
         if corrected

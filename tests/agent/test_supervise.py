@@ -224,6 +224,13 @@ def test_no_sensors_no_sampler(model, at_import):
     assert trace.complete
 
 
+@pytest.fixture
+def unchecked(monkeypatch):
+    """As of an agent that knows fewer families than this machine does."""
+    monkeypatch.setattr("edgeprof.boards.local.refuse_unknown_sensors", lambda wanted, known: None)
+
+
+@pytest.mark.usefixtures("unchecked")
 def test_only_the_sensors_that_were_named(model):
     trace = start(model, sensors=("process", "abacus")).result()
     assert {channel.name.partition("/")[0] for channel in trace.channels} == {"process"}
@@ -233,6 +240,7 @@ def test_only_the_sensors_that_were_named(model):
     assert unknown.problem.startswith("there is no sensor family 'abacus'; known are ")
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_energy_without_power_says_why_and_starts_no_worker(model, at_import):
     folder = at_import("")
     trace = start(model, sensors=("process", "abacus"), energy="model").result()

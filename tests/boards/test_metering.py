@@ -5,6 +5,9 @@ from __future__ import annotations
 import itertools
 import os
 import signal
+import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -165,6 +168,26 @@ def test_a_process_that_dies_or_says_nonsense_is_a_meter_error(body, words, mode
     site("edgeprof.boards.meters", body)
     with OnSocket({"MEAS:POW?": "1"}) as supply, pytest.raises(MeterError, match=words):
         start(model, spec(supply))
+
+
+def test_a_meter_that_does_not_open_is_given_up(model, site, monkeypatch):
+    monkeypatch.setattr("edgeprof.boards.metering.OPENS_WITHIN_S", 0.5)
+    site("edgeprof.boards.meters", "import time; time.sleep(600)")
+    with pytest.raises(MeterError, match="did not open within"):
+        start(model, "visa:TCPIP::127.0.0.1::9::SOCKET")
+
+
+def test_a_meter_that_hangs_does_not_outlive_the_one_who_asked_for_it(tmp_path):
+    """The instrument takes the call and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(60)
+        address = f"visa:TCPIP::127.0.0.1::{server.getsockname()[1]}::SOCKET?timeout=60"
+        code = f"from edgeprof.boards.metering import Metering\nMetering([{address!r}])"
+        with subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parents[2]) as parent:
+            with server.accept()[0]:
+                (child,) = psutil.Process(parent.pid).children()
+                parent.kill()
+                assert psutil.wait_procs([child], timeout=30)[1] == [], "sooner than the instrument's time is up"
 
 
 def test_ctrl_c_while_a_meter_is_being_opened(model):

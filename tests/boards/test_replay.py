@@ -13,11 +13,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import edgeprof as ep
+from edgeprof.analysis.memory import basis_of
 from edgeprof.boards import get_board
 from edgeprof.boards.base import Arrived, Cancelled, Done, Failed, Progress, Sampled
 from edgeprof.boards.replay import ReplayBoard, ReplayJob
 from edgeprof.boards.simulated import SimulatedBoard
 from edgeprof.errors import BoardError, EdgeprofError, UsageError
+from edgeprof.figures.theme import origin_label
+from edgeprof.records.context import Energy
 from edgeprof.records.profile import Profile
 from edgeprof.records.sensing import Channel, SensorUse
 from edgeprof.records.trace import EnergyPlan, RunPlan
@@ -34,6 +37,11 @@ def played(profile: Profile, speed: float = float("inf")) -> tuple[list, list[fl
 
 def of(kind: type, events: list) -> list:
     return [event for event in events if isinstance(event, kind)]
+
+
+def as_recorded(profile: Profile) -> Profile:
+    """A replayed profile as it was before."""
+    return replace(profile, origin=profile.basis, context=replace(profile.context, recorded_origin=""))
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +61,33 @@ def test_the_result_is_the_recording_but_for_its_origin(recording):
     path, profile = recording
     again = ep.profile(path, board=ReplayBoard(profile), progress=False)
     assert again.origin == "replayed" and profile.origin == "simulated"
-    strategies.assert_same(replace(again, origin="simulated"), profile)
+    assert again.basis == "simulated" and again.context.recorded_origin == "simulated"
+    strategies.assert_same(as_recorded(again), profile)
+
+
+def test_what_was_simulated_is_not_called_measured_when_it_is_replayed(recording):
+    path, profile = recording
+    again = ep.profile(path, board=ReplayBoard(profile), progress=False)
+    assert basis_of(again, "peak_memory_bytes") == basis_of(profile, "peak_memory_bytes") == "simulated"
+    assert origin_label(again) == "replayed from a recording, simulated, no real board"
+    twice = ep.profile(path, board=ReplayBoard(again), progress=False)
+    assert twice.basis == "simulated"
+    measured = replace(profile, origin="measured")
+    assert origin_label(ep.profile(path, board=ReplayBoard(measured), progress=False)) == "replayed from a recording"
+
+
+def test_a_recording_without_energy_says_so_when_it_was_asked_for(recording):
+    path, profile = recording
+    silent = replace(profile, context=replace(profile.context, energy=Energy()))
+    again = ep.profile(path, board=ReplayBoard(silent), energy="layers", progress=False)
+    assert again.context.energy.reason == "The recording has no energy: it was not asked for when it was made."
+
+
+@pytest.mark.parametrize("options", [{"meters": ["joulescope"]}, {"sensors": ["rapl"]}])
+def test_a_replay_reads_nothing(options, recording):
+    path, profile = recording
+    with pytest.raises(UsageError, match="leave meters and sensors out"):
+        ep.profile(path, board=ReplayBoard(profile), progress=False, **options)
 
 
 def test_from_a_bundle_by_name(recording, tmp_path):
@@ -62,7 +96,7 @@ def test_from_a_bundle_by_name(recording, tmp_path):
     for name in (f"replay:{tmp_path / 'x.edgeprof'}", f"replay:{tmp_path / 'x.edgeprof'}?speed=inf"):
         board = get_board(name)
         assert isinstance(board, ReplayBoard) and board.name == "simulated" and board.origin == "replayed"
-        strategies.assert_same(replace(ep.profile(path, board=name, progress=False), origin="simulated"), profile)
+        strategies.assert_same(as_recorded(ep.profile(path, board=name, progress=False)), profile)
 
 
 def test_a_name_of_its_own():

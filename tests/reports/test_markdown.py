@@ -31,7 +31,9 @@ def test_several_profiles_have_a_section_each():
 
 
 def test_names_are_never_markup():
-    page = html(make_profile([0.5, 0.1], name=[HOSTILE, "ok"], op_type=["Conv", "|`"], findings=(Finding("x", "info", HOSTILE),)))
+    page = html(
+        make_profile([0.5, 0.1], name=[HOSTILE, "ok"], op_type=["Conv", "|`"], findings=(Finding("x`\n\n" + HOSTILE, "info", HOSTILE),))
+    )
     assert "<script" not in page and "<em>x" not in page and "href" not in page and page.count("<h1>") == 0
     assert "&lt;script&gt;" in page
     rows = [row for row in re.findall("<tr>.*?</tr>", page, re.S) if "a|b" in row]

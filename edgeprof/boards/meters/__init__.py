@@ -16,6 +16,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from importlib import import_module, metadata
 
+from edgeprof.agent.sensors import FAMILIES
 from edgeprof.agent.sensors.base import Sensor
 from edgeprof.boards.meters import plugins
 from edgeprof.errors import UsageError
@@ -61,13 +62,15 @@ def open_meter(spec: str) -> Sensor:
 
 
 def open_meters(specs: Sequence[str]) -> list[Sensor]:
-    """All of them, or none: those that were open are closed when one fails. The second of a name is called ``visa-2``, and so on."""
+    """All of them, or none: those that were open are closed when one fails. The second of a name is called ``visa-2``, and so on;
+    so is one that is called like a family of the board's own sensors.
+    """
     opened: list[Sensor] = []
     try:
         for spec in specs:
             sensor = open_meter(spec)
             opened.append(sensor)
-            _rename(sensor, _free_name(sensor.name, {other.name for other in opened[:-1]}))
+            _rename(sensor, _free_name(sensor.name, {*FAMILIES, *(other.name for other in opened[:-1])}))
     except BaseException:
         for sensor in opened:
             sensor.close()

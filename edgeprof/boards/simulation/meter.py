@@ -12,6 +12,7 @@ from edgeprof.boards.sensed import RECORD
 from edgeprof.boards.simulation.world import NS, START_NS, World
 
 POWER, TEMPERATURE, CLOCK = "simulated/input_mw", "simulated/soc_c", "simulated/cpu_mhz"
+SENSORS = ("power", "environment")
 FULL_MHZ = 1800.0
 ENVIRONMENT_HZ = 2.0
 

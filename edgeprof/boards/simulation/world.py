@@ -69,7 +69,7 @@ class World:
         self.rng = np.random.default_rng([spec.seed, 11])
         self.now = 0.0
         self.warmth = 0.0
-        self.throttles = 0
+        self.throttled_at: list[float] = []  # when it became too hot
         self.sampling_mw = spec.sampling_mw
         self._hot = False
         self._stretches: list[_Stretch] = []
@@ -89,7 +89,8 @@ class World:
     def slower(self) -> float:
         """How many times as long everything takes now."""
         if self.temperature_c > self.spec.throttle_c:
-            self.throttles += not self._hot
+            if not self._hot:
+                self.throttled_at.append(self.now)
             self._hot = True
         elif self.temperature_c < self.spec.throttle_c - 1:
             self._hot = False

@@ -86,17 +86,17 @@ def test_nothing_done_takes_no_time():
 
 def test_too_hot_everything_takes_longer_until_it_has_cooled_down():
     made = world(throttle_c=50, throttle_factor=2, warm_s=10)
-    assert made.slower == 1 and made.throttles == 0
+    assert made.slower == 1 and len(made.throttled_at) == 0
     made.run(pattern((1, 100)), 30)
-    assert made.slower == 2 and made.throttles == 1
+    assert made.slower == 2 and len(made.throttled_at) == 1
     before = made.now
     made.run(pattern((1, 100)), 1)
     assert made.now - before == pytest.approx(2)
     assert energy(made, made.now)[0] - energy(made, before)[0] == pytest.approx(2 * 1100), "the same power for twice the time"
     made.rest(60)
-    assert made.slower == 1 and made.throttles == 1
+    assert made.slower == 1 and len(made.throttled_at) == 1
     made.run(pattern((1, 100)), 30)
-    assert made.slower == 2 and made.throttles == 2
+    assert made.slower == 2 and len(made.throttled_at) == 2
 
 
 def test_runs_scatter_by_the_jitter_and_are_the_same_for_the_same_seed():
