@@ -137,7 +137,7 @@ def place(values: NDArray[Any], scale: Mapping[str, float | bool]) -> NDArray[np
     """Where ``values`` lie on a scale of `scales`, 0 to 1; NaN stays NaN."""
     low, high = float(scale["min"]), float(scale["max"])
     if high <= low:
-        return np.where(np.isnan(values), np.nan, 0.5)
+        return np.where(np.isnan(values), np.nan, np.where(np.asarray(values) == 0, 0.0, 0.5))
     if scale["log"]:
         return np.asarray(np.clip((np.log(np.maximum(values, low)) - math.log(low)) / (math.log(high) - math.log(low)), 0, 1))
     return np.clip((np.asarray(values, float) - low) / (high - low), 0, 1)

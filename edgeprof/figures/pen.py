@@ -98,4 +98,4 @@ def draw_header(pen: Pen, view: ViewData) -> None:
 def ink_on(color: NDArray[np.uint8]) -> str:
     """Black or white, whichever can be read on this colour."""
     bright = float((color / 255) ** 2.2 @ [0.2126, 0.7152, 0.0722])
-    return "#0b0f14" if bright > 0.18 else "#ffffff"
+    return "#000000" if bright > 0.179 else "#ffffff"

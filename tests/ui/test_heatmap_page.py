@@ -114,3 +114,14 @@ def test_a_narrow_page_has_no_sideways_scrolling(page):
     assert page.evaluate("() => document.documentElement.scrollWidth <= 700")
     page.set_viewport_size({"width": 1500, "height": 900})
     page.wait_for_function("() => document.querySelector('.ep-canvas').clientWidth > 1300")
+
+
+def test_names_turn_no_line_around(page):
+    name = "evil\u202egnp.exe\x1b[31m\n"
+    show(page, make_profile([0.5, 0.1], name=[name, "ok"]))
+    page.locator(".ep-scroll").hover(position={"x": 40, "y": 65})
+    for place in (page.locator(".ep-card"), page.locator(".ep-table")):
+        expect(place).to_contain_text("evil\\u202egnp.exe\\u001b[31m\\u000a")
+    assert "\u202e" not in page.locator("#view").inner_text()
+    page.locator(".ep-scroll").click(position={"x": 40, "y": 65})
+    assert page.evaluate("() => window.names") == [name], "Python hears the name as it is"

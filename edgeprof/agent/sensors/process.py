@@ -28,8 +28,8 @@ _MOST = 1024
 _CHANNELS = (
     Channel("process/rss_bytes", "B", SAMPLE, "process", "Resident memory"),
     Channel("process/cpu_share", "", SAMPLE, "process", "Busy cores"),
-    Channel("process/minor_faults_per_s", "", SAMPLE, "process", "Minor page faults a second"),
-    Channel("process/major_faults_per_s", "", SAMPLE, "process", "Major page faults a second"),
+    Channel("process/minor_faults_per_s", "", SAMPLE, "process", "Minor faults a second"),
+    Channel("process/major_faults_per_s", "", SAMPLE, "process", "Major faults a second"),
 )
 
 

@@ -23,10 +23,31 @@ function h(tag, attributes = {}, ...children) {
   for (const [key, value] of Object.entries(attributes)) {
     if (key.startsWith("on")) node.addEventListener(key.slice(2), value);
     else if (value === true) node.setAttribute(key, "");
-    else if (value !== false && value != null) node.setAttribute(key, value);
+    else if (value !== false && value != null) node.setAttribute(key, key === "title" ? visible(value) : value);
   }
-  node.append(...children);
+  node.append(...children.map((child) => (typeof child === "string" ? visible(child) : child)));
   return node;
+}
+
+const INVISIBLE = /[\p{Cc}\p{Cf}\p{Cs}\p{Co}\p{Zl}\p{Zp}]/gu;
+
+/** Control, direction and other invisible characters written out, as edgeprof/analysis/names.py does: a name must not turn a line around. */
+function visible(text) {
+  return String(text).replace(INVISIBLE, (c) => {
+    const code = c.codePointAt(0);
+    return code > 0xffff ? `\\U${code.toString(16).padStart(8, "0")}` : `\\u${code.toString(16).padStart(4, "0")}`;
+  });
+}
+
+/** What is drawn with on this canvas; texts are made `visible`. */
+function pen(canvas) {
+  const c = canvas.getContext("2d");
+  if (c.isPen) return c;
+  for (const name of ["fillText", "strokeText", "measureText"]) {
+    const plain = c[name].bind(c);
+    c[name] = (text, ...rest) => plain(visible(text), ...rest);
+  }
+  return Object.assign(c, { isPen: true });
 }
 
 // ---- numbers and how they are shown (the rules of edgeprof/units.py) ----
@@ -108,7 +129,7 @@ function ramp(stops) {
     const k = min(rgb.length - 2, floor(at));
     const c = rgb[k].map((v, j) => round(v + (rgb[k + 1][j] - v) * (at - k)));
     const [r, g, b] = c.map((v) => (v / 255) ** 2.2);
-    return { fill: `rgb(${c})`, ink: 0.2126 * r + 0.7152 * g + 0.0722 * b > 0.18 ? "#0b0f14" : "#ffffff" };
+    return { fill: `rgb(${c})`, ink: 0.2126 * r + 0.7152 * g + 0.0722 * b > 0.179 ? "#000000" : "#ffffff" };
   });
 }
 
@@ -116,7 +137,7 @@ function ramp(stops) {
 function place(value, scale) {
   const on = scale.log ? (v) => log(max(v, scale.min)) : (v) => v;
   const at = (on(value) - on(scale.min)) / (on(scale.max) - on(scale.min));
-  return known(at) ? min(1, max(0, at)) : 0.5;
+  return known(at) ? min(1, max(0, at)) : value === 0 ? 0 : 0.5;
 }
 
 // ---- what every view does ----

@@ -242,7 +242,7 @@ class Heatmap extends View {
     const longest = this.data.names.reduce((m, name) => max(m, name.length), 8) * 7 + 30;
     const label = round(min(longest, max(170, min(440, width * 0.3))));
     const x = label + op + bar + 10;
-    const angled = !runs && (width - x - 4) / n < 60;
+    const angled = !runs && (width - x - 4) / n < 70;
     const cell = min(runs ? 34 : 104, (width - x - (angled ? 44 : 4)) / n); // the last slanted heading needs room
     return { width, label, op, bar, x, cell, angled, head: runs ? 52 : angled ? 104 : 54 };
   }
@@ -263,7 +263,7 @@ class Heatmap extends View {
 
   draw() {
     if (!this.plan || this.body.hidden) return;
-    const c = this.canvas.getContext("2d");
+    const c = pen(this.canvas);
     const { plan, colors } = this;
     const ratio = this.canvas.width / plan.width;
     c.setTransform(ratio, 0, 0, ratio, 0, 0);
@@ -357,6 +357,7 @@ class Heatmap extends View {
     const { plan, colors, lut } = this;
     c.font = plan.cell < 52 ? colors.tiny : colors.small;
     c.textAlign = "center";
+    const written = c.measureText("88.8 MB").width <= plan.cell - 4; // all numbers or none: the short ones alone would mislead
     this.columns.forEach((column, k) => {
       const x = plan.x + round(k * plan.cell);
       const w = round((k + 1) * plan.cell) - round(k * plan.cell) - 1;
@@ -369,7 +370,7 @@ class Heatmap extends View {
         c.fillRect(x, y, w, ROW - 1);
         ink = step.ink;
       }
-      const text = show(value, column.format); // plain numbers have their unit in the column's head
+      const text = written ? show(value, column.format) : ""; // plain numbers have their unit in the column's head
       c.fillStyle = ink;
       if (c.measureText(text).width <= w - 2) c.fillText(text, x + w / 2, y + ROW / 2);
     });
@@ -493,7 +494,7 @@ class Heatmap extends View {
     const { plan, colors } = this;
     this.map.hidden = !plan.overflow;
     if (!plan.overflow) return;
-    const c = this.map.getContext("2d");
+    const c = pen(this.map);
     const ratio = this.map.width / MAP_WIDTH;
     c.setTransform(ratio, 0, 0, ratio, 0, 0);
     c.clearRect(0, 0, MAP_WIDTH, plan.height);
@@ -765,7 +766,7 @@ class Heatmap extends View {
     if (!this.byRun) value = `${column.title} ${this.number(column, row).replace(MISSING, "not measured")}`;
     else if (column) value = `run ${column.label} ${show(this.runs.arrays.ms[row * this.columns.length + this.active.col], "latency")}`;
     const chosen = this.selected.has(row);
-    this.voice.textContent = `${this.data.names[row]}, ${this.text("op_type", row)}, ${value}${chosen ? ", selected" : ""}`;
+    this.voice.textContent = `${visible(this.data.names[row])}, ${this.text("op_type", row)}, ${value}${chosen ? ", selected" : ""}`;
     this.live.textContent = this.voice.textContent;
     this.voiceRow.setAttribute("aria-rowindex", this.active.row + 1);
     this.voice.setAttribute("aria-colindex", this.active.col + 1);

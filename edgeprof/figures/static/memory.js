@@ -369,7 +369,7 @@ class MemoryView extends View {
 
   draw() {
     if (!this.plan || this.body.hidden) return;
-    const c = this.canvas.getContext("2d");
+    const c = pen(this.canvas);
     const { plan } = this;
     const ratio = this.canvas.width / plan.width;
     c.setTransform(ratio, 0, 0, ratio, 0, 0);
@@ -377,17 +377,15 @@ class MemoryView extends View {
     c.textBaseline = "middle";
     for (const panel of [plan.curve, plan.bars]) if (panel) this.drawScale(c, panel);
     this.clipped(c, 0, plan.axis, () => this.drawBands(c));
-    if (plan.curve) {
-      this.drawTitle(c, plan.curve, this.data.arrays.live ? "In use while each layer runs" : "Tensors alive while each layer runs");
-      this.clipped(c, plan.curve.top - 2, plan.curve.height + 3, () => this.drawCurve(c, plan.curve));
-    }
+    if (plan.curve) this.clipped(c, plan.curve.top - 2, plan.curve.height + 3, () => this.drawCurve(c, plan.curve));
+    if (plan.bars) this.clipped(c, plan.bars.top - 2, plan.bars.height + 3, () => this.drawBars(c, plan.bars));
+    for (const lane of plan.lanes) this.drawLane(c, lane);
+    this.drawPeak(c);
+    if (plan.curve) this.drawTitle(c, plan.curve, this.data.arrays.live ? "In use while each layer runs" : "Tensors alive while each layer runs");
     if (plan.bars) {
-      this.clipped(c, plan.bars.top - 2, plan.bars.height + 3, () => this.drawBars(c, plan.bars));
       const room = this.drawThin(c, plan.bars);
       this.drawTitle(c, plan.bars, "Buffers from maker to last reader, at the offsets of a static plan", room);
     }
-    for (const lane of plan.lanes) this.drawLane(c, lane);
-    this.drawPeak(c);
     this.drawAxis(c);
     this.drawActive(c);
     this.drawStrip();
@@ -405,9 +403,12 @@ class MemoryView extends View {
 
   drawTitle(c, panel, text, room = this.plan.inner) {
     c.font = this.colors.small;
-    c.fillStyle = this.colors.muted;
     c.textAlign = "left";
-    c.fillText(this.cut(c, text, room), LEFT, panel.top - 11);
+    const shown = this.cut(c, text, room);
+    c.fillStyle = this.colors.surface; // the line of the peak ends at words
+    c.fillRect(LEFT, panel.top - 18, c.measureText(shown).width + 2, 14);
+    c.fillStyle = this.colors.muted;
+    c.fillText(shown, LEFT, panel.top - 11);
   }
 
   /** Says how many bars could not be drawn at their height. @returns the room that is left beside it */
@@ -777,7 +778,7 @@ class MemoryView extends View {
     this.strip.hidden = !this.zoomed;
     if (!this.zoomed) return;
     const { plan, colors } = this;
-    const c = this.strip.getContext("2d");
+    const c = pen(this.strip);
     const ratio = this.strip.width / plan.width;
     c.setTransform(ratio, 0, 0, ratio, 0, 0);
     c.clearRect(0, 0, plan.width, 22);

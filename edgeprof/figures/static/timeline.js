@@ -311,6 +311,9 @@ class Timeline extends TimelineDrawing {
     if (total) notes.push(`Total power: ${total.names.length > 1 ? "the sum of " : ""}${total.names.join(", ")}${total.scope && `; covers: ${total.scope}`}.`);
     const counters = channels.filter((channel) => channel.counter && channel.sensor);
     if (counters.length) notes.push(`${counters.map((channel) => channel.title).join(", ")}: energy counters, drawn as power: difference over the time between two readings.`);
+    const failing = (line) => line.failed?.some((v) => v) || line.mean.some((v) => !known(v));
+    const failed = channels.filter((channel) => failing(part.lines[channel.series]));
+    if (failed.length) notes.push(`A mark at the foot of a lane: readings that failed (${failed.map((channel) => channel.title).join(", ")}).`);
     const text = notes.join("\n");
     if (text === this.noted) return;
     this.noted = text;

@@ -115,7 +115,7 @@ class TimelineDrawing extends View {
   }
 
   clear(canvas, height) {
-    const c = canvas.getContext("2d");
+    const c = pen(canvas);
     const ratio = canvas.width / this.place.width;
     c.setTransform(ratio, 0, 0, ratio, 0, 0);
     c.clearRect(0, 0, this.place.width, height);
