@@ -183,11 +183,10 @@ def test_a_meter_that_hangs_does_not_outlive_the_one_who_asked_for_it(tmp_path):
         server.settimeout(60)
         address = f"visa:TCPIP::127.0.0.1::{server.getsockname()[1]}::SOCKET?timeout=60"
         code = f"from edgeprof.boards.metering import Metering\nMetering([{address!r}])"
-        with subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parents[2]) as parent:
-            with server.accept()[0]:
-                (child,) = psutil.Process(parent.pid).children()
-                parent.kill()
-                assert psutil.wait_procs([child], timeout=30)[1] == [], "sooner than the instrument's time is up"
+        with subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parents[2]) as parent, server.accept()[0]:
+            (child,) = psutil.Process(parent.pid).children()
+            parent.kill()
+            assert psutil.wait_procs([child], timeout=30)[1] == [], "sooner than the instrument's time is up"
 
 
 def test_ctrl_c_while_a_meter_is_being_opened(model):
