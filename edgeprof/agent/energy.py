@@ -9,7 +9,7 @@ What is done, in this order (docs/energy.md has the reasons):
 4. Take the optimised model apart, time each layer by itself, put short layers of one op type into one loop, and say how long all will take.
 5. In each pass: all loops, the whole model among them, in an order of their own; rest before, after and in between.
 
-A reading may be a mean over the time before it (``average_s``). Where something else ran before a loop or a rest, it goes on for that time
+A reading may be a mean over longer than the time since the one before (``average_s``). Where something else ran before a loop or a rest, it goes on for that time
 before it counts.
 
 Nothing is computed here but what is needed to decide; powers and energies are made on the host from the windows and the samples.
@@ -40,6 +40,9 @@ FEWEST_READINGS = 12
 
 FEWEST_IN_A_LOOP = 2.5
 """Readings that a loop has time for at least: two make a mean, and the first may be of what ran before."""
+
+ONE_PERIOD = 1.2
+"""An average over no more periods than that is taken care of where windows are read (`edgeprof.records.power.TRIM_PERIODS`)."""
 
 SHORTEST_LOOP_S = 0.05
 
@@ -84,7 +87,8 @@ class EnergyPhase:
         self._plan = job["energy_plan"]
         self._rate_hz = max(LEAST_HZ, float(job["power"]["rate_hz"]))
         told_s = self._plan.get("average_s")
-        self._average_s = float(job["power"].get("average_s", 0.0) if told_s is None else told_s)
+        average_s = float(job["power"].get("average_s", 0.0) if told_s is None else told_s)
+        self._average_s = average_s if average_s * self._rate_hz > ONE_PERIOD else 0.0
         self._signs = machine.throttled()
         self._throttled: List[str] = []
         self._done = self._total = 0
@@ -298,7 +302,7 @@ class EnergyPhase:
         while self._is_too_short(self._pass(loops, needed)):
             needed *= 1.02
         sensor = "%.3g readings a second" % self._rate_hz
-        if self._average_s * self._rate_hz > 1:
+        if self._average_s:
             sensor += ", each a mean over %.3g s," % self._average_s
         return "the budget leaves %.2f s for each of %d loops, in which a sensor of %s says too little; give it %d s or more" % (
             max(0.0, one.loop_s), loops, sensor, math.ceil(needed),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import html
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
 
 from edgeprof.analysis.groups import ADDITIVE, by_op_type
+from edgeprof.analysis.names import shorten
 from edgeprof.errors import UsageError
 from edgeprof.figures.frame import axis, frame, heading
 from edgeprof.figures.labels import interval, label, subtitle, wrapped
@@ -42,7 +44,7 @@ def bars(
     1. ``order="value"`` puts the largest on top, ``"executed"`` (layers only) the first that ran.
     2. ``top`` keeps that many; the others are one bar ``rest`` where their sum means something.
     3. ``(between layers)`` is a hatched grey bar of its own; bars of an estimated profile are hatched too.
-    4. What has no number is left out, and a line under the title says how many.
+    4. What has no number is left out, and a line under the title says how many; of energies also why, when there are none at all.
     """
     _check(by, metric, order, theme)
     table = _layer_rows(profile, metric) if by == "layer" else _op_rows(profile, metric)
@@ -50,8 +52,9 @@ def bars(
     table = table[table["value"].notna()]
     if order == "value":
         table = table.sort_values(["between", "value"], ascending=[True, False], kind="stable")
+    reason = _why_none(profile, metric) if table["between"].all() else ""
     table, shown_note = _top(table, top, metric)
-    notes = [shown_note, _missing_note(missing, by)]
+    notes = [shown_note, _missing_note(missing, by), reason]
     title = f"{column(metric).title} by {'layer' if by == 'layer' else 'op type'}"
     about = " · ".join(note for note in notes if note)
     figure = _figure(_scaled(table, metric), metric, hatched=profile.basis == "estimated", theme=THEMES[theme])
@@ -136,6 +139,11 @@ def _top(table: pd.DataFrame, top: int | None, metric: str) -> tuple[pd.DataFram
 def _missing_note(missing: int, by: By) -> str:
     what = "layer" if by == "layer" else "op type"
     return f"{missing} {what}{'s' * (missing != 1)} ha{'s' if missing == 1 else 've'} no number" if missing else ""
+
+
+def _why_none(profile: Profile, metric: str) -> str:
+    """Why not one layer has a number, where that is known."""
+    return html.escape(shorten(profile.context.energy.reason, 150), quote=False) if column(metric).unit in ("mJ", "mW") else ""
 
 
 def _figure(table: pd.DataFrame, metric: str, *, hatched: bool, theme: Theme) -> go.Figure:

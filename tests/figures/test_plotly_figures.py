@@ -6,6 +6,7 @@
 import json
 import math
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ import pytest
 from edgeprof.errors import UsageError
 from edgeprof.figures import bars, roofline
 from edgeprof.figures.theme import DARK, LIGHT
+from edgeprof.records.context import Energy
 from edgeprof.records.schema import BETWEEN_LAYERS
 from edgeprof.testing import make_profile
 
@@ -178,3 +180,11 @@ def test_odd_numbers_draw(latencies):
     json.dumps(
         [bars(profile).to_plotly_json(), bars(profile, "op_type").to_plotly_json(), roofline(profile).to_plotly_json()], allow_nan=False
     )
+
+
+def test_why_there_are_no_energies_is_said():
+    profile = make_profile()
+    context = replace(profile.context, energy=Energy(asked="layers", reason="There is no <power> sensor."))
+    figure = bars(replace(profile, context=context), metric="energy_mj")
+    assert figure.layout.meta["note"].endswith("have no number · There is no &lt;power&gt; sensor.")
+    assert "sensor" not in bars(replace(profile, context=context)).layout.meta["note"]
