@@ -9,8 +9,8 @@ What is done, in this order (docs/energy.md has the reasons):
 4. Take the optimised model apart, time each layer by itself, put short layers of one op type into one loop, and say how long all will take.
 5. In each pass: all loops, the whole model among them, in an order of their own; rest before, after and in between.
 
-A reading may be a mean over longer than the time since the one before (``average_s``). Where something else ran before a loop or a rest, it goes on for that time
-before it counts.
+A reading may be a mean over longer than the time since the one before (``average_s``). Where something else ran before a loop or a rest,
+it goes on for that time before it counts.
 
 Nothing is computed here but what is needed to decide; powers and energies are made on the host from the windows and the samples.
 """
