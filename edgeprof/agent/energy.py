@@ -65,16 +65,13 @@ class Loop(NamedTuple):
     round_ns: float
 
 
-_NOTHING = Loop((), 1, 0.0)
-
-
 class Pass(NamedTuple):
-    """How long a loop and a rest of a pass last, how many loops lie between two rests, and how long the whole pass takes."""
+    """How long a loop and a rest of a pass last, how many loops lie between two rests, and how long all its rests take."""
 
     loop_s: float
     idle_s: float
     between: int
-    seconds: float
+    rests_s: float
 
 
 class EnergyPhase:
@@ -211,8 +208,8 @@ class EnergyPhase:
         if loops and self._is_too_short(one):
             return True, self._too_short(len(loops) + 1, one)
         whole = Loop((), 1, run_ns)
-        longer_s = sum(self._turn_s(loop, one.loop_s) - self._turn_s(_NOTHING, one.loop_s) for loop in [whole, *loops])
-        seconds = passes * (one.seconds + longer_s) + (passes - 1) * float(self._plan["cool_down_s"])
+        turns_s = sum(self._turn_s(loop, one.loop_s) for loop in [whole, *loops])
+        seconds = passes * (turns_s + one.rests_s) + (passes - 1) * float(self._plan["cool_down_s"])
         self._host.say("groups", {"groups": groups, "skipped": [[i, text] for i, text in skipped.items()], "planned_s": seconds})
         text = "energy by layer will take about %s: %d loops of %.1f s in %d %s" % (
             _duration(seconds), len(loops), one.loop_s, passes, "passes" if passes > 1 else "pass",
@@ -291,7 +288,7 @@ class EnergyPhase:
             idle_s = max(FEWEST_IN_A_LOOP / self._rate_hz, min(idle_s, REST_SHARE * share_s / rests - self._average_s))
             turn_s = (share_s - rests * (idle_s + self._average_s)) / loops
             loop_s = min(max(turn_s / 1.2, turn_s - SETTLE_S), turn_s - self._average_s)
-        return Pass(loop_s, idle_s, between, loops * (loop_s + self._settle_s(loop_s)) + rests * (idle_s + self._average_s))
+        return Pass(loop_s, idle_s, between, rests * (idle_s + self._average_s))
 
     def _is_too_short(self, one: Pass) -> bool:
         """Whether its loops are too short for the sensor."""

@@ -79,7 +79,6 @@ class Metering:
         source = self._process.stdout
         if source is None or not select.select([source], [], [], OPENS_WITHIN_S)[0]:
             self._process.kill()
-            self._end()
             raise MeterError(
                 f"A meter did not open within {OPENS_WITHIN_S:.0f} s. Check its cable and address, and that nothing else uses it."
             )

@@ -11,7 +11,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -204,10 +203,10 @@ def _missing(profile: Profile, curve: pd.DataFrame, every: pd.DataFrame) -> Iter
         )
     if curve["live_memory_bytes"].isna().all() or basis_of(profile, "live_memory_bytes") == "counted":
         instead = ", and is counted from shapes instead" if len(profile.tensors) else ""
-        context = profile.context
-        able = context.runtime == "onnxruntime" and _version(context.runtime_version) >= (1, 28)
-        again = "and leave the memory phase in (without --no-memory)" if able else "with ONNX Runtime 1.28 or newer, whose events say it"
-        yield f"What the runtime held while each layer ran was not measured{instead}. Profile the model again {again}."
+        yield (
+            f"What the runtime held while each layer ran was not measured{instead}. Profile the model again with the memory phase (without"
+            " --no-memory), by ONNX Runtime 1.28 or newer, whose events say it."
+        )
     if not profile.context.memory.process:
         yield "The memory of the process was not recorded. Profile the model again on the board to have it."
     unsized = int((every["size_bytes"].isna() & (every["kind"] != "input")).sum())
@@ -216,12 +215,6 @@ def _missing(profile: Profile, curve: pd.DataFrame, every: pd.DataFrame) -> Iter
             f"{unsized} of {len(every)} buffers have no known size: they are in no sum, and stand in a lane of their own. Profile the"
             " model with the sizes of its inputs given (shapes=) to have them."
         )
-
-
-def _version(text: str) -> tuple[int, ...]:
-    """``1.28.0`` as numbers; empty when it is none."""
-    found = re.match(r"(\d{1,6})\.(\d{1,6})", text)
-    return (int(found[1]), int(found[2])) if found else ()
 
 
 def _themes(op_types: list[str]) -> dict[str, dict[str, Any]]:

@@ -106,7 +106,7 @@ class Energy:
     sampling_mw: float | None = None
     sampling_error_mw: float | None = None
     lag: float | None = None
-    stuck_s: float = 0.0
+    stuck_s: float | None = None
     runs: int = 0
     samples: int = 0
     seconds: float | None = None

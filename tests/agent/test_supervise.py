@@ -6,7 +6,6 @@ import io
 import os
 import subprocess
 import sys
-import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -28,6 +27,7 @@ from edgeprof.boards.simulated import SimulatedBoard
 from edgeprof.errors import BoardLost
 from edgeprof.records.trace import EnergyPlan, RunPlan, Trace
 from tests.agent.sensors.trees import plant
+from tests.boards.conftest import own_temporary_folder, until
 
 INPUTS = {"x": np.zeros((300, 300), np.float32)}
 FEW = {"runs": 4, "warmup": 1, "inputs": INPUTS}
@@ -42,9 +42,7 @@ ENDLESS_ENERGY = EnergyPlan(model_s=10_000, warm_limit_s=0)
 @pytest.fixture(autouse=True)
 def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder for all temporary files, which must be empty when the test ends, as must be the list of the agent's processes."""
-    folder = tmp_path / "temporary"
-    folder.mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    folder = own_temporary_folder(tmp_path, monkeypatch)
     yield folder
     assert not roles(), "processes were left behind"
     assert not list(folder.glob("edgeprof-*")), "temporary files were left behind"
@@ -113,18 +111,6 @@ def wait_for_the_end(processes: list[psutil.Process]) -> None:
 
 def start(model: Path, root: Path | str = "/", **options) -> Job:
     return LocalBoard(sysroot=root).start(model, RunPlan(**FEW | options))
-
-
-def until(job: Job, wanted: Callable[[Event], bool], then: Callable[[], object]) -> list[Event]:
-    """All events of the job; ``then`` is called at the first one that is ``wanted``."""
-    events, called = [], False
-    for event in job.events():
-        events.append(event)
-        if wanted(event) and not called:
-            called = True
-            then()
-    assert called
-    return events
 
 
 def in_phase(phase: str) -> Callable[[Event], bool]:

@@ -12,7 +12,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper, parser
 
-from edgeprof.boards.base import Board
+from edgeprof.boards.base import Board, Event, Job
 from edgeprof.boards.local import LocalBoard
 from edgeprof.boards.simulated import SimulatedBoard
 
@@ -128,14 +128,32 @@ def make_model(tmp_path: Path) -> Callable[[str], Path]:
     return make
 
 
-@pytest.fixture(autouse=True)
-def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder for all temporary files, which must be empty when the test ends."""
+def own_temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where all temporary files of a test go."""
     folder = tmp_path / "temporary"
     folder.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder for all temporary files, which must be empty when the test ends."""
+    folder = own_temporary_folder(tmp_path, monkeypatch)
     yield folder
     for thread in threading.enumerate():  # of jobs that nobody waited for
         if thread.name.startswith("edgeprof-"):
             thread.join()
     assert not list(folder.iterdir()), "temporary files were left behind"
+
+
+def until(job: Job, wanted: Callable[[Event], bool], then: Callable[[], object]) -> list[Event]:
+    """All events of the job; ``then`` is called at the first one that is ``wanted``."""
+    events, called = [], False
+    for event in job.events():
+        events.append(event)
+        if wanted(event) and not called:
+            called = True
+            then()
+    assert called
+    return events

@@ -22,6 +22,7 @@ from edgeprof.boards.local import LocalBoard
 from edgeprof.boards.metering import Metering
 from edgeprof.errors import BoardError, MeterError, MissingExtra, UsageError
 from edgeprof.records.trace import EnergyPlan, RunPlan, Trace
+from tests.boards.conftest import until
 from tests.boards.meters.instruments import OnSocket
 
 FEW = {"runs": 4, "warmup": 1, "inputs": {"x": np.zeros((1, 8), np.float32)}}
@@ -67,17 +68,6 @@ def start(model: Path, *meters: str, **options) -> Job:
 
 def of(trace: Trace, name: str) -> tuple[np.ndarray, np.ndarray]:
     return trace.samples.of([channel.name for channel in trace.channels].index(name))
-
-
-def until(job: Job, wanted: Callable[[Event], bool], then: Callable[[], object]) -> list[Event]:
-    events, called = [], False
-    for event in job.events():
-        events.append(event)
-        if wanted(event) and not called:
-            called = True
-            then()
-    assert called
-    return events
 
 
 def measuring(event: Event) -> bool:

@@ -416,8 +416,8 @@ class Heatmap extends View {
         c.translate(x - 2, plan.head - 8);
         c.rotate(-Math.PI / 3.2);
         c.textAlign = "left";
-        const full = `${column.title}${unit && ` (${unit})`}${mark}`;
-        c.fillText(c.measureText(full).width < 112 ? full : this.cut(c, column.title + mark, 112), 0, 0);
+        const tail = `${unit && ` (${unit})`}${mark}`; // a title may be cut, its unit never
+        c.fillText(this.cut(c, column.title, 112 - c.measureText(tail).width) + tail, 0, 0);
         c.restore();
         return;
       }
