@@ -58,7 +58,7 @@ class Process(Sensor):
         if self._pid is None:
             return [NAN] * len(_CHANNELS)
         own = _stat(self._proc, self._pid)
-        if own is None or own.state in "ZX":
+        if own is None or _ended(own):
             raise OSError(errno.ESRCH, "process %d is gone" % self._pid)
         now = self._clock()
         stats = {(pid, stat.started): stat for pid, stat in self._family(self._pid, own).items()}
@@ -95,7 +95,7 @@ class Process(Sensor):
 
     def _add(self, stats: Dict[int, Stat], pid: int) -> bool:
         stat = _stat(self._proc, pid)
-        if stat is None or stat.state in "ZX":
+        if stat is None or _ended(stat):
             return False
         stats[pid] = stat
         return True
@@ -126,6 +126,11 @@ def _stat(proc: str, pid: int) -> Optional[Stat]:
         return None
     parent, started, rss, user, system, minor, major = numbers
     return Stat(parent, fields[0], started, rss, user + system, minor, major)
+
+
+def _ended(stat: Stat) -> bool:
+    """Whether it is over: the kernel takes a process's memory away whole, a while before its state says so."""
+    return stat.state in "ZX" or stat.rss_pages == 0
 
 
 def _listed_children(proc: str, pid: int) -> Optional[List[int]]:
