@@ -9,7 +9,7 @@ MODEL ?= sample_models/mobilenetv2_clutter.onnx
 OUT ?= out
 NAME := $(basename $(notdir $(MODEL)))
 
-.PHONY: demo lab test lint bench chromium clean
+.PHONY: demo lab test lint bench chromium sshd clean
 
 demo: $(VENV)/.core  ## profile a sample model here, print its layers, write the HTML report
 	@mkdir -p $(OUT)
@@ -20,7 +20,7 @@ demo: $(VENV)/.core  ## profile a sample model here, print its layers, write the
 lab: $(VENV)/.notebook  ## JupyterLab on the notebooks
 	$(BIN)/edgeprof lab notebooks
 
-test: $(VENV)/.test chromium  ## all tests, the browser's included
+test: $(VENV)/.test chromium sshd  ## all tests, the browser's included
 	$(BIN)/python -m pytest
 
 lint: $(VENV)/.lint  ## style, types, who imports whom
@@ -34,6 +34,9 @@ bench: $(VENV)/.test chromium  ## the figures of the README, on a quiet machine
 
 chromium:  ## the browser that the tests click in; installed with the system's package manager when there is none
 	@./tests/ui/ensure_chromium.sh
+
+sshd:  ## the SSH server that the tests connect to; installed likewise
+	@./tests/boards/ensure_sshd.sh
 
 clean:
 	rm -rf $(VENV) $(OUT) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
