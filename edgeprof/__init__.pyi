@@ -1,10 +1,14 @@
+from . import boards
 from ._version import __version__ as __version__
 from .figures import bars, roofline
 from .models import load_model
-from .profiler import profile
+from .profiler import attach, profile, start
 from .records.bundle import load
 from .records.profile import Profile
 from .records.trace import EnergyPlan
 from .widgets import heatmap, memory, timeline
 
-__all__ = ["EnergyPlan", "Profile", "bars", "heatmap", "load", "load_model", "memory", "profile", "roofline", "timeline"]
+__all__ = [
+    "EnergyPlan", "Profile", "attach", "bars", "boards", "heatmap", "load", "load_model", "memory", "profile", "roofline", "start",
+    "timeline",
+]  # fmt: skip

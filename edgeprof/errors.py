@@ -13,6 +13,8 @@
     │   └── BundleTooNew
     ├── OutputError             a result cannot be written (disk full, read-only folder)
     └── BoardError              something went wrong where the model runs
+        ├── BoardUnreachable    no way to it: host down, key refused, host key unknown or changed, no Python there
+        ├── BoardBusy           somebody else measures on it
         ├── BoardLost           the agent or the link died; ``trace`` holds what had arrived
         ├── RuntimeRefused      the runtime does not take this model or these options
         ├── RunFailed           the model was loaded but a run failed
@@ -92,6 +94,14 @@ class BoardError(EdgeprofError):
         super().__init__(message)
         self.trace = trace
         self.profile: Profile | None = None
+
+
+class BoardUnreachable(BoardError):
+    """There is no way to the board: host down, key refused, host key unknown or changed, no Python there."""
+
+
+class BoardBusy(BoardError):
+    """Somebody else measures on the board and was not done in time."""
 
 
 class BoardLost(BoardError):

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from edgeprof.boards import get_board
 from edgeprof.boards.base import Board, Cancelled, Done, Event, Failed, Job, Progress
-from edgeprof.errors import BoardError, EdgeprofError, UsageError
+from edgeprof.errors import BoardError, EdgeprofError, UsageError, did_you_mean
 from edgeprof.models import Graph, load_model
 from edgeprof.models.inputs import check_inputs, make_inputs, read_inputs, shapes_of
 from edgeprof.models.probes import make_probes
@@ -49,6 +49,7 @@ def profile(
     sensors: Sequence[str] | None = None,
     meters: Sequence[str] = (),
     time_limit_s: float | None = None,
+    wait_s: float = 10.0,
     progress: bool | OnEvent | None = None,
 ) -> Profile:
     """Measures where ``model`` spends time, memory and energy on ``board``.
@@ -78,13 +79,94 @@ def profile(
         sensors: families of the board's sensors to read, such as ``["rapl", "thermal"]``; None reads all there are.
         meters: power meters that are read from here, such as ``["joulescope"]`` (docs/meters.md).
         time_limit_s: ends the measurement early and keeps what it has.
+        wait_s: how long to wait for a board that somebody else measures on (BoardBusy after that).
         progress: None shows a progress bar, False nothing; a callable gets each event.
 
     Raises:
         EdgeprofError: the model, the inputs or the options make no sense (ModelError, InputError, UsageError), or the board failed
             (BoardError, whose ``profile`` holds what was measured until then).
     """
-    _check(runs, warmup, threads, runtime, energy, time_limit_s)
+    place, graph, plan = _prepare(
+        model, board, runtime=runtime, providers=providers, provider_options=provider_options, threads=threads, runs=runs, warmup=warmup,
+        optimization=optimization, cpus=cpus, shapes=shapes, inputs=inputs, seed=seed, energy=energy, energy_plan=energy_plan,
+        memory=memory, sensors=sensors, meters=meters, time_limit_s=time_limit_s, wait_s=wait_s,
+    )  # fmt: skip
+    return _finish(place.start(Path(graph.path), plan), graph, plan.input_source, place.origin, progress)
+
+
+def start(model: str | os.PathLike[str] | Graph, *, board: str | Board, **options: Any) -> str:
+    """Starts a measurement on a board over SSH, leaves it there, and returns its name for `attach`: ``"pi5/20261124T101500-1a2b3c4d"``.
+
+    ``options`` are those of `profile`.
+
+    Raises:
+        EdgeprofError: as `profile`; UsageError when the board is none over SSH, where alone jobs run by themselves.
+    """
+    defaults = {name: value for name, value in (profile.__kwdefaults__ or {}).items() if name not in ("board", "progress")}
+    for name in options:
+        if name not in defaults:
+            raise UsageError(f"There is no option '{name}'{did_you_mean(name, defaults)}. Those of `profile` can be given.")
+    place, graph, plan = _prepare(model, board, **{**defaults, **options})
+    begin = getattr(place, "start_detached", None)
+    if begin is None:
+        raise UsageError(f"A job on {place.name} ends with whoever started it. Name a board over SSH, or stay attached.")
+    return f"{place.name}/{begin(Path(graph.path), plan)}"
+
+
+def attach(
+    job: str, model: str | os.PathLike[str] | None = None, *, board: Board | None = None, progress: bool | OnEvent | None = None
+) -> Profile:
+    """The Profile of a measurement that was started before, by `start` or by a `profile` whose link was lost.
+
+    Follows it from its beginning to its end, and then removes it from the board. Interrupted (Ctrl-C), it is cancelled there.
+
+    Args:
+        job: ``"BOARD/JOB"``, as `start`, the error of a lost link, and ``edgeprof boards jobs`` say it.
+        model: the model's path; None fetches it from the board.
+        board: the board itself, when it has no name in a boards file.
+        progress: as of `profile`.
+
+    Raises:
+        EdgeprofError: there is no such job, the model is another, or the job failed (BoardError).
+    """
+    from edgeprof.boards.ssh import SshBoard, ssh_board
+
+    name, slash, number = job.rpartition("/")
+    if not slash:
+        raise UsageError(f"'{job}' names no job; expected BOARD/JOB, as `edgeprof boards jobs` lists them.")
+    place = board if isinstance(board, SshBoard) else ssh_board(name)
+    attached = place.attached(number)
+    with tempfile.TemporaryDirectory(prefix="edgeprof-", ignore_cleanup_errors=True) as folder:
+        path = place.model_of(attached, Path(folder)) if model is None else attached.checked_model(Path(model))
+        graph = load_model(path, shapes_of(attached.plan.inputs))
+        return _finish(place.follow(attached), graph, attached.plan.input_source, place.origin, progress)
+
+
+def _prepare(
+    model: str | os.PathLike[str] | Graph,
+    board: str | Board,
+    *,
+    runtime: str,
+    providers: Sequence[str] | None,
+    provider_options: Mapping[str, Mapping[str, str]] | None,
+    threads: int,
+    runs: int,
+    warmup: int | Literal["auto"],
+    optimization: Optimization,
+    cpus: Sequence[int] | None,
+    shapes: Mapping[str, Sequence[int]] | None,
+    inputs: Inputs | None,
+    seed: int,
+    energy: EnergyMode,
+    energy_plan: EnergyPlan | None,
+    memory: bool,
+    sensors: Sequence[str] | None,
+    meters: Sequence[str],
+    time_limit_s: float | None,
+    wait_s: float,
+) -> tuple[Board, Graph, RunPlan]:
+    """Where, what and how, all checked."""
+    _check(runs, warmup, threads, runtime, energy, time_limit_s, wait_s)
     place = get_board(board)
     graph, arrays = _model_and_inputs(model, shapes, inputs, seed)
     plan = RunPlan(
@@ -96,6 +178,9 @@ def profile(
         optimization=optimization,
         cpus=tuple(cpus) if cpus is not None else None,
         inputs=arrays,
+        input_source="random" if inputs is None else "given",
+        external_files=graph.external_files,
+        wait_s=wait_s,
         probes=make_probes(),
         time_limit_s=time_limit_s,
         memory=memory,
@@ -104,17 +189,19 @@ def profile(
         sensors=tuple(sensors) if sensors is not None else None,
         meters=tuple(meters),
     )
-    source = "random" if inputs is None else "given"
-    job = place.start(Path(graph.path), plan)
+    return place, graph, plan
+
+
+def _finish(job: Job, graph: Graph, source: str, origin: Origin, progress: bool | OnEvent | None) -> Profile:
     try:
         trace = _follow(job, _listener(progress, graph.name))
     except BoardError as error:
-        error.profile = _partial(error.trace, graph, source, place.origin)
+        error.profile = _partial(error.trace, graph, source, origin)
         raise
-    return trace if isinstance(trace, Profile) else _build(trace, graph, source, place.origin)
+    return trace if isinstance(trace, Profile) else _build(trace, graph, source, origin)
 
 
-def _check(runs: int, warmup: int | str, threads: int, runtime: str, energy: str, time_limit_s: float | None) -> None:
+def _check(runs: int, warmup: int | str, threads: int, runtime: str, energy: str, time_limit_s: float | None, wait_s: float) -> None:
     if runs < 1:
         raise UsageError(f"runs is {runs}; at least 1 is needed, 50 or more for an interval that means something.")
     if warmup != "auto" and (not isinstance(warmup, int) or warmup < 0):
@@ -127,6 +214,8 @@ def _check(runs: int, warmup: int | str, threads: int, runtime: str, energy: str
         raise UsageError(f"energy is {energy!r}; give 'off', 'model' or 'layers'.")
     if time_limit_s is not None and not 0 < time_limit_s < math.inf:
         raise UsageError(f"time_limit_s is {time_limit_s}; give a number of seconds above 0, or None.")
+    if not 0 <= wait_s < math.inf:
+        raise UsageError(f"wait_s is {wait_s}; give a number of seconds, 0 or more.")
 
 
 def _checked_plan(plan: EnergyPlan) -> EnergyPlan:

@@ -64,6 +64,14 @@ def size(nbytes: float | None) -> str:
     return _scaled(nbytes, ("B", "kB", "MB", "GB", "TB"), separator=" ")
 
 
+def duration(seconds: float) -> str:
+    """``3 s``, ``4 min``, ``2 h 5 min``: how long something takes or took, as people say it."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
+
+
 def count(value: float | None) -> str:
     """``950``, ``1.24 k``, ``3.10 M``, ``2.50 G``: MACs, parameters."""
     return _scaled(value, ("", "k", "M", "G", "T"), separator=" ").rstrip()

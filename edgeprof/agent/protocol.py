@@ -4,14 +4,14 @@ A frame is one line ``EP1 <bytes of JSON> <bytes of payload>``, then the JSON ob
 Both ends use this file. A frame that does not start with the magic, or claims more than the limits, ends the talk:
 nothing is guessed, nothing is skipped.
 
-Host to agent: ``job`` (what to run), one ``array`` and one ``probe`` for each input and probe, ``cancel``, ``bye``; or
-``health`` in place of a job, answered with a ``result`` that holds the board's fingerprint, its runtimes and sensors.
-Agent to host: ``hello``, ``progress``, ``message``, ``loaded``, ``block``, ``trace`` (a zlib-compressed piece of a
-runtime's trace file), ``executed`` (a piece of the optimised model), ``node-memory`` (the runtime's own statistics), ``sensors``
-(what can be read), ``samples`` (zlib-compressed records, see `sampler.py`), ``window`` (what ran from when to when), ``plan`` (what the
-energy measurement will take), ``groups`` (its loops), ``energy`` (how it went), ``result``, ``error``.
-Within a board, supervisor and workers speak it too, with ``power``, ``slow`` and ``full`` beside these, supervisor and sampler with
-``watch``, ``slow``, ``full`` and ``sampled``.
+A supervisor's host says to it: ``job`` (what to run), one ``array`` and one ``probe`` for each input and probe, ``cancel``, ``bye``; or
+``health`` in place of a job, answered with a ``result`` that holds the board's fingerprint, its runtimes and sensors. It says: ``hello``,
+``waiting`` (somebody else has the board), ``progress``, ``message``, ``loaded``, ``block``, ``trace`` (a zlib-compressed piece of a
+runtime's trace file), ``executed`` (a piece of the optimised model), ``node-memory`` (the runtime's own statistics), ``sensors`` (what
+can be read), ``samples`` (zlib-compressed records, see `sampler.py`), ``window`` (what ran from when to when), ``plan`` (what the energy
+measurement will take), ``groups`` (its loops), ``energy`` (how it went), ``result``, ``error``. A board at the other end of a link has a
+door, which is asked otherwise: see `door.py`. Within a board, supervisor and workers speak it too, with ``power``, ``slow`` and ``full``
+beside these, supervisor and sampler with ``watch``, ``slow``, ``full`` and ``sampled``.
 """
 
 from __future__ import annotations
@@ -67,13 +67,19 @@ def read(stream: BinaryIO) -> Frame | None:
         raise ProtocolError("a frame of %d + %d bytes is over the limit" % (header_bytes, payload_bytes))
     header = _exactly(stream, header_bytes)
     payload = _exactly(stream, payload_bytes)
+    fields = header_of(header)
+    return Frame(fields.pop("type"), fields, payload)
+
+
+def header_of(header: bytes) -> Dict[str, Any]:
+    """The JSON object of a frame, ``type`` and fields; ProtocolError when it is none."""
     try:
         fields = json.loads(header.decode())
     except (ValueError, RecursionError) as error:
         raise ProtocolError("a frame's header is not JSON") from error
     if not isinstance(fields, dict) or not isinstance(fields.get("type"), str):
         raise ProtocolError("a frame's header has no type")
-    return Frame(fields.pop("type"), fields, payload)
+    return fields
 
 
 def _exactly(stream: BinaryIO, size: int) -> bytes:

@@ -1,7 +1,8 @@
 """The agent's main loop: says hello, takes one job, does it, says how it went.
 
 Without arguments it is the supervisor that the host talks with (`supervise.py`); as ``work`` it is a worker that does one phase
-of a job for the supervisor (`work.py`), as ``sample`` it reads sensors (`sampler.py`).
+of a job for the supervisor (`work.py`), as ``sample`` it reads sensors (`sampler.py`). On a board at the other end of a link it is the
+``door`` that a host talks with (`door.py`) and, for each job, a supervisor that outlives the link: ``keep`` (`keep.py`).
 
 Standard output belongs to the protocol: it is duplicated away and file descriptor 1 is pointed at standard error, so
 nothing that a runtime prints can be mistaken for a frame.
@@ -33,6 +34,10 @@ class Host:
     def say(self, kind: str, fields: Dict[str, Any], payload: bytes = b"") -> None:
         """Sends one frame."""
         protocol.write(self._sink, kind, fields, payload)
+
+    def send(self, data: bytes) -> None:
+        """Sends bytes that are frames already."""
+        self._sink.write(data)
 
     def hear(self) -> protocol.Frame | None:
         """Waits for the next frame; None when the host is gone."""
@@ -91,6 +96,16 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
         from .sampler import main as sample
 
         return sample(rest)
+    if role == "door":
+        from .door import Door
+
+        return Door(Host(*streams()), *rest).serve()
+    if role == "keep":
+        from .keep import keep
+
+        return keep(rest[0], *(int(number) for number in rest[1:]))
+    if role == "health":
+        return _say_health()
     if role == "work":
         from .work import work
 
@@ -135,7 +150,7 @@ def serve(host: Host, conduct: Callable[[Any, Dict[str, Any], List[protocol.Fram
     if frame is None or frame.type == "bye":
         return 0
     if frame.type == "health":
-        host.say("result", _health(frame.fields))
+        host.say("result", health(frame.fields))
         return 0
     if frame.type != "job":
         host.say("error", {"kind": "protocol", "message": "expected a job, came %s" % frame.type})
@@ -149,13 +164,23 @@ def serve(host: Host, conduct: Callable[[Any, Dict[str, Any], List[protocol.Fram
             _clear(str(frame.fields.get("workdir", "")))
 
 
-def _health(fields: Dict[str, Any]) -> Dict[str, Any]:
+def health(fields: Dict[str, Any]) -> Dict[str, Any]:
+    """What the board is, its runtimes and its sensors."""
     from .health import fingerprint
     from .sampler import describe as describe_sensors
     from .sensors import discover
 
     root = str(fields.get("sysroot") or "/")
     return dict(describe_sensors(discover(root)), environment=fingerprint(root), runtimes=describe())
+
+
+def _say_health() -> int:
+    """Takes the fields of a request as JSON from standard input and writes the answer as JSON."""
+    import json
+
+    source, sink = streams()
+    sink.write(json.dumps(health(json.loads(source.read() or b"{}"))).encode())
+    return 0
 
 
 def _clear(folder: str) -> None:
@@ -176,7 +201,7 @@ def _do(host: Host, job: Dict[str, Any], conduct: Callable[[Any, Dict[str, Any],
     try:
         result = conduct(host, job, frames)
     except Refused as refused:
-        host.say("error", {"kind": refused.kind, "message": str(refused)})
+        host.say("error", dict(refused.fields, kind=refused.kind, message=str(refused)))
         return 1
     except MemoryError:
         host.say("error", {"kind": "memory", "message": "the board ran out of memory"})

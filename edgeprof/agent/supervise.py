@@ -7,6 +7,7 @@ goes wrong in the first phase ends the job, in a later one it is said and the jo
 
 from __future__ import annotations
 
+import os
 import select
 import signal
 import subprocess
@@ -16,21 +17,50 @@ import zlib
 from typing import Any, Dict, List, Optional, Sequence
 
 from . import protocol
+from .lock import Busy, Lock
 from .power import Readings, Source, answer, choose
 from .runtimes import Refused
 from .work import PHASES
 
 SAMPLER_STARTS_WITHIN_S = 10.0
 ENDS_WITHIN_S = 10.0
+TELL_EVERY_S = 5.0
+SILENT_LIMIT_S = 900.0
+"""A worker that says nothing for so long hangs."""
+OVER_LIMIT_S = 60.0
+"""A job's time limit ends it well; so long after it, it is ended all the same."""
 
 
 def supervise(host: Any, job: Dict[str, Any], frames: Sequence[Any]) -> Dict[str, Any]:
-    """Does the whole job; the fields of the last ``result``."""
-    supervisor = Supervisor(host, job, frames)
+    """Does the whole job, alone on the board; the fields of the last ``result``."""
+    lock = Lock(str(job.get("lock") or ""))
+    if not _alone(host, job, lock):
+        return {"complete": False, "stopped_in": "wait"}
     try:
-        return supervisor.run()
+        supervisor = Supervisor(host, job, frames)
+        try:
+            return supervisor.run()
+        finally:
+            supervisor.close()
     finally:
-        supervisor.close()
+        lock.release()
+
+
+def _alone(host: Any, job: Dict[str, Any], lock: Lock) -> bool:
+    """Waits until nobody else measures on this board; False when the host does not want to wait any longer."""
+    wait_s = float(job.get("wait_s") or 0)
+    told: List[float] = []
+
+    def waiting(holder: Dict[str, Any]) -> bool:
+        if time.monotonic() > (told[-1] if told else -TELL_EVERY_S) + TELL_EVERY_S:
+            told.append(time.monotonic())
+            host.say("waiting", dict(holder, wait_s=wait_s))
+        return not host.cancelled()
+
+    try:
+        return lock.acquire({"who": job.get("who") or "", "job": job.get("job") or ""}, wait_s, waiting)
+    except Busy as busy:
+        raise Refused("busy", "", busy.holder) from busy
 
 
 class WorkerDied(Exception):
@@ -43,7 +73,11 @@ class Process:
     def __init__(self, role: str, *arguments: str) -> None:
         flags: List[str] = getattr(subprocess, "_args_from_interpreter_flags", lambda: [])()  # -I, -S, -X utf8 ... as multiprocessing does
         self._process = subprocess.Popen(
-            [sys.executable, *flags, sys.argv[0], role, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
+            [sys.executable, *flags, sys.argv[0], role, *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            bufsize=0,
+            start_new_session=True,  # so that it can be ended with all that it started
         )
         self.pid = self._process.pid
 
@@ -76,8 +110,11 @@ class Process:
             return
 
     def kill(self) -> None:
-        """Ends it at once."""
-        self._process.kill()
+        """Ends it at once, with all that it started."""
+        try:
+            os.killpg(self.pid, signal.SIGKILL)
+        except OSError:
+            self._process.kill()
 
     def end(self) -> str:
         """Waits for its end and ends it if need be; how it ended in words, empty when well."""
@@ -85,10 +122,10 @@ class Process:
         try:
             status = self._process.wait(ENDS_WITHIN_S)
         except subprocess.TimeoutExpired:
-            self._process.kill()
+            self.kill()
             status = self._process.wait()
         self._process.stdout.close()  # type: ignore[union-attr]
-        return _in_words(status)
+        return in_words(status)
 
 
 class Supervisor:
@@ -108,6 +145,8 @@ class Supervisor:
         self._readings: Optional[Readings] = None
         self._why_not = "the process that reads sensors did not start"
         self._ends_by = 0.0
+        self._heard_at = time.perf_counter()
+        self._silent_limit_s = float(job.get("silent_limit_s") or SILENT_LIMIT_S)
         self._heard = self._cancelled = self._alone = False
 
     def run(self) -> Dict[str, Any]:
@@ -155,6 +194,7 @@ class Supervisor:
             self._host.say("energy", {"refused": self._why_not})
             return {}
         worker = Process("work")
+        self._heard_at = time.perf_counter()
         try:
             power = self._source._asdict() if self._source else None
             worker.say("job", dict(self._job, phase=phase, power=power, began_ns=self._began_ns))
@@ -163,7 +203,7 @@ class Supervisor:
             if self._sampler is not None:
                 self._sampler.say("watch", {"pid": worker.pid})
             return self._follow(worker, phase)
-        except OSError:  # the host is gone, and with it all who would want what the worker still says
+        except OSError:  # the host is gone, or the disk full: nobody can have what the worker still says
             worker.kill()
             raise
         finally:
@@ -176,7 +216,7 @@ class Supervisor:
             source = next(iter(select.select(sources, [], [], self._patience_s())[0]), None)
             if source is None:
                 worker.kill()
-                raise WorkerDied("it did not stop when the host was gone")
+                raise WorkerDied(self._why_late())
             if source is self._host:
                 self._take_of_host(worker)
             elif source is self._sampler:
@@ -198,10 +238,22 @@ class Supervisor:
             worker.say("cancel", {})
 
     def _patience_s(self) -> Optional[float]:
-        """How long to wait for a word: a host that is there decides itself when a runtime hangs, by ending this process."""
-        return max(0.0, self._ends_by - time.perf_counter()) if self._alone else None
+        """How long to wait for a word: less when nobody is there to hear it, or when the job's time is over."""
+        now = time.perf_counter()
+        limits = [self._heard_at + self._silent_limit_s, *([self._ends_by] if self._alone else [])]
+        if self._job.get("time_limit_s") is not None:
+            limits.append(self._began_ns / 1e9 + float(self._job["time_limit_s"]) + OVER_LIMIT_S)
+        return max(0.0, min(limits) - now)
+
+    def _why_late(self) -> str:
+        if self._alone and time.perf_counter() >= self._ends_by:
+            return "it did not stop when the host was gone"
+        if time.perf_counter() >= self._heard_at + self._silent_limit_s:
+            return "it said nothing for %.0f s and was ended; the runtime hangs" % self._silent_limit_s
+        return "it was still busy %.0f s after the time limit and was ended" % OVER_LIMIT_S
 
     def _take_of_worker(self, worker: Process, phase: str) -> Optional[Dict[str, Any]]:
+        self._heard_at = time.perf_counter()
         try:
             frame = worker.hear()
         except protocol.ProtocolError as error:
@@ -295,7 +347,8 @@ class Supervisor:
         self.close()
 
 
-def _in_words(status: int) -> str:
+def in_words(status: int) -> str:
+    """How a process ended, empty when well."""
     if status >= 0:
         return "exit status %d" % status if status else ""
     try:

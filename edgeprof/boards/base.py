@@ -16,7 +16,7 @@ from typing import Protocol
 
 from edgeprof.agent import protocol
 from edgeprof.boards.collect import Collector
-from edgeprof.boards.failures import failure_of, lost
+from edgeprof.boards.failures import failure_of, lost, waits_for, with_what_is_kept
 from edgeprof.errors import BoardError, BoardLost, UsageError, did_you_mean
 from edgeprof.records.profile import Origin, Profile
 from edgeprof.records.sensing import Channel, Samples
@@ -56,6 +56,13 @@ class Sampled:
 
 
 @dataclass(frozen=True)
+class Waiting:
+    """Somebody else measures on the board; ``text`` says who since when, and how long it will be waited for."""
+
+    text: str
+
+
+@dataclass(frozen=True)
 class Done:
     """The job ended as planned; ``trace`` is a Profile when a recording was played to its end: then there is nothing left to compute."""
 
@@ -76,20 +83,28 @@ class Failed:
     error: BoardError
 
 
-Event = Progress | Arrived | Planned | Sampled | Done | Cancelled | Failed
+Event = Progress | Arrived | Planned | Sampled | Waiting | Done | Cancelled | Failed
 
 
 class Link(Protocol):
-    """A running agent: frames to it and from it."""
-
-    def send(self, data: bytes) -> None:
-        """Sends bytes; OSError when the agent is gone."""
+    """An agent that was given one job, or will be, and the way to it."""
 
     def frames(self) -> Iterator[protocol.Frame]:
-        """Frames as they come, until the agent closes its end; ProtocolError when what comes is none."""
+        """Frames as they come, until the agent closes its end.
+
+        Raises:
+            ProtocolError: what comes is no frame.
+            BoardError: the board cannot be reached, does not take the job, or the way to it is lost.
+        """
+
+    def begin(self) -> None:
+        """Has the agent do the job, or lets it go when it was cancelled; called when it has said hello."""
+
+    def cancel(self) -> None:
+        """Asks the agent to stop after the runs it is in, or never to begin."""
 
     def kill(self) -> None:
-        """Ends the agent at once, whatever it is doing."""
+        """Ends the job at once, whatever it is doing."""
 
     def close(self) -> str:
         """Ends the agent and frees what it used; how it died in words (``exit status 1``, ``killed by SIGSEGV``), or ``""``."""
@@ -156,11 +171,9 @@ class Job:
 class AgentJob(Job):
     """A job that an agent does at the other end of a link."""
 
-    def __init__(self, link: Link, collector: Collector, opening: bytes) -> None:
+    def __init__(self, link: Link, collector: Collector) -> None:
         super().__init__()
-        self._link, self._collector, self._opening = link, collector, opening
-        self._opened = False
-        self._order = threading.Lock()  # a cancel is sent before the opening or after it
+        self._link, self._collector = link, collector
         self._thread = threading.Thread(target=self._pump, name="edgeprof-job", daemon=True)
         self._thread.start()
 
@@ -168,25 +181,12 @@ class AgentJob(Job):
         """Asks the agent to stop after the runs it is in; the job then ends with Cancelled. Can be called twice."""
         if not self._cancelled.is_set():
             self._cancelled.set()
-            with self._order:
-                if self._opened:
-                    self._send(protocol.encode("cancel", {}))
+            self._link.cancel()
 
     def kill(self) -> None:
         """Ends the agent at once; the job ends with Cancelled, and what had arrived is kept."""
         self._cancelled.set()
         self._link.kill()
-
-    def _send(self, data: bytes) -> None:
-        try:
-            self._link.send(data)
-        except (OSError, ValueError):  # ValueError: closed in this moment
-            return  # the agent is gone; the pump finds out and says so
-
-    def _open(self) -> None:
-        with self._order:
-            self._opened = True
-            self._send(protocol.encode("bye", {}) if self._cancelled.is_set() else self._opening)
 
     def _pump(self) -> None:
         try:
@@ -206,6 +206,9 @@ class AgentJob(Job):
         except (protocol.ProtocolError, zlib.error) as error:
             if not self._cancelled.is_set():
                 end = Failed(lost(self._collector, f"it said something that is no message ({error})", self._link.last_words()))
+        except BoardError as error:
+            if not self._cancelled.is_set():
+                end = Failed(with_what_is_kept(error, self._collector))
         finally:
             death = self._link.close()
             if self._collector.metering is not None:
@@ -219,7 +222,9 @@ class AgentJob(Job):
     def _take(self, frame: protocol.Frame) -> Event | None:
         """Takes in one frame; the event that ends the job, if this is it."""
         if frame.type == "hello":
-            self._open()
+            self._link.begin()
+        elif frame.type == "waiting":
+            self._events.put(Waiting(waits_for(frame.fields, self._collector.board)))
         elif frame.type == "progress":
             self._events.put(Progress(str(frame.fields["phase"]), int(frame.fields["done"]), int(frame.fields["total"])))
         elif frame.type == "plan":

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
 from typing import Any
 
+from edgeprof import units
 from edgeprof.boards.collect import Collector
-from edgeprof.errors import BoardError, BoardLost, RunFailed, RuntimeRefused
+from edgeprof.errors import BoardBusy, BoardError, BoardLost, RunFailed, RuntimeRefused
+from edgeprof.records.trace import Trace
 
 _ADVICE: Mapping[str, str] = {
     "runtime": "",
@@ -44,6 +47,8 @@ def failure_of(fields: Mapping[str, Any], collector: Collector, last_words: Call
         return RunFailed(_sentence(f"A run of the model failed: {message}", kind), trace)
     if kind in ("runtime", "provider", "cpus"):
         return RuntimeRefused(_sentence(message[:1].upper() + message[1:], kind), trace)
+    if kind == "busy":
+        return BoardBusy(f"{collector.board} is in use{_by(fields)}. Wait for it with --wait SECONDS, or try again later.", trace)
     if kind in ("os", "memory"):
         return BoardError(_sentence(f"The board could not go on: {message}", kind), trace)
     return RuntimeRefused(_sentence(f"The runtime did not take the model: {message}", kind), trace)
@@ -52,15 +57,41 @@ def failure_of(fields: Mapping[str, Any], collector: Collector, last_words: Call
 def lost(collector: Collector, how: str, last_words: str) -> BoardLost:
     """The error for an agent that died without a word."""
     trace = collector.trace(complete=False)
-    if trace is None:
-        kept = "Nothing had been measured yet"
-    elif any(len(block.spans.run_start_ns) for block in trace.blocks):
-        kept = "What was measured until then is kept"
-    else:
-        kept = "No layer times had arrived yet, so nothing is kept"
+    kept = _kept(trace)
     said = f" Its last words: {last_words}" if last_words else ""
     advice = next((text for sign, text in _DEATHS.items() if sign in how), "Start it again.")
     return BoardLost(f"The agent on {collector.board} died: {how}. {kept}. {advice}{said}", trace)
+
+
+def with_what_is_kept(error: BoardError, collector: Collector) -> BoardError:
+    """``error`` itself, with what had arrived; when the board was lost its sentence says how much that is."""
+    trace = collector.trace(complete=False)
+    if isinstance(error, BoardLost):
+        return BoardLost(f"{error} {_kept(trace)}.", trace)
+    error.trace = trace
+    return error
+
+
+def waits_for(fields: Mapping[str, Any], board: str) -> str:
+    """What a ``waiting`` frame says, as a sentence."""
+    return f"{board} is in use{_by(fields)}. Waiting for it, at most {units.duration(float(fields.get('wait_s', 0)))}."
+
+
+def _by(fields: Mapping[str, Any]) -> str:
+    who = f" by {fields['who']}" if fields.get("who") else " by another measurement"
+    held_s = fields.get("held_s")
+    if not isinstance(held_s, int | float):
+        return who
+    since = datetime.now() - timedelta(seconds=min(max(0.0, held_s), 1e9))
+    return f"{who} since {since:%H:%M:%S} ({units.duration(held_s)})"
+
+
+def _kept(trace: Trace | None) -> str:
+    if trace is None:
+        return "Nothing had been measured yet"
+    if any(len(block.spans.run_start_ns) for block in trace.blocks):
+        return "What was measured until then is kept"
+    return "No layer times had arrived yet, so nothing is kept"
 
 
 def _sentence(text: str, kind: str) -> str:

@@ -19,7 +19,7 @@ from edgeprof.agent.sensors import FAMILIES
 from edgeprof.boards.base import AgentJob, Job, refuse_unknown_sensors
 from edgeprof.boards.collect import Collector
 from edgeprof.boards.metering import Metering
-from edgeprof.boards.opening import opening
+from edgeprof.boards.opening import Saying, opening
 from edgeprof.boards.package import agent_zipapp
 from edgeprof.errors import BoardError
 from edgeprof.records.profile import Origin
@@ -55,7 +55,7 @@ class LocalBoard:
             folder = work_folder()
             external = metering.sensors if metering is not None else ()
             first = opening(model.resolve(), plan, runtime, workdir=folder.name, compression=0, sysroot=self._sysroot, external=external)
-            return AgentJob(self._link(folder), Collector(self._name, runtime, plan, metering), first)
+            return AgentJob(self._link(folder, first), Collector(self._name, runtime, plan, metering))
         except BaseException:
             if metering is not None:
                 metering.close()
@@ -66,21 +66,21 @@ class LocalBoard:
 
         BoardError when the agent does not answer.
         """
-        link = self._link(work_folder())
+        link = self._link(work_folder(), protocol.encode("health", {"sysroot": self._sysroot}))
         try:
             for frame in link.frames():
                 if frame.type == "result":
                     return dict(frame.fields)
-                link.send(protocol.encode("health", {"sysroot": self._sysroot}))
+                link.begin()
         except (protocol.ProtocolError, OSError) as error:
             raise BoardError(f"The agent on {self._name} did not say how it is: {error}.") from error
         finally:
             death = link.close()
         raise BoardError(f"The agent on {self._name} died: {death or 'it closed the connection'}. Its last words: {link.last_words()}")
 
-    def _link(self, folder: tempfile.TemporaryDirectory[str]) -> LocalLink:
+    def _link(self, folder: tempfile.TemporaryDirectory[str], opening: bytes) -> LocalLink:
         try:
-            return LocalLink(self._python, folder)
+            return LocalLink(self._python, folder, opening)
         except OSError as error:
             folder.cleanup()
             text = f"The agent cannot be started with {self._python}: {error.strerror or error}."
@@ -88,10 +88,11 @@ class LocalBoard:
 
 
 class LocalLink:
-    """An agent in a subprocess, in a session of its own so that Ctrl-C reaches the caller alone."""
+    """An agent in a subprocess, in a session of its own so that Ctrl-C reaches the caller alone. ``opening``: its job."""
 
-    def __init__(self, python: str, folder: tempfile.TemporaryDirectory[str]) -> None:
+    def __init__(self, python: str, folder: tempfile.TemporaryDirectory[str], opening: bytes) -> None:
         self._folder = folder
+        self._say = Saying(self._send, opening)
         archive = Path(folder.name, "agent.pyz")
         archive.write_bytes(agent_zipapp())
         with contextlib.ExitStack() as undo:
@@ -112,8 +113,15 @@ class LocalLink:
         """Process number of the agent."""
         return self._process.pid
 
-    def send(self, data: bytes) -> None:
-        """See `edgeprof.boards.base.Link.send`."""
+    def begin(self) -> None:
+        """See `edgeprof.boards.base.Link.begin`."""
+        self._say.begin()
+
+    def cancel(self) -> None:
+        """See `edgeprof.boards.base.Link.cancel`."""
+        self._say.cancel()
+
+    def _send(self, data: bytes) -> None:
         if self._process.stdin is None or self._process.stdin.closed:
             raise OSError("the agent's input is closed")
         self._process.stdin.write(data)

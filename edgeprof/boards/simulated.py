@@ -25,7 +25,7 @@ from edgeprof.agent.work import PHASES, phase_of
 from edgeprof.boards.base import AgentJob, Job, refuse_unknown_sensors
 from edgeprof.boards.collect import Collector
 from edgeprof.boards.local import work_folder
-from edgeprof.boards.opening import opening
+from edgeprof.boards.opening import Saying, opening
 from edgeprof.boards.simulation.meter import SENSORS, Meter
 from edgeprof.boards.simulation.runtime import SimulatedRuntime, truth_of
 from edgeprof.boards.simulation.spec import BoardSpec, checked, parse
@@ -66,7 +66,7 @@ class SimulatedBoard:
         folder = work_folder()
         name = "simulated" if runtime in ("onnxruntime", "auto") else runtime
         first = opening(model.resolve(), plan, name, workdir=folder.name, compression=0)
-        return AgentJob(_Link(World(self.spec), self._known, folder), Collector(self._name, name, plan), first)
+        return AgentJob(_Link(World(self.spec), self._known, folder, first), Collector(self._name, name, plan))
 
     def truth(self, model: str | os.PathLike[str], shapes: Mapping[str, Sequence[int]] | None = None) -> pd.DataFrame:
         """What a measurement should find: ``name, op_type, latency_ms, power_mw, energy_mj`` (above idle) of each layer."""
@@ -83,8 +83,9 @@ class SimulatedBoard:
 class _Link:
     """The agent in a thread of this process, spoken to through pipes."""
 
-    def __init__(self, world: World, known: Known | None, folder: Any) -> None:
+    def __init__(self, world: World, known: Known | None, folder: Any, opening: bytes) -> None:
         self._folder = folder
+        self._say = Saying(self._send, opening)
         to_agent, self._sink = os.pipe()
         self._writing = threading.Lock()  # nobody closes the pipe while another thread writes to it: its number may be another's by then
         from_agent_here, from_agent = os.pipe()
@@ -99,7 +100,13 @@ class _Link:
         self._thread = threading.Thread(target=run, name="edgeprof-simulated", daemon=True)
         self._thread.start()
 
-    def send(self, data: bytes) -> None:
+    def begin(self) -> None:
+        self._say.begin()
+
+    def cancel(self) -> None:
+        self._say.cancel()
+
+    def _send(self, data: bytes) -> None:
         view = memoryview(data)
         with self._writing:
             while view:

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import NamedTuple, NoReturn, Protocol
 
 from edgeprof._version import __version__
-from edgeprof.commands import doctor, import_, lab, profile, report, show
+from edgeprof.commands import boards, doctor, import_, lab, profile, report, show
 from edgeprof.errors import EdgeprofError, UsageError
 
 OK, FAILED, ERROR, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 130, 141
@@ -42,6 +42,7 @@ COMMANDS: tuple[_Entry, ...] = (
     _Entry("show", show, "a profile as a table in the terminal"),
     _Entry("report", report, "profiles as a file: HTML, Markdown, CSV, JSON, Parquet, Excel"),
     _Entry("import", import_, "a profile from a trace that another tool recorded"),
+    _Entry("boards", boards, "your own boards over SSH: add, list, check, set up, health, jobs, remove"),
     _Entry("doctor", doctor, "what works on this machine and why not"),
     _Entry("lab", lab, "JupyterLab in a folder"),
 )

@@ -31,7 +31,7 @@ BUSY_SHARE = 0.5
 COARSE_CLOCK_NS = 1000
 TRIAL_RUNS = 5
 _FEW = 4
-_STEADY_GOVERNORS = ("performance", "userspace")
+STEADY_GOVERNORS = ("performance", "userspace")
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
@@ -56,10 +56,10 @@ def run(args: argparse.Namespace) -> int:
     for check in checks():
         found.append(check)
         if not args.json:
-            _print(check)
+            print_check(check)
     failed = [check for check in found if check.status == "fail"]
     if args.json:
-        _print_json(found, ok=not failed)
+        print_json(found, ok=not failed)
     else:
         print(f"\n{_verdict(found)}")
     return 1 if failed else 0
@@ -174,7 +174,7 @@ def _board(health: Mapping[str, Any]) -> Iterator[Check]:
 def _governor(governor: Any) -> Check:
     if not governor:
         return Check("governor", "info", "the system does not say how clocks are governed")
-    if governor in _STEADY_GOVERNORS:
+    if governor in STEADY_GOVERNORS:
         return Check("governor", "ok", str(governor))
     advice = "Fix the clock for steadier numbers: `sudo cpupower frequency-set -g performance`."
     return Check("governor", "warn", str(governor), advice)
@@ -245,20 +245,23 @@ def _browser() -> Check:
 # Printing
 
 
-def _print(check: Check) -> None:
+def print_check(check: Check) -> None:
+    """Prints one line, and below it what to do."""
     from rich.text import Text
 
+    from edgeprof.analysis.names import visible
     from edgeprof.commands.screen import console_for
 
     style = {"ok": "green", "info": "dim", "warn": "yellow", "fail": "bold red"}[check.status]
-    line = Text.assemble((f"{check.status:<5}", style), (f"{check.name:<18}", ""), check.text.replace("\n", " "))
+    line = Text.assemble((f"{check.status:<5}", style), (f"{check.name:<18}", ""), visible(check.text.replace("\n", " ")))
     console = console_for(sys.stdout)
     console.print(line, soft_wrap=True)
     if check.advice:
         console.print(Text(f"{'':<23}{check.advice}", "dim"), soft_wrap=True)
 
 
-def _print_json(found: list[Check], *, ok: bool) -> None:
+def print_json(found: list[Check], *, ok: bool) -> None:
+    """Prints all checks as JSON."""
     import json
 
     print(json.dumps({"schema_version": 1, "ok": ok, "checks": [dataclasses.asdict(check) for check in found]}, indent=1))

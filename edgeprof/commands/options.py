@@ -45,7 +45,7 @@ def seconds(option: str, least: float | None = None) -> Callable[[str], float]:
             value = float(text)
         except ValueError:
             value = math.nan
-        if not (0 < value < math.inf) or value < (least or 0):
+        if not (0 <= value < math.inf) or value < (least or 0) or (least is None and not value):
             raise UsageError(f"{option} is '{text}'; give {wanted}.")
         return value
 

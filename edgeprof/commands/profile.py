@@ -23,10 +23,17 @@ INTERRUPTED = 130
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of ``edgeprof profile``."""
-    parser.add_argument("model", metavar="MODEL", help="ONNX model to measure")
+    parser.add_argument(
+        "model", metavar="MODEL", nargs="?", help="ONNX model to measure (with --attach: only if the board's copy is not wanted)"
+    )
     parser.add_argument("-o", "--output", metavar="OUT.edgeprof", help="where to save (default: the model's name in this folder)")
     where = parser.add_argument_group("where it runs")
-    where.add_argument("--board", default="local", metavar="B", help="local (default: this machine), simulated, or replay:FILE.edgeprof")
+    where.add_argument(
+        "--board",
+        default="local",
+        metavar="B",
+        help="local (default: this machine), one of your boards, ssh://user@host, simulated, or replay:FILE.edgeprof",
+    )
     where.add_argument("--runtime", default="auto", metavar="R", help="auto or onnxruntime")
     where.add_argument("--provider", action="append", default=[], metavar="P", help="execution provider; repeat in order of preference")
     where.add_argument(
@@ -43,6 +50,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     where.add_argument(
         "--optimization", default="all", choices=("all", "extended", "basic", "disabled"), help="how far the runtime may rewrite the graph"
     )
+    where.add_argument(
+        "--wait", type=options.seconds("--wait", 0), default=10.0, metavar="S", help="wait so long for a board that is in use (default: 10)"
+    )
+    where.add_argument("--detach", action="store_true", help="start it on a board over SSH and leave; prints the job's name for --attach")
+    where.add_argument("--attach", metavar="BOARD/JOB", help="take up a measurement that was started before, or whose link was lost")
     how = parser.add_argument_group("what is measured")
     how.add_argument(
         "--runs",
@@ -73,10 +85,14 @@ def run(args: argparse.Namespace) -> int:
     """Measures and saves; 130 when it was stopped with Ctrl-C and something was kept."""
     from edgeprof.commands import bundles
 
-    path = bundles.place(args.output, args.model)
+    if args.model is None and args.attach is None:
+        raise UsageError("A model is needed: edgeprof profile MODEL. See edgeprof profile --help.")
+    if args.detach:
+        return _detach(args)
+    path = bundles.place(args.output, args.model or f"{args.attach.replace('/', '-')}.onnx")
     interrupted: list[bool] = []
     try:
-        with _progress(Path(args.model).name, args.quiet) as listen:
+        with _progress(Path(args.model or args.attach).name, args.quiet) as listen:
             profile = _measure(args, listen, interrupted)
     except BoardError as error:
         if error.profile is not None:
@@ -93,35 +109,53 @@ def run(args: argparse.Namespace) -> int:
 
 def _measure(args: argparse.Namespace, listen: Callable[[Event], None], interrupted: list[bool]) -> Profile:
     from edgeprof.boards.base import Cancelled
-    from edgeprof.profiler import profile
+    from edgeprof.profiler import attach, profile
 
     def hear(event: Event) -> None:
         if isinstance(event, Cancelled):
             interrupted.append(True)
         listen(event)
 
-    return profile(
-        args.model,
-        board=args.board,
-        runtime=args.runtime,
-        providers=args.provider or None,
-        provider_options=_provider_options(args),
-        threads=args.threads,
-        runs=args.runs,
-        warmup=args.warmup,
-        optimization=args.optimization,
-        cpus=args.cpus,
-        shapes=options.shapes_by_name(args.shape),
-        inputs=args.inputs,
-        seed=args.seed,
-        energy=args.energy,
-        energy_plan=options.energy_plan(args),
-        memory=not args.no_memory,
-        sensors=args.sensor or None,
-        meters=args.meter,
-        time_limit_s=args.time_limit,
-        progress=hear,
-    )
+    if args.attach:
+        return attach(args.attach, args.model, progress=hear)
+    return profile(args.model, board=args.board, progress=hear, **_options(args))
+
+
+def _detach(args: argparse.Namespace) -> int:
+    from edgeprof.profiler import start
+
+    job = start(args.model, board=args.board, **_options(args))
+    print(job)
+    if not args.quiet:
+        print(
+            f"It runs by itself now. Fetch it with `edgeprof profile --attach {job}`; `edgeprof boards jobs` shows how it is.",
+            file=sys.stderr,
+        )
+    return 0
+
+
+def _options(args: argparse.Namespace) -> dict[str, Any]:
+    """What `edgeprof.profile` is called with."""
+    return {
+        "runtime": args.runtime,
+        "providers": args.provider or None,
+        "provider_options": _provider_options(args),
+        "threads": args.threads,
+        "runs": args.runs,
+        "warmup": args.warmup,
+        "optimization": args.optimization,
+        "cpus": args.cpus,
+        "shapes": options.shapes_by_name(args.shape),
+        "inputs": args.inputs,
+        "seed": args.seed,
+        "energy": args.energy,
+        "energy_plan": options.energy_plan(args),
+        "memory": not args.no_memory,
+        "sensors": args.sensor or None,
+        "meters": args.meter,
+        "time_limit_s": args.time_limit,
+        "wait_s": args.wait,
+    }
 
 
 def _provider_options(args: argparse.Namespace) -> dict[str, dict[str, str]]:
@@ -173,18 +207,22 @@ def _progress(name: str, quiet: bool) -> Iterator[Callable[[Event], None]]:
 
 def _announce(event: Event) -> None:
     """Without a terminal: only what takes long is said, before it begins."""
-    from edgeprof.boards.base import Planned
+    from edgeprof.boards.base import Planned, Waiting
 
-    if isinstance(event, Planned):
+    if isinstance(event, Waiting):
+        print(event.text, file=sys.stderr)
+    elif isinstance(event, Planned):
         print(f"{event.text[:1].upper()}{event.text[1:]}.", file=sys.stderr)
 
 
 def _shower(bar: Any, task: Any, title: str) -> Callable[[Event], None]:
     def show(event: Event) -> None:
-        from edgeprof.boards.base import Planned, Progress
+        from edgeprof.boards.base import Planned, Progress, Waiting
 
         if isinstance(event, Progress):
             bar.update(task, description=f"{title}: {event.phase}", completed=event.done, total=event.total or None)
+        elif isinstance(event, Waiting):
+            bar.console.print(event.text, highlight=False, markup=False)
         elif isinstance(event, Planned):
             bar.console.print(f"{event.text[:1].upper()}{event.text[1:]}. Ctrl-C ends it and keeps what there is.", highlight=False)
 

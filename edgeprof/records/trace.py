@@ -54,9 +54,12 @@ class RunPlan:
     """What to run and how. ``runs`` plain runs and as many instrumented ones are made.
 
     ``optimization``: how far the runtime may rewrite the graph.
-    ``warmup`` is a number of runs, or ``"auto"``: until run times are flat. ``inputs`` holds one array a model input.
+    ``warmup`` is a number of runs, or ``"auto"``: until run times are flat. ``inputs`` holds one array a model input, ``input_source`` is
+    ``random`` or ``given``.
     ``time_limit_s`` ends the measurement early and keeps what it has. ``runtime_options`` go to the runtime's session as they are.
     ``sensors``: names of the board's sensor families to read, None for all that are there; ``meters``: external ones, read from here.
+    ``external_files``: files beside the model that hold its weights, relative to its folder. ``wait_s``: how long to wait for a board that
+    somebody else measures on.
     """
 
     runs: int = 100
@@ -67,6 +70,7 @@ class RunPlan:
     optimization: Literal["all", "extended", "basic", "disabled"] = "all"
     cpus: tuple[int, ...] | None = None
     inputs: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
+    input_source: str = "random"
     probes: tuple[Probe, ...] = ()
     runtime_options: Mapping[str, str] = field(default_factory=dict)
     time_limit_s: float | None = None
@@ -76,6 +80,8 @@ class RunPlan:
     energy_plan: EnergyPlan = EnergyPlan()
     sensors: tuple[str, ...] | None = None
     meters: tuple[str, ...] = ()
+    external_files: tuple[str, ...] = ()
+    wait_s: float = 10.0
 
 
 @dataclass(frozen=True)

@@ -7,17 +7,17 @@ from importlib.machinery import PathFinder
 
 TYPE_CHECKING = False  # see protocol.py
 if TYPE_CHECKING:
-    from typing import Any, Dict, List, Tuple
+    from typing import Any, Dict, List, Optional, Tuple
 
     from .base import Runtime
 
 
 class Refused(Exception):
-    """The runtime does not take this model or these options; ``kind`` says which (see `boards/failures.py`)."""
+    """The job cannot be done; ``kind`` says why (see `boards/failures.py`), ``fields`` more of it."""
 
-    def __init__(self, kind: str, message: str) -> None:
+    def __init__(self, kind: str, message: str, fields: Optional[Dict[str, Any]] = None) -> None:
         super().__init__(message)
-        self.kind = kind
+        self.kind, self.fields = kind, fields or {}
 
 
 RUNTIMES: Tuple[Tuple[str, str], ...] = (("onnxruntime", "onnxruntime"),)

@@ -1,0 +1,149 @@
+"""Host keys and what else can keep a connection from coming about, each as a sentence that says what to do.
+
+A board's key is compared with the user's ``known_hosts`` and nothing is ever accepted silently: `host_key` fetches a key so that a person
+can look at its fingerprint, `accept` writes it down once they agreed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgeprof.boards.entries import Entry
+from edgeprof.boards.line import CONNECT_S, LOGIN_S, clean, connection_options
+from edgeprof.errors import BoardError, BoardUnreachable, OutputError
+
+if TYPE_CHECKING:
+    import asyncssh
+
+_CHANGED = (
+    "The host key of {name} is not the one in {file}: either the board was set up anew, or somebody stands between. "
+    "If you know that it was set up anew, remove the old key with `ssh-keygen -R '{host}'`, then run `edgeprof boards check {name}`."
+)
+_UNKNOWN = (
+    "The host key of {name} ({host}) is not in {file}, so it cannot be told whether this is your board. "
+    "Run `edgeprof boards check {name}`: it shows the fingerprint and asks."
+)
+
+
+class HostKeyUnknown(BoardUnreachable):
+    """The board's host key is not known yet."""
+
+
+class HostKeyChanged(BoardUnreachable):
+    """The board's host key is another than the one that is known."""
+
+
+def unreachable(entry: Entry, error: Exception) -> BoardError:
+    """What an error of connecting means, and what to do."""
+    import asyncssh
+
+    if isinstance(error, BoardError):
+        return error
+    host = where(entry)
+    if isinstance(error, asyncssh.HostKeyNotVerifiable):
+        return _key_error(entry)
+    if isinstance(error, asyncssh.PermissionDenied):
+        key = f"the key {entry.key}" if entry.key else "any key that SSH offers"
+        user = entry.user or "the user of SSH's settings"
+        advice = "Put your public key there with `ssh-copy-id`, or name another with --key."
+        return BoardUnreachable(f"{entry.name} ({host}) does not let {user} in with {key}. {advice}")
+    if isinstance(error, asyncssh.KeyEncryptionError | asyncssh.KeyImportError):
+        return BoardUnreachable(
+            f"The key {entry.key} cannot be used: {clean(str(error))}. Give the right one, or load it into the SSH agent."
+        )
+    if isinstance(error, asyncssh.ConfigParseError):
+        return BoardUnreachable(f"SSH's settings cannot be read: {clean(str(error))}. Correct {entry.ssh_config or '~/.ssh/config'}.")
+    if isinstance(error, asyncssh.KeyExchangeFailed) and _known(entry):
+        return _key_error(entry)
+    if isinstance(error, TimeoutError | asyncio.TimeoutError):
+        return BoardUnreachable(f"{entry.name} ({host}) did not answer within {CONNECT_S:.0f} s. Is it on, and in the same network?")
+    if isinstance(error, socket.gaierror):
+        return BoardUnreachable(f"There is no host called '{entry.host}' (board {entry.name}). Check the address in your boards file.")
+    if isinstance(error, ConnectionRefusedError):
+        return BoardUnreachable(
+            f"{entry.name} ({host}) refused the connection: no SSH server listens there. Start one, or correct the port."
+        )
+    if isinstance(error, asyncssh.ConnectionLost):
+        return BoardUnreachable(f"{entry.name} ({host}) closed the connection before it was made. Try again; its own log says why.")
+    reason = clean(str(getattr(error, "reason", None) or getattr(error, "strerror", None) or error)) or type(error).__name__
+    return BoardUnreachable(f"{entry.name} ({host}) cannot be reached: {reason}. Check its address, and that `ssh` gets there.")
+
+
+def where(entry: Entry) -> str:
+    """Host, and port when one was named."""
+    return f"{entry.host}:{entry.port}" if entry.port else entry.host
+
+
+def known_hosts_file(entry: Entry) -> Path:
+    """Where the board's host key is looked for and written down."""
+    return Path(entry.known_hosts or "~/.ssh/known_hosts").expanduser()
+
+
+async def host_key(entry: Entry) -> asyncssh.SSHKey:
+    """The key that the host at the other end has now, whoever it is; BoardUnreachable when there is none to be had."""
+    import asyncssh
+
+    options = connection_options(entry)
+    kept: dict[str, Any] = {key: options[key] for key in ("host", "port", "config", "tunnel") if key in options}
+    try:
+        async with asyncio.timeout(CONNECT_S + LOGIN_S):
+            key = await asyncssh.get_server_host_key(**kept)
+    except Exception as error:
+        raise unreachable(entry, error) from error
+    if key is None:
+        raise BoardUnreachable(f"{entry.name} ({where(entry)}) shows no host key. Check that an SSH server listens there.")
+    return key
+
+
+def fingerprint(key: asyncssh.SSHKey) -> str:
+    """As OpenSSH shows it: ``SHA256:...``."""
+    return str(key.get_fingerprint())
+
+
+def accept(entry: Entry, key: asyncssh.SSHKey) -> Path:
+    """Writes the key into the known hosts and returns the file; OutputError when it cannot be written."""
+    path = known_hosts_file(entry)
+    host, port = _resolved(entry)
+    name = host if port == 22 else f"[{host}]:{port}"
+    kind, data = key.export_public_key().decode().split()[:2]
+    line = f"{name} {kind} {data}\n"
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with path.open("a", encoding="utf-8") as file:
+            if path.stat().st_size and not path.read_bytes().endswith(b"\n"):
+                file.write("\n")
+            file.write(line)
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {error.strerror or error}. Change permissions, then try again.") from error
+    return path
+
+
+def _key_error(entry: Entry) -> BoardError:
+    fields = {"name": entry.name, "host": where(entry), "file": known_hosts_file(entry)}
+    return HostKeyChanged(_CHANGED.format(**fields)) if _known(entry) else HostKeyUnknown(_UNKNOWN.format(**fields))
+
+
+def _known(entry: Entry) -> bool:
+    """Whether some key of the host is written down."""
+    import asyncssh
+
+    host, port = _resolved(entry)
+    with contextlib.suppress(OSError, ValueError, asyncssh.Error):
+        return any(asyncssh.match_known_hosts(str(known_hosts_file(entry)), host, "", port)[:3])
+    return False
+
+
+def _resolved(entry: Entry) -> tuple[str, int]:
+    """Host and port as SSH's settings have them, under the name that keys are looked up by."""
+    import asyncssh
+
+    options = connection_options(entry)
+    named = {key: options[key] for key in ("host", "port", "config") if key in options}
+    with contextlib.suppress(Exception):
+        found = asyncssh.SSHClientConnectionOptions(**named)
+        return str(found.host_key_alias or found.host), int(found.port)
+    return entry.host, entry.port or 22

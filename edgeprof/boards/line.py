@@ -1,0 +1,473 @@
+"""The way to a board over SSH: a connection, and on it the agent's door (`edgeprof.agent.door`), asked and answered in frames.
+
+Only this file and `hostkeys` import AsyncSSH. Everything here runs on the one event loop (`loop.py`). What comes from a board is believed
+no further than its form: frames have limits, texts are cut and cleaned, files are named by what they hold.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import getpass
+import hashlib
+import shlex
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgeprof.agent import protocol
+from edgeprof.boards.entries import Entry
+from edgeprof.boards.package import agent_zipapp
+from edgeprof.errors import BoardError, BoardLost, BoardUnreachable, MissingExtra
+
+if TYPE_CHECKING:
+    import asyncssh
+
+Passphrase = Callable[[str], str]
+"""Asks a person for the passphrase of a key file."""
+Told = Callable[[str, int, int], None]
+"""Hears of progress: phase, done, total."""
+
+CONNECT_S, LOGIN_S = 10.0, 15.0
+KEEPALIVE_S, KEEPALIVES = 2.0, 3
+"""A link that carries nothing back for about eight seconds is lost."""
+PING_S = 5.0
+ANSWERS_S = 60.0
+"""A board that is asked something short answers within this, or it is stuck."""
+PIECE = 1 << 18
+IN_FLIGHT = 8
+"""Pieces of a file that may be on their way before the first was answered: a link with a long delay stays full."""
+MOST_HEADER_BYTES = protocol.MAX_HEADER_BYTES
+MOST_PAYLOAD_BYTES = 64 << 20
+MOST_NOISE_BYTES = 1 << 16
+"""What a board's shell may print before the agent speaks."""
+_WORDS_BYTES = 300
+
+_BOOTSTRAP = """\
+import sys, os, hashlib
+n, h, s, d = sys.argv[1:5]
+def w(t):
+    sys.stdout.write("EDGEPROF %s %s\\n" % (n, t)); sys.stdout.flush()
+if sys.version_info < (3, 8):
+    w("python %d.%d.%d" % tuple(sys.version_info[:3])); sys.exit(3)
+d = os.path.expanduser(d); a = os.path.join(d, "agent"); p = os.path.join(a, h + ".pyz")
+try:
+    os.makedirs(d, 0o700, exist_ok=True); os.makedirs(a, 0o700, exist_ok=True)
+    try:
+        x = open(p, "rb").read()
+    except OSError:
+        x = b""
+    if hashlib.sha256(x).hexdigest() != h:
+        w("send"); x = b""
+        while len(x) < int(s):
+            y = os.read(0, int(s) - len(x))
+            if not y:
+                sys.exit(4)
+            x += y
+        t = "%s.%d" % (p, os.getpid())
+        with open(t, "wb") as f:
+            f.write(x)
+        os.replace(t, p)
+        for o in sorted((os.path.join(a, q) for q in os.listdir(a)), key=os.path.getmtime)[:-3]:
+            os.unlink(o)
+    os.utime(p)
+except OSError as e:
+    w("error %s" % e); sys.exit(5)
+w("ready"); os.execv(sys.executable, [sys.executable, "-X", "utf8", p, "door", d])
+"""
+
+
+class Line:
+    """A door on a board: `ask` it things. Made by `open_line`; one at a time reads from it."""
+
+    def __init__(self, board: str, process: Any, buffer: bytearray) -> None:
+        self.board = board
+        self._process, self._buffer = process, buffer
+        self._words = bytearray()
+        self._tasks = [asyncio.create_task(self._listen_to_errors()), asyncio.create_task(self._ping())]
+
+    @property
+    def last_words(self) -> str:
+        """The end of what was said on standard error."""
+        return clean(self._words.decode(errors="replace"))
+
+    def say(self, kind: str, fields: Mapping[str, Any], payload: bytes = b"") -> None:
+        """Sends a frame; nothing when the link is gone, which who reads finds out."""
+        with contextlib.suppress(OSError):
+            self._process.stdin.write(protocol.encode(kind, dict(fields), payload))
+
+    async def drain(self) -> None:
+        """Waits until there is room for more to be sent."""
+        with contextlib.suppress(OSError):
+            await self._process.stdin.drain()
+
+    async def hear(self) -> protocol.Frame:
+        """The next frame.
+
+        Raises:
+            BoardLost: the link is gone, or the door has died.
+            ProtocolError: what came is no frame, or is over a limit.
+        """
+        while True:
+            line = await self._line()
+            header, payload = _lengths(line)
+            fields = protocol.header_of(await self._exactly(header))
+            frame = protocol.Frame(fields.pop("type"), fields, await self._exactly(payload))
+            if frame.type != "pong":
+                return frame
+
+    async def ask(
+        self, kind: str, fields: Mapping[str, Any], told: Told | None = None, *, within_s: float | None = ANSWERS_S
+    ) -> protocol.Frame:
+        """The board's answer; BoardError with its sentence when it refuses, or when it does not answer ``within_s``."""
+        self.say(kind, fields)
+        try:
+            async with asyncio.timeout(within_s):
+                return await self.answer(told)
+        except TimeoutError as error:
+            raise BoardLost(f"{self.board} did not answer within {within_s:.0f} s. Look what it is busy with, then try again.") from error
+
+    async def answer(self, told: Told | None = None) -> protocol.Frame:
+        """The next answer, past what is said of progress."""
+        while True:
+            frame = await self.hear()
+            if frame.type == "progress":
+                if told is not None:
+                    told(str(frame.fields["phase"]), int(frame.fields["done"]), int(frame.fields["total"]))
+            elif frame.type == "error":
+                raise refusal(self.board, frame.fields)
+            else:
+                return frame
+
+    async def put(self, sources: Mapping[str, Path | bytes], cache_mb: int, told: Told | None = None) -> None:
+        """Has the board hold each of ``sources``, by its sha256; what is there is not sent, what is there in part goes on from where it
+        stopped.
+        """
+        have = (await self.ask("have", {"digests": list(sources)})).fields["have"]
+        missing = {digest: source for digest, source in sources.items() if not have[digest]["whole"]}
+        sizes = {digest: _size(source) for digest, source in missing.items()}
+        total, done = sum(sizes.values()), 0
+        for digest, source in missing.items():
+            start = min(max(0, int(have[digest]["bytes"])), sizes[digest])
+            before = done
+            async for sent in self._send(digest, source, start, sizes[digest], cache_mb << 20):
+                done = before + sent
+                if told is not None:
+                    told("send", done, total)
+            done = before + sizes[digest]
+
+    async def _send(self, digest: str, source: Path | bytes, start: int, size: int, limit: int) -> AsyncIterator[int]:
+        """Sends a file piece by piece, `IN_FLIGHT` ahead of the answers; yields the bytes that have arrived."""
+        unanswered, first = 0, True
+        for offset, piece in _pieces(source, start, size):
+            self.say("put", {"digest": digest, "size": size, "offset": offset, "goes_on": not first, "cache_limit_bytes": limit}, piece)
+            unanswered, first = unanswered + 1, False
+            await self.drain()
+            if unanswered >= IN_FLIGHT:
+                yield int((await self._answer_in_time()).fields["bytes"])
+                unanswered -= 1
+        for _ in range(unanswered):
+            yield int((await self._answer_in_time()).fields["bytes"])
+
+    async def _answer_in_time(self) -> protocol.Frame:
+        try:
+            async with asyncio.timeout(ANSWERS_S):
+                return await self.answer()
+        except TimeoutError as error:
+            raise BoardLost(f"{self.board} took nothing in for {ANSWERS_S:.0f} s. Try again: what has arrived is kept.") from error
+
+    async def get(self, job: str, name: str, most_bytes: int) -> bytes:
+        """A file of a job that is on the board."""
+        data = bytearray()
+        while True:
+            frame = await self.ask("get", {"job": job, "name": name, "offset": len(data)})
+            data += frame.payload
+            size = int(frame.fields["size"])
+            if size > most_bytes or len(data) > most_bytes:
+                raise BoardError(f"{self.board} sends {max(size, len(data)):,} bytes for {name}; at most {most_bytes:,} are taken.")
+            if len(data) >= size or not frame.payload:
+                return bytes(data)
+
+    async def close(self) -> None:
+        """Leaves the door; what was said by then still goes out."""
+        self.say("bye", {})
+        with contextlib.suppress(Exception):
+            self._process.stdin.write_eof()
+        for task in self._tasks:
+            task.cancel()
+        with contextlib.suppress(Exception):
+            async with asyncio.timeout(1.0):
+                await self._process.wait_closed()
+        with contextlib.suppress(Exception):
+            self._process.close()
+
+    async def _ping(self) -> None:
+        while True:
+            await asyncio.sleep(PING_S)
+            self.say("ping", {})
+
+    async def _listen_to_errors(self) -> None:
+        with contextlib.suppress(Exception):
+            while data := await self._process.stderr.read(4096):
+                self._words += data
+                del self._words[:-_WORDS_BYTES]
+
+    async def _line(self) -> bytes:
+        while (end := self._buffer.find(b"\n", 0, 64)) < 0:
+            if len(self._buffer) >= 64:
+                raise protocol.ProtocolError(f"expected a frame, came {bytes(self._buffer[:60])!r}")
+            await self._fill()
+        line = bytes(self._buffer[: end + 1])
+        del self._buffer[: end + 1]
+        return line
+
+    async def _exactly(self, size: int) -> bytes:
+        while len(self._buffer) < size:
+            await self._fill()
+        data = bytes(self._buffer[:size])
+        del self._buffer[:size]
+        return data
+
+    async def _fill(self) -> None:
+        try:
+            data = await self._process.stdout.read(1 << 16)
+        except Exception as error:  # AsyncSSH's own
+            raise await self._gone(error) from error
+        if not data:
+            raise await self._gone(None)
+        self._buffer += data
+
+    async def _gone(self, error: BaseException | None) -> BoardLost:
+        with contextlib.suppress(Exception):
+            async with asyncio.timeout(1.0):  # how it ended comes a little later than its end, if it comes
+                await asyncio.gather(self._process.wait_closed(), self._tasks[0])
+        signal, status = self._process.exit_signal, self._process.exit_status
+        if signal:
+            return BoardLost(f"The agent's door on {self.board} was killed by SIG{clean(str(signal[0]))}.")
+        if status is not None and error is None:
+            said = f" Its last words: {self.last_words}" if self.last_words else ""
+            return BoardLost(f"The agent's door on {self.board} ended with status {status}.{said}")
+        return BoardLost(f"The link to {self.board} was lost{f' ({_reason(error)})' if error else ''}.")
+
+
+async def open_line(entry: Entry, connection: asyncssh.SSHClientConnection) -> Line:
+    """A door on the board at the other end; the agent is sent when the board does not have this one.
+
+    Raises:
+        BoardUnreachable: there is no Python that can run it, or no place for it; the sentence says which.
+        BoardLost: the link went meanwhile.
+    """
+    archive = agent_zipapp()
+    digest, nonce = hashlib.sha256(archive).hexdigest(), hashlib.sha256(f"{time.time_ns()}".encode()).hexdigest()[:16]
+    code = f"exec(bytes.fromhex('{_BOOTSTRAP.encode().hex()}'))"  # no quote, newline or dollar that some shell would read in its own way
+    words = [*shlex.split(entry.python), "-c", code, nonce, digest, str(len(archive)), entry.folder]
+    try:
+        process = await connection.create_process(" ".join(["exec", *map(shlex.quote, words)]), encoding=None)
+    except Exception as error:
+        raise BoardLost(f"The link to {entry.name} was lost ({_reason(error)}).") from error
+    line = Line(entry.name, process, bytearray())
+    try:
+        async with asyncio.timeout(ANSWERS_S):
+            said = await _first_words(entry, line, nonce)
+            if said == "send":
+                process.stdin.write(archive)
+                await line.drain()
+                said = await _first_words(entry, line, nonce)
+            _check_first(entry, said)
+            hello = await line.hear()
+    except TimeoutError as error:
+        await line.close()
+        raise BoardLost(
+            f"{entry.name} took the connection but its Python said nothing for {ANSWERS_S:.0f} s. Look what it is busy with."
+        ) from error
+    except BaseException:
+        await line.close()
+        raise
+    if hello.fields.get("protocol") != protocol.PROTOCOL:
+        await line.close()
+        raise BoardError(f"The agent on {entry.name} speaks protocol {clean(str(hello.fields.get('protocol')))}, not {protocol.PROTOCOL}.")
+    return line
+
+
+async def _first_words(entry: Entry, line: Line, nonce: str) -> str:
+    """What the bootstrap says, past whatever the board's shell prints before."""
+    sign, noise = f"EDGEPROF {nonce} ".encode(), 0
+    while True:
+        end = line._buffer.find(b"\n")
+        if end >= 0:
+            text = bytes(line._buffer[:end])
+            del line._buffer[: end + 1]
+            if text.startswith(sign):
+                return clean(text[len(sign) :].decode(errors="replace"))
+            noise += end
+        if noise + len(line._buffer) > MOST_NOISE_BYTES:
+            raise BoardUnreachable(
+                f"{entry.name} prints without end before it runs anything (over {MOST_NOISE_BYTES:,} bytes). Quieten its login scripts."
+            )
+        if end < 0:
+            try:
+                await line._fill()
+            except BoardLost as lost:
+                raise await _no_python(entry, line, lost) from lost
+
+
+async def _no_python(entry: Entry, line: Line, lost: BoardLost) -> BoardError:
+    """What it means that the bootstrap ended without a word."""
+    with contextlib.suppress(Exception):
+        async with asyncio.timeout(2.0):
+            await line._tasks[0]
+    status = line._process.exit_status
+    if status in (126, 127):
+        return BoardUnreachable(
+            f"There is no '{entry.python}' on {entry.name}. Install Python 3.8 or newer there, or name another: edgeprof boards add --python."
+        )
+    if status is not None:
+        words = f" It said: {line.last_words}" if line.last_words else ""
+        return BoardUnreachable(f"'{entry.python}' on {entry.name} ended with status {status} before the agent ran.{words}")
+    return lost
+
+
+def _check_first(entry: Entry, said: str) -> None:
+    what, _, rest = said.partition(" ")
+    if what == "python":
+        raise BoardUnreachable(
+            f"'{entry.python}' on {entry.name} is Python {rest}; the agent needs 3.8 or newer. "
+            "Install one there and name it with `edgeprof boards add --python`."
+        )
+    if what != "ready":
+        raise BoardUnreachable(
+            f"The agent cannot be put in {entry.folder} on {entry.name}: {rest or said}. Free space or name another folder."
+        )
+
+
+async def connect(entry: Entry, passphrase: Passphrase | None = None) -> asyncssh.SSHClientConnection:
+    """A connection to the board, its host key verified.
+
+    Raises:
+        BoardUnreachable: the sentence says why: host down, key refused, host key unknown or changed.
+        MissingExtra: AsyncSSH is not installed.
+    """
+    asyncssh = _asyncssh()
+    options = connection_options(entry)
+    try:
+        try:
+            return await _connected(options)
+        except (asyncssh.PermissionDenied, asyncssh.KeyEncryptionError) as denied:
+            keys = await _locked_keys(entry, passphrase)
+            if not keys:
+                raise
+            try:
+                return await _connected(dict(options, client_keys=keys))
+            except asyncssh.PermissionDenied:
+                raise denied from None
+    except Exception as error:
+        from edgeprof.boards.hostkeys import unreachable
+
+        raise unreachable(entry, error) from error
+
+
+async def _connected(options: Mapping[str, Any]) -> asyncssh.SSHClientConnection:
+    connection: asyncssh.SSHClientConnection = await _asyncssh().connect(**options)
+    return connection
+
+
+def connection_options(entry: Entry) -> dict[str, Any]:
+    """What `asyncssh.connect` is called with for a board; what is left out is as ``~/.ssh/config`` says."""
+    options: dict[str, Any] = {
+        "host": entry.host,
+        "agent_forwarding": False,
+        "x11_forwarding": False,
+        "connect_timeout": CONNECT_S,
+        "login_timeout": LOGIN_S,
+        "keepalive_interval": KEEPALIVE_S,
+        "keepalive_count_max": KEEPALIVES,
+        "compression_algs": None,  # traces come compressed
+    }
+    named = {"port": entry.port, "username": entry.user, "tunnel": entry.jump or None}
+    files = {"client_keys": entry.key, "known_hosts": entry.known_hosts, "config": entry.ssh_config}
+    options |= {key: value for key, value in named.items() if value is not None}
+    return options | {key: str(Path(value).expanduser()) for key, value in files.items() if value}
+
+
+async def _locked_keys(entry: Entry, passphrase: Passphrase | None) -> list[Any]:
+    """Keys that need a passphrase, opened with what a person says."""
+    asyncssh = _asyncssh()
+    ask = passphrase or (_ask_on_terminal if sys.stdin is not None and sys.stdin.isatty() else None)
+    if ask is None:
+        return []
+    names = [entry.key] if entry.key else [f"~/.ssh/{name}" for name in ("id_ed25519", "id_ecdsa", "id_rsa")]
+    found = []
+    for path in [Path(name).expanduser() for name in names]:
+        with contextlib.suppress(OSError, asyncssh.KeyImportError):
+            try:
+                asyncssh.read_private_key(path)
+            except asyncssh.KeyEncryptionError:
+                said = await asyncio.to_thread(ask, str(path))
+                found.append(asyncssh.read_private_key(path, said))
+            except asyncssh.KeyImportError as error:
+                if "assphrase" in str(error):
+                    said = await asyncio.to_thread(ask, str(path))
+                    found.append(asyncssh.read_private_key(path, said))
+    return found
+
+
+def _ask_on_terminal(path: str) -> str:
+    return getpass.getpass(f"Passphrase for {path}: ")
+
+
+def _asyncssh() -> Any:
+    try:
+        import asyncssh
+    except ImportError as error:
+        raise MissingExtra("Boards over SSH need AsyncSSH. Install it with `pip install 'edgeprof[ssh]'`.") from error
+    return asyncssh
+
+
+def refusal(board: str, fields: Mapping[str, Any]) -> BoardError:
+    """The error that an ``error`` frame of a door stands for."""
+    kind, message = str(fields.get("kind", "")), clean(str(fields.get("message", "no reason given"))).rstrip(". ")
+    advice = {
+        "disk": "Free space there, or lower cache_mb of the board.",
+        "os": "Free space there or change permissions, then try again.",
+        "no-job": "`edgeprof boards jobs` lists those that there are.",
+        "running": "End it first with `edgeprof boards jobs --kill`.",
+        "upload": "Try again.",
+    }.get(kind, "")
+    return BoardError(f"{board} refused: {message}. {advice}".rstrip())
+
+
+def clean(text: str, most: int = 500) -> str:
+    """``text`` from a board as it may be shown: on one line, cut, with nothing that a terminal would obey."""
+    shown = "".join(c if c.isprintable() else " " if c.isspace() else ascii(c)[1:-1] for c in text[: 2 * most])
+    return " ".join(shown.split())[:most]
+
+
+def _reason(error: BaseException | None) -> str:
+    return clean(str(getattr(error, "reason", None) or error or type(error).__name__))
+
+
+def _lengths(line: bytes) -> tuple[int, int]:
+    parts = line.split()
+    if len(parts) != 3 or parts[0] != protocol.MAGIC or not (parts[1] + parts[2]).isdigit():
+        raise protocol.ProtocolError(f"expected a frame, came {line[:60]!r}")
+    header, payload = int(parts[1]), int(parts[2])
+    if header > MOST_HEADER_BYTES or payload > MOST_PAYLOAD_BYTES:
+        raise protocol.ProtocolError(f"a frame of {header} + {payload} bytes is over the limit")
+    return header, payload
+
+
+def _size(source: Path | bytes) -> int:
+    return len(source) if isinstance(source, bytes) else source.stat().st_size
+
+
+def _pieces(source: Path | bytes, start: int, size: int) -> Any:
+    if isinstance(source, bytes):
+        for offset in range(start, size, PIECE) or [start]:
+            yield offset, source[offset : offset + PIECE]
+        return
+    with source.open("rb") as file:
+        file.seek(start)
+        for offset in range(start, size, PIECE) or [start]:
+            yield offset, file.read(min(PIECE, size - offset))

@@ -1,0 +1,31 @@
+"""``edgeprof boards``: the user's own boards, a verb each."""
+
+from __future__ import annotations
+
+import argparse
+
+from edgeprof.commands.boards import add, check, jobs, list_, remove
+
+VERBS = (
+    ("add", add, "name a board, look at its host key, see what it can do"),
+    ("list", list_, "the boards that have names"),
+    ("check", check, "whether a board can measure, and what is missing"),
+    ("jobs", jobs, "measurements on boards: running, and ended but not fetched"),
+    ("remove", remove, "forget a board; --clean also removes what edgeprof put there"),
+)
+"""(name, module with ``add_arguments`` and ``run``, what it does)."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of ``edgeprof boards``."""
+    verbs = parser.add_subparsers(title="verbs", metavar="VERB", dest="verb", required=True)
+    for name, verb, text in VERBS:
+        own = verbs.add_parser(name, help=text, description=f"{text[:1].upper()}{text[1:]}.")
+        own.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+        verb.add_arguments(own)
+        own.set_defaults(run_verb=verb.run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Does what the verb says."""
+    return int(args.run_verb(args))

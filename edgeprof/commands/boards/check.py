@@ -1,0 +1,130 @@
+"""``edgeprof boards check NAME``: whether a board can measure, each line with what to do."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import TYPE_CHECKING, Any
+
+from edgeprof.errors import BoardError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from edgeprof.boards.entries import Entry
+
+LEAST_FREE_BYTES = 300 << 20
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of ``edgeprof boards check``."""
+    parser.add_argument("name", metavar="NAME", help="a board of yours, or ssh://user@host")
+    parser.add_argument("--json", action="store_true", help="print the checks as JSON")
+    add_key_arguments(parser)
+
+
+def add_key_arguments(parser: argparse.ArgumentParser) -> None:
+    """How a host key that is not known is accepted."""
+    parser.add_argument(
+        "--fingerprint", metavar="SHA256:...", help="accept the board's host key without asking when this is its fingerprint"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prints what was found; 0 when the board can measure, else 1."""
+    from edgeprof.boards import get_board
+    from edgeprof.boards.ssh import SshBoard
+
+    board = get_board(args.name)
+    if not isinstance(board, SshBoard):
+        raise UsageError(f"'{args.name}' is no board over SSH. `edgeprof doctor` looks at this machine.")
+    return look(board.entry, args)
+
+
+def look(entry: Entry, args: argparse.Namespace) -> int:
+    """Looks at a board and prints what was found."""
+    from edgeprof.boards import loop
+    from edgeprof.boards.hostkeys import HostKeyUnknown
+    from edgeprof.boards.ssh import SshBoard
+    from edgeprof.commands import doctor
+
+    board = SshBoard(entry)
+    try:
+        try:
+            loop.run(board.connected())
+        except HostKeyUnknown as unknown:
+            _accept(entry, args, unknown)
+        found = list(_checks(board))
+    finally:
+        board.close()
+    failed = [check for check in found if check.status == "fail"]
+    if getattr(args, "json", False):
+        doctor.print_json(found, ok=not failed)
+    else:
+        for check in found:
+            doctor.print_check(check)
+        print(f"\n{entry.name} is {'not ready: ' + ', '.join(check.name for check in failed) if failed else 'ready to measure'}.")
+    return 1 if failed else 0
+
+
+def _accept(entry: Entry, args: argparse.Namespace, unknown: BoardError) -> None:
+    """Shows the host key and asks whether it is the board's; the error itself when nobody can say."""
+    from edgeprof.boards import hostkeys, loop
+
+    key = loop.run(hostkeys.host_key(entry))
+    seen = hostkeys.fingerprint(key)
+    if args.fingerprint:
+        if args.fingerprint.strip() != seen:
+            raise UsageError(f"The host key of {entry.name} has the fingerprint {seen}, not {args.fingerprint}. Nothing was accepted.")
+    elif sys.stdin is None or not sys.stdin.isatty():
+        unknown.add_note(f"Its fingerprint is {seen}: if that is your board, accept it with --fingerprint {seen}.")
+        raise unknown
+    else:
+        print(f"{entry.name} ({hostkeys.where(entry)}) is not known yet. The fingerprint of its host key is\n  {seen}", file=sys.stderr)
+        print("On the board, `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` (or the file of its kind) prints it too.", file=sys.stderr)
+        if input("Is this your board? [y/N] ").strip().lower() not in ("y", "yes"):
+            raise unknown
+    file = hostkeys.accept(entry, key)
+    print(f"The host key stands in {file} now.", file=sys.stderr)
+
+
+def _checks(board: Any) -> Iterator[Any]:
+    from edgeprof.boards.hostkeys import where
+    from edgeprof.commands.doctor import Check
+
+    try:
+        told = board.health()
+    except BoardError as error:
+        yield Check("connection", "fail", str(error))
+        return
+    environment = told["environment"]
+    yield Check("connection", "ok", f"{where(board.entry)}, host key known")
+    system = [environment.get(key) for key in ("board_model", "cpu_model", "machine", "os", "kernel")]
+    yield Check("board", "ok", ", ".join(str(part) for part in system if part))
+    yield Check("python", "ok", f"{environment.get('python', '')} ({environment.get('libc', 'unknown libc')})")
+    yield _runtime(board.name, told)
+    yield from _governor(environment)
+    sensors = [str(sensor.get("name")) for sensor in told.get("sensors", ()) if isinstance(sensor, dict)]
+    yield Check("sensors", "info", ", ".join(sensors) or "none")
+    for _, text in told.get("problems", ()):
+        yield Check("sensors", "info", str(text))
+    holder = told.get("in_use")
+    if holder is not None:
+        yield Check("in use", "info", f"by {holder.get('who') or 'another measurement'}")
+
+
+def _runtime(name: str, told: Mapping[str, Any]) -> Any:
+    from edgeprof.commands.doctor import Check
+
+    runtime = told["runtimes"].get("onnxruntime", {})
+    if "version" in runtime:
+        return Check("runtime", "ok", f"onnxruntime {runtime['version']} ({', '.join(runtime.get('providers', ()))})")
+    return Check("runtime", "fail", str(runtime.get("error", "none")), f"Put one there with `edgeprof boards setup {name}`.")
+
+
+def _governor(environment: Mapping[str, Any]) -> Iterator[Any]:
+    from edgeprof.commands.doctor import STEADY_GOVERNORS, Check
+
+    governor = environment.get("governor")
+    if governor and governor not in STEADY_GOVERNORS:
+        yield Check("governor", "warn", str(governor), "Set it to performance for steadier numbers.")
