@@ -30,6 +30,7 @@ from .installed import (
     NAME,
     UNFINISHED,
     Lock,
+    choose,
     entries,
     interpreter,
     manifest_of,
@@ -107,7 +108,7 @@ def install(folder: str, name: str, wheels: Sequence[Dict[str, Any]], say: Say, 
 
 
 def check(folder: str, name: str = "", model: str = "") -> Dict[str, Any]:
-    """Runs the model kept in the installation ``name``, or ``model`` in the board's own Python when that is empty.
+    """Runs the model kept in the installation ``name``, which jobs use from then on; with no name, ``model`` in the board's own Python.
 
     The result says ``name``, ``python`` (path of the interpreter), ``version``, ``numpy``, ``providers``, and ``bytes`` of an installation.
 
@@ -120,9 +121,9 @@ def check(folder: str, name: str = "", model: str = "") -> Dict[str, Any]:
     if manifest is None or not manifest["fits"]:
         raise Refused("install", "no whole runtime %r for this Python is installed here" % name[:80])
     place = place_of(folder, name)
-    return dict(
-        first_run(interpreter(place), os.path.join(place, _MODEL)), name=name, python=interpreter(place), bytes=manifest.get("bytes")
-    )
+    found = first_run(interpreter(place), os.path.join(place, _MODEL))
+    choose(folder, name)
+    return dict(found, name=name, python=interpreter(place), bytes=manifest.get("bytes"))
 
 
 def _described(folder: str, name: str) -> Dict[str, Any]:
@@ -146,6 +147,7 @@ def _make(folder: str, name: str, wheels: Sequence[Dict[str, Any]], needed: int,
             json.dump(manifest, file, indent=1)
         os.sync()  # a board may lose its power: whole on the disk before it has its name
         os.rename(new, place_of(folder, name))
+        choose(folder, name)
         say("check", 1, 1)
     except BaseException:
         shutil.rmtree(new, ignore_errors=True)

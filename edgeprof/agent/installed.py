@@ -10,6 +10,7 @@ import shutil
 import sys
 import sysconfig
 
+from .files import text_of
 from .runtimes import Refused
 
 TYPE_CHECKING = False  # see protocol.py
@@ -21,20 +22,33 @@ NAME = re.compile(r"(cp3[0-9]{1,2}t?)-([a-z][a-z0-9_]{0,30})-([0-9][0-9A-Za-z.+]
 """Python's tag, the runtime, its version: ``cp311-onnxruntime-1.32.0``."""
 UNFINISHED = ".new-"
 """What the name of an installation starts with until it is whole, and again from when it is being removed."""
+_CHOSEN = "chosen"
 
 
 def installed(folder: str) -> List[Dict[str, Any]]:
-    """The whole installations in ``folder``, as their manifests say; ``fits`` when this Python is what they were made for."""
+    """The whole installations in ``folder``, as `manifest_of` tells them; ``current`` is the one that jobs use."""
     manifests = [manifest_of(folder, name) for name in entries(root_of(folder))]
-    return [manifest for manifest in manifests if manifest is not None]
+    found = [manifest for manifest in manifests if manifest is not None]
+    fitting = [manifest for manifest in found if manifest["fits"]]
+    chosen = text_of(root_of(folder), _CHOSEN)
+    fitting.sort(key=lambda manifest: (manifest["name"] == chosen, _by_version(manifest["version"])))
+    for manifest in found:
+        manifest["current"] = manifest is fitting[-1] if fitting else False
+    return found
 
 
 def python_of(folder: str) -> Optional[str]:
-    """The interpreter of the newest installation that fits this Python, or None."""
-    fitting = [manifest for manifest in installed(folder) if manifest["fits"]]
-    if not fitting:
-        return None
-    return interpreter(place_of(folder, max(fitting, key=lambda manifest: _by_version(manifest["version"]))["name"]))
+    """The interpreter of the installation that jobs use: that chosen last, or else the newest, of those that fit this Python; or None."""
+    current = [manifest["name"] for manifest in installed(folder) if manifest["current"]]
+    return interpreter(place_of(folder, current[0])) if current else None
+
+
+def choose(folder: str, name: str) -> None:
+    """Has jobs use the installation ``name`` from now on."""
+    path = os.path.join(root_of(folder), _CHOSEN)
+    with open(path + ".new", "w", encoding="ascii") as file:
+        file.write(name)
+    os.replace(path + ".new", path)
 
 
 def remove(folder: str, name: str = "") -> List[str]:
