@@ -25,6 +25,7 @@ import time
 
 from . import protocol
 from .keep import ALIVE, BELL, ERRORS, MODEL, OPENING, SPOOL, WORK
+from .runtimes import Refused
 
 TYPE_CHECKING = False  # see protocol.py
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ class Door:
                 return 0
             try:
                 self._answer(frame)
-            except Wrong as wrong:
+            except (Wrong, Refused) as wrong:
                 self._host.say("error", {"kind": wrong.kind, "message": str(wrong)})
                 if wrong.kind == "protocol":
                     return 2
@@ -113,6 +114,7 @@ class Door:
             "kill": self._kill,
             "forget": self._forget,
             "install": self._install,
+            "check-runtime": self._check,
             "remove-runtime": self._remove_runtime,
             "clean": self._clean,
         }
@@ -153,7 +155,7 @@ class Door:
         return found if isinstance(found, dict) else None
 
     def _about(self, frame: protocol.Frame) -> Dict[str, Any]:
-        from .install import about
+        from .about import about
 
         return about(self._folder)
 
@@ -259,7 +261,7 @@ class Door:
 
     def _python(self) -> str:
         """The interpreter that jobs run in: of what was installed here, or this one."""
-        from .install import python_of
+        from .installed import python_of
 
         return python_of(self._folder) or sys.executable
 
@@ -395,15 +397,19 @@ class Door:
     def _install(self, frame: protocol.Frame) -> Dict[str, Any]:
         from .install import install
 
-        wheels = [{"filename": str(w["filename"]), "sha256": w["sha256"], "path": self._blob(w["sha256"])} for w in frame.fields["wheels"]]
-        fields = {key: value for key, value in frame.fields.items() if key not in ("wheels", "name")}
-        if "model" in fields:
-            fields["model"] = self._blob(fields["model"])
         _hold_on(0)
-        return install(self._folder, str(frame.fields["name"]), wheels, self._progress, **fields)
+        wheels = [{"filename": str(w["filename"]), "sha256": w["sha256"], "path": self._blob(w["sha256"])} for w in frame.fields["wheels"]]
+        return install(self._folder, str(frame.fields["name"]), wheels, self._progress, self._blob(frame.fields["model"]))
+
+    def _check(self, frame: protocol.Frame) -> Dict[str, Any]:
+        from .install import check
+
+        _hold_on(0)
+        model = frame.fields.get("model")
+        return check(self._folder, str(frame.fields.get("name") or ""), self._blob(model) if model else "")
 
     def _remove_runtime(self, frame: protocol.Frame) -> Dict[str, Any]:
-        from .install import remove
+        from .installed import remove
 
         return {"removed": remove(self._folder, str(frame.fields.get("name") or ""))}
 

@@ -12,7 +12,7 @@ import os
 import selectors
 import socket
 import threading
-from typing import Any, List, Optional
+from typing import Any, Dict, List, Optional
 
 SPOOL, OPENING, BELL, ALIVE, ERRORS, WORK, MODEL = "spool", "opening", "bell", "alive", "errors", "work", "model"
 """Names in a job's folder. ``alive`` is locked as long as the keeper lives; ``model`` holds the model's files."""
@@ -26,6 +26,10 @@ def keep(folder: str, ready: Optional[int] = None) -> int:
     from .serve import Host, serve
     from .supervise import supervise
 
+    def conduct(host: Any, job: Dict[str, Any], frames: List[Any]) -> Dict[str, Any]:
+        paths = {key: os.path.join(folder, str(job[key])) for key in ("model_path", "workdir")}  # some runtimes take others for the model's
+        return supervise(host, dict(job, **paths), frames)
+
     os.chdir(folder)
     alive = _lock(ALIVE)
     hear, tell = os.pipe()
@@ -35,7 +39,7 @@ def keep(folder: str, ready: Optional[int] = None) -> int:
         os.write(ready, b"1")
         os.close(ready)
     with open(OPENING, "rb") as opening, os.fdopen(hear, "rb", buffering=0) as control:
-        status = serve(Host(Chain(opening, control), spool), supervise)  # type: ignore[arg-type]
+        status = serve(Host(Chain(opening, control), spool), conduct)  # type: ignore[arg-type]
     spool.close()
     os.close(alive)  # first: a door that hears the bell's end must find that nobody is left
     bell.close()

@@ -17,6 +17,7 @@ from typing import Protocol
 from edgeprof.agent import protocol
 from edgeprof.boards.collect import Collector
 from edgeprof.boards.failures import failure_of, lost, waits_for, with_what_is_kept
+from edgeprof.boards.words import tidy
 from edgeprof.errors import BoardError, BoardLost, UsageError, did_you_mean
 from edgeprof.records.profile import Origin, Profile
 from edgeprof.records.sensing import Channel, Samples
@@ -168,6 +169,10 @@ class Job:
         raise BoardError("The job was cancelled before anything was measured. Start it again.")
 
 
+_SPEAKING = ("progress", "plan", "waiting", "message", "loaded", "sensors", "energy", "result", "error")
+"""Frames whose texts people read; names of layers are those of the model file, and are shown with the same care as that."""
+
+
 class AgentJob(Job):
     """A job that an agent does at the other end of a link."""
 
@@ -221,6 +226,8 @@ class AgentJob(Job):
 
     def _take(self, frame: protocol.Frame) -> Event | None:
         """Takes in one frame; the event that ends the job, if this is it."""
+        if frame.type in _SPEAKING:
+            frame = frame._replace(fields=tidy(frame.fields))
         if frame.type == "hello":
             self._link.begin()
         elif frame.type == "waiting":

@@ -26,8 +26,12 @@ from edgeprof.records.trace import Block, Int64, ProbeRuns, RunPlan, Spans, Trac
 MODEL = ""
 """Name of the subject that is the model itself; probes have their own."""
 
-MAX_TRACE_BYTES = 4 << 30
+MAX_TRACE_BYTES = 2 << 30
+MAX_TRACES_BYTES = 16 << 30
+"""Of one session's trace, and of all of a job; they are unpacked one after another."""
 MAX_EXECUTED_BYTES = 1 << 30
+MAX_MESSAGES = 1000
+MAX_BLOCKS = 1_000_000
 NO_SPANS = Spans(
     (),
     *(np.empty(0, t) for t in (np.int32, np.int32, np.int64, np.int64, np.int32, np.int64, np.int64)),  # type: ignore[arg-type]
@@ -45,20 +49,33 @@ class _Subject:
 
 
 class Collector:
-    """Takes frames in the order they come. ``board`` is the board's name, ``metering`` reads external meters meanwhile."""
+    """Takes frames in the order they come. ``board`` is the board's name, ``metering`` reads external meters meanwhile.
 
-    def __init__(self, board: str, runtime: str, plan: RunPlan, metering: Metering | None = None) -> None:
-        self.metering = metering
+    ``remote``: the board is set up by edgeprof. ``started_at``: when the job began, for one that is taken up later; None is now.
+    """
+
+    def __init__(
+        self,
+        board: str,
+        runtime: str,
+        plan: RunPlan,
+        metering: Metering | None = None,
+        *,
+        remote: bool = False,
+        started_at: str | None = None,
+    ) -> None:
+        self.metering, self.remote = metering, remote
         self.board, self._runtime, self._plan = board, runtime, plan
         self._subjects: defaultdict[str, _Subject] = defaultdict(_Subject)
         self._loaded: dict[str, Any] = {}
         self._executed = bytearray()
+        self._blocks_taken = self._trace_bytes = 0
         self._reference: Spans | None = None
         self._warmup: list[int] = []
         self._result: dict[str, Any] = {}
         self._messages: list[tuple[str, str]] = []
         self._sensed = Sensed()
-        self._started_at = datetime.now(UTC).isoformat(timespec="seconds")
+        self._started_at = started_at or datetime.now(UTC).isoformat(timespec="seconds")
 
     @property
     def channels(self) -> tuple[Channel, ...]:
@@ -73,12 +90,17 @@ class Collector:
         elif frame.type == "warmup":
             self._warmup += fields["times_ns"]
         elif frame.type == "message":
+            if len(self._messages) >= MAX_MESSAGES:
+                raise ProtocolError(f"more than {MAX_MESSAGES} messages came")
             self._messages.append((str(fields["id"]), str(fields["text"])))
         elif frame.type == "executed":
             self._executed += frame.payload
             if len(self._executed) > MAX_EXECUTED_BYTES:
                 raise ProtocolError("the optimised model is over the size limit")
         elif frame.type == "block":
+            self._blocks_taken += 1
+            if self._blocks_taken > MAX_BLOCKS:
+                raise ProtocolError(f"more than {MAX_BLOCKS:,} blocks came")
             self._subjects[fields["of"]].blocks.append(fields)
         elif frame.type == "result":
             self._result = fields
@@ -119,11 +141,15 @@ class Collector:
         )
 
     def _take_trace(self, subject: _Subject, frame: Frame) -> Iterable[Spans]:
-        subject.pieces += subject.inflate.decompress(frame.payload)
+        room = MAX_TRACE_BYTES - len(subject.pieces)
+        subject.pieces += subject.inflate.decompress(frame.payload, room + 1)
         if len(subject.pieces) > MAX_TRACE_BYTES:
             raise ProtocolError("a trace is over the size limit")
         if not frame.fields.get("last"):
             return ()
+        self._trace_bytes += len(subject.pieces)
+        if self._trace_bytes > MAX_TRACES_BYTES:
+            raise ProtocolError("traces are over the size limit")
         data, subject.pieces, subject.inflate = bytes(subject.pieces), bytearray(), zlib.decompressobj()
         if frame.fields["of"] == MEMORY:
             try:

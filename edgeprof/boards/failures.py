@@ -13,6 +13,7 @@ from edgeprof.records.trace import Trace
 
 _ADVICE: Mapping[str, str] = {
     "runtime": "",
+    "no-runtime": "Install it there with `pip install onnxruntime`.",
     "provider": "Name one of those with --provider.",
     "cpus": "Name CPUs that it has with --cpus.",
     "ir": "Update the runtime on the board, or export the model with an older onnx.",
@@ -45,7 +46,10 @@ def failure_of(fields: Mapping[str, Any], collector: Collector, last_words: Call
     trace = collector.trace(complete=False)
     if kind == "run":
         return RunFailed(_sentence(f"A run of the model failed: {message}", kind), trace)
-    if kind in ("runtime", "provider", "cpus"):
+    if kind == "no-runtime" and collector.remote:
+        text = f"There is no runtime on {collector.board}: {message}. Put one there with `edgeprof boards setup {collector.board}`."
+        return RuntimeRefused(text, trace)
+    if kind in ("runtime", "no-runtime", "provider", "cpus"):
         return RuntimeRefused(_sentence(message[:1].upper() + message[1:], kind), trace)
     if kind == "busy":
         return BoardBusy(f"{collector.board} is in use{_by(fields)}. Wait for it with --wait SECONDS, or try again later.", trace)

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeprof.boards.entries import Entry
-from edgeprof.boards.line import CONNECT_S, LOGIN_S, clean, connection_options
+from edgeprof.boards.line import CONNECT_S, LOGIN_S, connection_options
+from edgeprof.boards.words import clean
 from edgeprof.errors import BoardError, BoardUnreachable, OutputError
 
 if TYPE_CHECKING:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from edgeprof.agent import protocol
 from edgeprof.boards.entries import Entry
 from edgeprof.boards.package import agent_zipapp
+from edgeprof.boards.words import clean
 from edgeprof.errors import BoardError, BoardLost, BoardUnreachable, MissingExtra
 
 if TYPE_CHECKING:
@@ -41,6 +42,8 @@ IN_FLIGHT = 8
 """Pieces of a file that may be on their way before the first was answered: a link with a long delay stays full."""
 MOST_HEADER_BYTES = protocol.MAX_HEADER_BYTES
 MOST_PAYLOAD_BYTES = 64 << 20
+MOST_HEADERS_BYTES = 256 << 20
+"""Of all messages of a door together; times of runs are a few dozen bytes each."""
 MOST_NOISE_BYTES = 1 << 16
 """What a board's shell may print before the agent speaks."""
 _WORDS_BYTES = 300
@@ -84,6 +87,7 @@ class Line:
 
     def __init__(self, board: str, process: Any, buffer: bytearray) -> None:
         self.board = board
+        self._header_bytes = 0
         self._process, self._buffer = process, buffer
         self._words = bytearray()
         self._tasks = [asyncio.create_task(self._listen_to_errors()), asyncio.create_task(self._ping())]
@@ -113,6 +117,9 @@ class Line:
         while True:
             line = await self._line()
             header, payload = _lengths(line)
+            self._header_bytes += header
+            if self._header_bytes > MOST_HEADERS_BYTES:
+                raise protocol.ProtocolError(f"more than {MOST_HEADERS_BYTES:,} bytes of messages came")
             fields = protocol.header_of(await self._exactly(header))
             frame = protocol.Frame(fields.pop("type"), fields, await self._exactly(payload))
             if frame.type != "pong":
@@ -321,7 +328,8 @@ async def _no_python(entry: Entry, line: Line, lost: BoardLost) -> BoardError:
     status = line._process.exit_status
     if status in (126, 127):
         return BoardUnreachable(
-            f"There is no '{entry.python}' on {entry.name}. Install Python 3.8 or newer there, or name another: edgeprof boards add --python."
+            f"There is no '{entry.python}' on {entry.name}. "
+            "Install Python 3.8 or newer there, or name another with `edgeprof boards add --python`."
         )
     if status is not None:
         words = f" It said: {line.last_words}" if line.last_words else ""
@@ -436,12 +444,6 @@ def refusal(board: str, fields: Mapping[str, Any]) -> BoardError:
         "upload": "Try again.",
     }.get(kind, "")
     return BoardError(f"{board} refused: {message}. {advice}".rstrip())
-
-
-def clean(text: str, most: int = 500) -> str:
-    """``text`` from a board as it may be shown: on one line, cut, with nothing that a terminal would obey."""
-    shown = "".join(c if c.isprintable() else " " if c.isspace() else ascii(c)[1:-1] for c in text[: 2 * most])
-    return " ".join(shown.split())[:most]
 
 
 def _reason(error: BaseException | None) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgeprof.agent.protocol import MAX_PAYLOAD_BYTES, Frame, ProtocolError
+from edgeprof.agent.protocol import Frame, ProtocolError
 from edgeprof.importers import onnxruntime
 from edgeprof.importers.tokens import with_names_of
 from edgeprof.records.sensing import Channel, Samples, SensorUse
@@ -28,6 +28,8 @@ _STATISTIC = re.compile(r"_[0-9]{1,20}(?:,[0-9]{1,20}){3},([0-9]{1,20})\r?$")
 """The end of a record of the runtime's statistics: what stands behind the node's name."""
 
 MAX_SAMPLES = 50_000_000
+MAX_UNPACKED_BYTES = 256 << 20
+MAX_WINDOWS = 1_000_000
 MAX_STATISTICS_BYTES = 256 << 20
 FRAMES = ("sensors", "samples", "window", "groups", "energy", "node-memory")
 
@@ -58,6 +60,8 @@ class Sensed:
         elif frame.type == "samples":
             return self._add(samples_of(_unpacked(frame.payload), len(self.channels)))
         elif frame.type == "window":
+            if len(self._windows) >= MAX_WINDOWS:
+                raise ProtocolError(f"more than {MAX_WINDOWS:,} windows came")
             self._windows.append(Window(**{f.name: fields[f.name] for f in fields_of(Window) if f.name in fields}))
         elif frame.type == "groups":
             self._groups = fields
@@ -179,7 +183,7 @@ def process_memory(told: Mapping[str, Mapping[str, int]]) -> dict[str, ProcessMe
 
 def _unpacked(payload: bytes) -> bytes:
     inflate = zlib.decompressobj()
-    data = inflate.decompress(payload, MAX_PAYLOAD_BYTES)
+    data = inflate.decompress(payload, MAX_UNPACKED_BYTES)
     if inflate.unconsumed_tail:
         raise ProtocolError("samples unpack to more than the size limit")
     return data

@@ -26,9 +26,10 @@ from edgeprof.boards import loop
 from edgeprof.boards.base import AgentJob, Job, refuse_unknown_sensors
 from edgeprof.boards.collect import Collector
 from edgeprof.boards.entries import Entry
-from edgeprof.boards.line import Line, Passphrase, Told, clean, connect, open_line
+from edgeprof.boards.line import Line, Passphrase, Told, connect, open_line
 from edgeprof.boards.metering import Metering
 from edgeprof.boards.opening import opening, plan_of, who
+from edgeprof.boards.words import clean, tidy
 from edgeprof.errors import BoardError, BoardLost, UsageError
 from edgeprof.records.profile import Origin
 from edgeprof.records.trace import RunPlan
@@ -95,7 +96,7 @@ class SshBoard:
 
     def follow(self, attached: Attached) -> Job:
         """A job that was started before, from its beginning on."""
-        collector = Collector(self.name, attached.runtime, attached.plan)
+        collector = Collector(self.name, attached.runtime, attached.plan, remote=True, started_at=attached.started_at)
         return AgentJob(SshLink(self, attached.job, None, None), collector)
 
     def _begin(self, files: Mapping[str, Path], plan: RunPlan, runtime: str) -> Job:
@@ -104,7 +105,7 @@ class SshBoard:
         metering = Metering(plan.meters) if plan.meters else None
         try:
             link = self._link(files, plan, runtime, metering)
-            return AgentJob(link, Collector(self.name, runtime, plan, metering))
+            return AgentJob(link, Collector(self.name, runtime, plan, metering, remote=True))
         except BaseException:
             if metering is not None:
                 metering.close()
@@ -122,7 +123,8 @@ class SshBoard:
         first = opening(
             Path("model", MODEL), plan, runtime, workdir="work", compression=COMPRESSION, external=external, job=job, lock=self.entry.lock
         )
-        about = {"model": files[MODEL].name, "who": who(), "edgeprof": __version__, "runs": plan.runs, "energy": plan.energy}
+        about = {"model": files[MODEL].name, "who": who(), "edgeprof": __version__, "runs": plan.runs, "energy": plan.energy,
+                 "started_at": datetime.now(UTC).isoformat(timespec="seconds")}  # fmt: skip
         return SshLink(self, job, first, files, about)
 
     # What can be asked of a board
@@ -240,6 +242,14 @@ class Attached:
         """How the model's file was called where the job was started."""
         return Path(clean(str(self.about.get("model") or MODEL))).name or MODEL
 
+    @property
+    def started_at(self) -> str | None:
+        """When it was started, by the clock of who did; None when it does not say."""
+        try:
+            return datetime.fromisoformat(str(self.about.get("started_at"))).isoformat(timespec="seconds")
+        except ValueError:
+            return None
+
     def checked_model(self, path: Path) -> Path:
         """``path`` itself; UsageError when it is not the model that the job runs."""
         files = self.about.get("files")
@@ -294,9 +304,9 @@ class Session:
 
     def ask(self, kind: str, fields: Mapping[str, Any], on_progress: Told | None = None) -> dict[str, Any]:
         """The fields of the board's answer; BoardError with its sentence when it refuses."""
-        within_s = None if kind == "install" else 120.0
+        within_s = None if kind in ("install", "check-runtime") else 120.0
         try:
-            return dict(loop.run(self._line.ask(kind, fields, on_progress, within_s=within_s)).fields)
+            return dict(tidy(loop.run(self._line.ask(kind, fields, on_progress, within_s=within_s)).fields))
         except protocol.ProtocolError as error:
             raise _nonsense(self.entry.name, error) from error
 

@@ -199,7 +199,7 @@ def test_samples_before_any_sensor_was_named_are_refused():
 
 
 def test_samples_that_unpack_to_far_too_much_are_refused(monkeypatch):
-    monkeypatch.setattr(sensed, "MAX_PAYLOAD_BYTES", 1000)
+    monkeypatch.setattr(sensed, "MAX_UNPACKED_BYTES", 1000)
     collector = Sensed()
     collector.take(describe(("a", 1)))
     with pytest.raises(ProtocolError, match="more than the size limit"):

@@ -50,7 +50,7 @@ def load(name: str) -> Runtime:
     if name not in dict(RUNTIMES):
         raise Refused("runtime", "unknown runtime %r; known are %s" % (name, ", ".join(n for n, _ in RUNTIMES)))
     if name not in installed():
-        raise Refused("runtime", "%s is not installed for this Python; install it there with `pip install %s`" % (name, name))
+        raise Refused("no-runtime", "%s is not installed for this Python" % name)
     try:
         return import_module("." + name, __package__).load()  # type: ignore[no-any-return]
     except ImportError as error:

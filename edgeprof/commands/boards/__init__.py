@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 
-from edgeprof.commands.boards import add, check, jobs, list_, remove
+from edgeprof.commands.boards import add, check, jobs, list_, remove, setup
 
 VERBS = (
     ("add", add, "name a board, look at its host key, see what it can do"),
     ("list", list_, "the boards that have names"),
     ("check", check, "whether a board can measure, and what is missing"),
+    ("setup", setup, "put a runtime on a board that has nothing but Python and SSH"),
     ("jobs", jobs, "measurements on boards: running, and ended but not fetched"),
     ("remove", remove, "forget a board; --clean also removes what edgeprof put there"),
 )

@@ -32,7 +32,7 @@ def make_key(path: Path, passphrase: str = "") -> Path:
 
 
 class Sshd:
-    """A board named ``name`` whose files lie in ``folder``. ``shell``: lines that run before each command, as a noisy login script would."""
+    """A board named ``name`` whose files lie in ``folder``. ``shell``: lines that run before each command, as of a login script."""
 
     def __init__(self, folder: Path, name: str = "board", *, settings: str = "", shell: str = "", python: str = sys.executable) -> None:
         self.folder, self.name, self.python = folder, name, python

@@ -1,0 +1,27 @@
+"""Texts that a board said, as they may be shown: a board is not trusted with the terminal, the notebook or the report."""
+
+from __future__ import annotations
+
+from typing import Any
+
+_MOST_CHARACTERS = 10_000
+_MOST_DEPTH = 20
+
+
+def clean(text: str, most: int = 500) -> str:
+    """``text`` on one line, cut, with nothing in it that a terminal would obey or that hides what it says."""
+    shown = "".join(c if c.isprintable() else " " if c.isspace() else ascii(c)[1:-1] for c in text[: 2 * most])
+    return " ".join(shown.split())[:most]
+
+
+def tidy(value: Any, depth: int = 0) -> Any:
+    """A value of a frame with all its texts cleaned; ValueError when it is nested absurdly deep."""
+    if isinstance(value, str):
+        return value if value.isprintable() and len(value) <= _MOST_CHARACTERS else clean(value, _MOST_CHARACTERS)
+    if depth > _MOST_DEPTH:
+        raise ValueError("values nested too deep")
+    if isinstance(value, dict):
+        return {tidy(key, depth + 1): tidy(item, depth + 1) for key, item in value.items()}
+    if isinstance(value, list):
+        return [tidy(item, depth + 1) for item in value]
+    return value
