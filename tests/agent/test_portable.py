@@ -116,7 +116,8 @@ def test_job_without_a_runtime(python, archive):
     job = {"frames": 0, "options": {}, "workdir": ".", "compression": 0, "runtime": "onnxruntime"}
     frames, status = talk(python, archive, protocol.encode("job", job))
     assert frames[-1].type == "error"
-    assert "pip install onnxruntime" in frames[-1].fields["message"]
+    assert frames[-1].fields["kind"] == "no-runtime"
+    assert "onnxruntime is not installed" in frames[-1].fields["message"]
     assert status == 1
 
 
