@@ -37,7 +37,7 @@ class FolderSession:
                 wheels = [{**wheel, "path": str(self._blob(wheel["sha256"]))} for wheel in fields["wheels"]]
                 return install.install(folder, fields["name"], wheels, say, model=str(self._blob(fields["model"])))
             if kind == "check-runtime":
-                return install.check(folder, fields["name"], str(self._blob(fields["model"])))
+                return install.check(folder, fields["name"], str(self._blob(fields["model"])) if "model" in fields else "")
             if kind == "remove-runtime":
                 return {"removed": installed.remove(folder, fields["name"])}
         except Refused as refused:
