@@ -58,12 +58,14 @@ _LOOK_EVERY_S = 0.5
 _BLOCK_BYTES = 4096
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _PIP = """
-import runpy, sys
+import os, runpy, sys
 try:
     import ctypes
     ctypes.CDLL(None).prctl(1, 9, 0, 0, 0)  # PR_SET_PDEATHSIG: nobody goes on writing when the agent is gone
 except (ImportError, OSError, AttributeError):
     pass
+if os.getppid() != int(sys.argv.pop(1)):
+    sys.exit("the agent is gone")
 sys.path.insert(0, sys.argv.pop(1))
 runpy.run_module("pip", run_name="__main__", alter_sys=True)
 """
@@ -177,7 +179,17 @@ def _unpack(place: str, wheels: Sequence[Dict[str, Any]], needed: int, say: Say)
     paths = [os.path.join(inbox, wheel["filename"]) for wheel in wheels]
     pip = next(path for path in paths if _is_pip(os.path.basename(path)))
     process = subprocess.Popen(
-        [interpreter(place), "-I", "-c", _PIP, pip, *_PIP_GLOBAL, *_PIP_INSTALL, *(path for path in paths if path != pip)],
+        [
+            interpreter(place),
+            "-I",
+            "-c",
+            _PIP,
+            str(os.getpid()),
+            pip,
+            *_PIP_GLOBAL,
+            *_PIP_INSTALL,
+            *(path for path in paths if path != pip),
+        ],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,

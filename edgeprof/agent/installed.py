@@ -68,6 +68,8 @@ def remove(folder: str, name: str = "") -> List[str]:
         for entry in gone:
             retire(folder, entry)
         remove_unfinished(root)
+        if text_of(root, _CHOSEN) in gone:
+            os.unlink(os.path.join(root, _CHOSEN))
     return gone
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -100,10 +99,8 @@ def text(value: object) -> str:
 
 
 def whole(value: object) -> int | None:
-    """What a board said, if that is a whole number that is not negative."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
-        return None
-    return int(value)
+    """What a board said, if that is a whole number that is not negative and not absurd."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 62 else None
 
 
 def refusal(about: About) -> str | None:

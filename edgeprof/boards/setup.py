@@ -167,23 +167,17 @@ def plan(
 
 def carry_out(session: Session, plan: SetupPlan, *, progress: Progress | None = None, cache: Path | None = None) -> SetupResult:
     """Does what was planned. What is there and does not work any more is installed anew."""
-    from edgeprof.models.probes import make_probes
-
-    with tempfile.TemporaryDirectory(prefix="edgeprof-", ignore_cleanup_errors=True) as folder:
-        model = Path(folder, "check.onnx")
-        model.write_bytes(make_probes()[0].model)
-        digest = session.put(model)
     if plan.resolved is None:
-        name = plan.present.name if plan.present else ""
         try:
-            answer = session.ask("check-runtime", {"name": name, "model": digest})
-            return _result(plan, "present" if name else "own", answer)
+            if plan.present is not None:  # it keeps a model: nothing is sent, so a full disk does not matter
+                return _result(plan, "present", session.ask("check-runtime", {"name": plan.present.name}))
+            return _result(plan, "own", session.ask("check-runtime", {"name": "", "model": _put_model(session)}))
         except BoardLost:
             raise
         except BoardError as error:
             runtime, version = (plan.present.runtime, plan.present.version) if plan.present else ("onnxruntime", None)
             plan = replace(_plan_installing(session, plan.about, runtime, version, cache, progress), broken=str(error))
-    return _install(session, plan, digest, progress)
+    return _install(session, plan, progress)
 
 
 def remove(session: Session, version: str | None = None) -> tuple[str, ...]:
@@ -229,7 +223,7 @@ def _plan_installing(
     return made
 
 
-def _install(session: Session, plan: SetupPlan, model: str, progress: Progress | None) -> SetupResult:
+def _install(session: Session, plan: SetupPlan, progress: Progress | None) -> SetupResult:
     resolved = plan.resolved
     assert resolved is not None  # noqa: S101 - a plan to install
     total, before = sum(wheel.size_bytes for wheel in resolved.wheels), 0
@@ -239,8 +233,18 @@ def _install(session: Session, plan: SetupPlan, model: str, progress: Progress |
         if progress is not None:
             progress("send", before, total)
     wheels = [{"filename": wheel.path.name, "sha256": wheel.sha256} for wheel in resolved.wheels]
-    answer = session.ask("install", {"name": resolved.name, "wheels": wheels, "model": model}, progress)
+    answer = session.ask("install", {"name": resolved.name, "wheels": wheels, "model": _put_model(session)}, progress)
     return _result(plan, "present" if answer.get("already") is True else "installed", answer)
+
+
+def _put_model(session: Session) -> str:
+    """Sends the model of the first inference; its sha256."""
+    from edgeprof.models.probes import make_probes
+
+    with tempfile.TemporaryDirectory(prefix="edgeprof-", ignore_cleanup_errors=True) as folder:
+        model = Path(folder, "check.onnx")
+        model.write_bytes(make_probes()[0].model)
+        return session.put(model)
 
 
 def _shifted(progress: Progress | None, before: int, total: int) -> Progress | None:

@@ -144,7 +144,9 @@ def _pip_refusal(about: About, runtime: str, version: str | None, said: str) -> 
     if "No matching distribution found" in said:
         match = re.search(rf"requirement {re.escape(runtime)}\b.*?\(from versions: ([0-9A-Za-z.+, ]+)\)", said)
         offered = [name for name in (match[1].split(", ") if match else []) if re.fullmatch(r"[0-9.]+", name)]
-        advice = f"This board can have {offered[0]} to {offered[-1]}." if offered else "The index that pip uses here has none at all."
+        advice = (
+            f"This board can have {offered[0]} to {offered[-1]}." if offered else "The index that pip uses here has none for such a board."
+        )
         return f"Expected wheels of {_asked_for(about, runtime, version)}, and there are none. {advice}"
     errors = [line.partition("ERROR: ")[2] for line in said.splitlines() if "ERROR: " in line]
     reason = re.sub(r"\S*://\S*", "(address)", errors[-1] if errors else "it gave no reason").strip().rstrip(".")
