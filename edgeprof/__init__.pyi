@@ -5,6 +5,8 @@ from .profiler import profile
 from .records.bundle import load
 from .records.profile import Profile
 from .records.trace import EnergyPlan
+from .studies import Study
+from .sweeping import sweep
 from .widgets import heatmap, memory, timeline
 
-__all__ = ["EnergyPlan", "Profile", "bars", "heatmap", "load", "load_model", "memory", "profile", "roofline", "timeline"]
+__all__ = ["EnergyPlan", "Profile", "Study", "bars", "heatmap", "load", "load_model", "memory", "profile", "roofline", "sweep", "timeline"]

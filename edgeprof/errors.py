@@ -12,6 +12,7 @@
     │   ├── BundleDamaged       names the damaged member; the rest can be loaded
     │   └── BundleTooNew
     ├── OutputError             a result cannot be written (disk full, read-only folder)
+    ├── StudyError              a folder is no study, or its files cannot be read
     └── BoardError              something went wrong where the model runs
         ├── BoardLost           the agent or the link died; ``trace`` holds what had arrived
         ├── RuntimeRefused      the runtime does not take this model or these options
@@ -83,6 +84,10 @@ class BundleTooNew(BundleError):
 
 class OutputError(EdgeprofError):
     """A result cannot be written."""
+
+
+class StudyError(EdgeprofError):
+    """A folder is no study, or its files cannot be read."""
 
 
 class BoardError(EdgeprofError):
