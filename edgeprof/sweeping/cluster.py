@@ -113,7 +113,7 @@ class ClusterRunner:
         self._worker = ""  # that has begun with the task
         self._wish = 0
 
-    def run(self, task: Task, hear: Hear) -> Outcome:
+    def run(self, task: Task, hear: Hear, free: Callable[[], object]) -> Outcome:
         """See `edgeprof.sweeping.runner.Runner.run`."""
         try:
             task.check()
@@ -141,7 +141,7 @@ class ClusterRunner:
         self._token, self._worker = token, ""
         request = {
             "token": token, "topic": self._cluster.topic, "edgeprof": __version__, "board": self._board, "cell": asdict(task.cell),
-            "path": task.graph.path, "shapes": task.options.get("shapes"), "options": dict(task.options),
+            "path": str(Path(task.graph.path).absolute()), "shapes": task.options.get("shapes"), "options": dict(task.options),
         }  # fmt: skip
         self._cluster.listen(token, lambda told: self._take(told, hear))
         try:
@@ -299,14 +299,14 @@ def measure(request: Mapping[str, Any], model: bytes | None) -> dict[str, Any]:
         if isinstance(graph, str):
             return {"status": "no model", "why": graph}
         task = Task(_cell(request), graph, request["options"], stamp_of(graph))
-        runner = HostRunner(get_board(request["board"]))
+        runner = HostRunner(get_board(request["board"]), threading.Lock())
         with _order:
             if token in _stopped:
                 return {"status": "cancelled", "error": "It was stopped before it began."}
             _running[token] = runner
         begun.set()
         worker.log_event(request["topic"], {"token": token, "begun": worker.address})
-        outcome = runner.run(task, _Teller(worker, request))
+        outcome = runner.run(task, _Teller(worker, request), lambda: None)
     except EdgeprofError as error:
         return {"status": "failed", "error": str(error)}
     finally:

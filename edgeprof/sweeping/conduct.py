@@ -1,5 +1,7 @@
 """One queue a board: each board has a thread that works its queue off, one job at a time; boards run side by side.
 
+A board elsewhere gets its next job as soon as one has ended; the profile of that is made meanwhile.
+
 Listeners are called in the thread that called `conduct`, one at a time, so they may draw. Ctrl-C asks all jobs to end and to keep what they
 have; the second ends them at once; the third stops waiting for them.
 """
@@ -115,18 +117,36 @@ class _Work:
     rows: dict[str, Row]
 
     def off(self, board: str, lane: Lane) -> None:
-        """Works one queue off."""
+        """Works one queue off. While a job runs, the profile of the one before it may still be made."""
+        before: threading.Thread | None = None
         try:
             for number, task in enumerate(lane.tasks, 1):
                 if not self.stopping.is_set():
                     self.inbox.put((board, Begun(task.cell, number, len(lane.tasks))))
-                row = self._row(task, lane.runner, lambda event: self.inbox.put((board, event)))
-                self.rows[task.cell.key] = row
-                self.inbox.put((board, Ended(task.cell, row["status"], row["error"])))
+                free = threading.Event()
+                cell = threading.Thread(
+                    target=self._cell, args=(board, lane.runner, task, free), name=f"edgeprof-cell-{board}", daemon=True
+                )
+                cell.start()
+                free.wait()
+                if before is not None:
+                    before.join()
+                before = cell
+            if before is not None:
+                before.join()
         finally:
             self.inbox.put((board, _Left()))
 
-    def _row(self, task: Task, runner: Runner, hear: Callable[[Event], None]) -> Row:
+    def _cell(self, board: str, runner: Runner, task: Task, free: threading.Event) -> None:
+        """Does one cell; ``free`` is set when its board can have the next."""
+        try:
+            row = self._row(task, runner, lambda event: self.inbox.put((board, event)), free.set)
+            self.rows[task.cell.key] = row
+            self.inbox.put((board, Ended(task.cell, row["status"], row["error"])))
+        finally:
+            free.set()
+
+    def _row(self, task: Task, runner: Runner, hear: Callable[[Event], None], free: Callable[[], object]) -> Row:
         """What came of one cell; an error of any kind is that of this cell alone."""
         cell = task.cell
         try:
@@ -136,7 +156,7 @@ class _Work:
             if other is not None:
                 return {**other, "status": "skipped", "error": _ELSEWHERE if other["status"] == "running" else ""}
             try:
-                outcome = runner.run(task, hear)
+                outcome = runner.run(task, hear, free)
             except Exception as error:
                 self.study.finish(cell, "failed", None, _bug(error))
                 raise

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from edgeprof.boards.base import Board, Cancelled, Event, Job, Started
+from edgeprof.boards.base import Board, Cancelled, Done, Event, Failed, Job, Started
+from edgeprof.boards.local import LocalBoard
 from edgeprof.errors import BoardError, EdgeprofError
 from edgeprof.profiler import profile
 from edgeprof.records.profile import Profile
@@ -29,8 +31,11 @@ class Outcome:
 class Runner(Protocol):
     """One board's."""
 
-    def run(self, task: Task, hear: Hear) -> Outcome:
-        """Measures a cell; returns when it has ended, whatever came of it."""
+    def run(self, task: Task, hear: Hear, free: Callable[[], object]) -> Outcome:
+        """Measures a cell; returns when it has ended, whatever came of it.
+
+        ``free`` may be called before: from then on the board can have the next job, while a Profile is made of what this one brought.
+        """
 
     def cancel(self) -> None:
         """Asks what runs now and later to stop soon and to keep what it has. Any thread may call it."""
@@ -40,36 +45,42 @@ class Runner(Protocol):
 
 
 class HostRunner:
-    """Runs on ``board`` from this process."""
+    """Runs on ``board`` from this process. Who holds ``making`` makes a Profile: one at a time, so that jobs can begin meanwhile."""
 
-    def __init__(self, board: Board) -> None:
-        self._board = board
+    def __init__(self, board: Board, making: threading.Lock) -> None:
+        self._board, self._making = board, making
+        self._is_here = isinstance(board, LocalBoard)  # nothing else may go on here while it measures
         self._job: Job | None = None
         self._wish = 0  # 1: cancel, 2: kill
         self._order = threading.Lock()  # a wish comes before the job is there or after it
 
-    def run(self, task: Task, hear: Hear) -> Outcome:
+    def run(self, task: Task, hear: Hear, free: Callable[[], object]) -> Outcome:
         """See `Runner.run`."""
         stopped: list[bool] = []
+        held = ExitStack()
 
         def listen(event: Event) -> None:
             if isinstance(event, Started):
                 self._take(event.job)
-            elif isinstance(event, Cancelled):
-                stopped.append(True)
+            elif isinstance(event, Done | Cancelled | Failed):
+                self._take(None)
+                if isinstance(event, Cancelled):
+                    stopped.append(True)
+                if not self._is_here:
+                    free()
+                    held.enter_context(self._making)
             hear(event)
 
-        try:
-            task.check()
-            found = profile(task.graph, board=self._board, **task.options, progress=listen)
-        except KeyboardInterrupt:
-            return Outcome("cancelled", None, "It was stopped before anything was measured.")
-        except BoardError as error:
-            return Outcome("failed", error.profile, _told(error))
-        except EdgeprofError as error:
-            return Outcome("failed", None, _told(error))
-        finally:
-            self._take(None)
+        with held:
+            try:
+                task.check()
+                found = profile(task.graph, board=self._board, **task.options, progress=listen)
+            except KeyboardInterrupt:
+                return Outcome("cancelled", None, "It was stopped before anything was measured.")
+            except BoardError as error:
+                return Outcome("failed", error.profile, _told(error))
+            except EdgeprofError as error:
+                return Outcome("failed", None, _told(error))
         if stopped:
             return Outcome("cancelled", found, "It was stopped before its end; what was measured is kept.")
         return Outcome("done", found)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -97,7 +98,8 @@ def sweep(
 def _lanes(plan: Plan, dask: str | None, security: Mapping[str, str] | None, stack: ExitStack) -> dict[str, Lane]:
     runners: dict[str, Runner]
     if dask is None:
-        runners = {name: HostRunner(board) for name, board in plan.boards.items() if not isinstance(board, str)}
+        making = threading.Lock()
+        runners = {name: HostRunner(board, making) for name, board in plan.boards.items() if not isinstance(board, str)}
     else:
         from edgeprof.sweeping.cluster import Cluster
 
