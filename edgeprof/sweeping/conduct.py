@@ -22,7 +22,7 @@ from edgeprof.studies import Cell, Study
 from edgeprof.studies.index import Row
 from edgeprof.studies.table import sentence
 from edgeprof.sweeping.plan import Task
-from edgeprof.sweeping.runner import Runner
+from edgeprof.sweeping.runner import Outcome, Runner
 
 
 @dataclass(frozen=True)
@@ -158,8 +158,7 @@ class _Work:
             try:
                 outcome = runner.run(task, hear, free)
             except Exception as error:
-                self.study.finish(cell, "failed", None, _bug(error))
-                raise
+                outcome = Outcome("failed", None, _bug(error))
             return self.study.finish(cell, outcome.status, outcome.profile, outcome.error)
         except EdgeprofError as error:
             text = str(error)
