@@ -6,9 +6,11 @@ from .profiler import attach, profile, start
 from .records.bundle import load
 from .records.profile import Profile
 from .records.trace import EnergyPlan
+from .studies import Study
+from .sweeping import sweep
 from .widgets import heatmap, memory, timeline
 
 __all__ = [
-    "EnergyPlan", "Profile", "attach", "bars", "boards", "heatmap", "load", "load_model", "memory", "profile", "roofline", "start",
-    "timeline",
+    "EnergyPlan", "Profile", "Study", "attach", "bars", "boards", "heatmap", "load", "load_model", "memory", "profile",
+    "roofline", "start", "sweep", "timeline",
 ]  # fmt: skip

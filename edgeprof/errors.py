@@ -12,6 +12,7 @@
     │   ├── BundleDamaged       names the damaged member; the rest can be loaded
     │   └── BundleTooNew
     ├── OutputError             a result cannot be written (disk full, read-only folder)
+    ├── StudyError              a folder is no study, or its files cannot be read
     └── BoardError              something went wrong where the model runs
         ├── BoardUnreachable    no way to it: host down, key refused, host key unknown or changed, no Python there
         ├── BoardBusy           somebody else measures on it
@@ -85,6 +86,10 @@ class BundleTooNew(BundleError):
 
 class OutputError(EdgeprofError):
     """A result cannot be written."""
+
+
+class StudyError(EdgeprofError):
+    """A folder is no study, or its files cannot be read."""
 
 
 class BoardError(EdgeprofError):

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from edgeprof.boards import get_board
-from edgeprof.boards.base import Board, Cancelled, Done, Event, Failed, Job, Progress
+from edgeprof.boards.base import Board, Cancelled, Done, Event, Failed, Job, Progress, Started
 from edgeprof.errors import BoardError, EdgeprofError, UsageError, did_you_mean
 from edgeprof.models import Graph, load_model
 from edgeprof.models.inputs import check_inputs, make_inputs, read_inputs, shapes_of
@@ -80,7 +80,7 @@ def profile(
         meters: power meters that are read from here, such as ``["joulescope"]`` (docs/meters.md).
         time_limit_s: ends the measurement early and keeps what it has.
         wait_s: how long to wait for a board that somebody else measures on (BoardBusy after that).
-        progress: None shows a progress bar, False nothing; a callable gets each event.
+        progress: None shows a progress bar, False nothing; a callable gets each event, first `Started` with the job.
 
     Raises:
         EdgeprofError: the model, the inputs or the options make no sense (ModelError, InputError, UsageError), or the board failed
@@ -166,7 +166,7 @@ def _prepare(
     wait_s: float,
 ) -> tuple[Board, Graph, RunPlan]:
     """Where, what and how, all checked."""
-    _check(runs, warmup, threads, runtime, energy, time_limit_s, wait_s)
+    check_options(runs, warmup, threads, runtime, energy, time_limit_s, wait_s)
     place = get_board(board)
     graph, arrays = _model_and_inputs(model, shapes, inputs, seed)
     plan = RunPlan(
@@ -201,7 +201,8 @@ def _finish(job: Job, graph: Graph, source: str, origin: Origin, progress: bool 
     return trace if isinstance(trace, Profile) else _build(trace, graph, source, origin)
 
 
-def _check(runs: int, warmup: int | str, threads: int, runtime: str, energy: str, time_limit_s: float | None, wait_s: float) -> None:
+def check_options(runs: int, warmup: int | str, threads: int, runtime: str, energy: str, time_limit_s: float | None, wait_s: float) -> None:
+    """Raises UsageError when an option of `profile` makes no sense, whatever the model and the board."""
     if runs < 1:
         raise UsageError(f"runs is {runs}; at least 1 is needed, 50 or more for an interval that means something.")
     if warmup != "auto" and (not isinstance(warmup, int) or warmup < 0):
@@ -252,6 +253,7 @@ def _follow(job: Job, listen: OnEvent) -> Trace | Profile:
     """Passes events on until the job ends; Ctrl-C ends it early and keeps what was measured."""
     with _interrupt_cancels(job):
         try:
+            _tell(listen, Started(job), job)
             for event in job.events():
                 _tell(listen, event, job)
         except BaseException:  # of the listener, or of a second Ctrl-C: nobody waits for this job any more

@@ -25,6 +25,13 @@ from edgeprof.records.trace import RunPlan, Spans, Trace
 
 
 @dataclass(frozen=True)
+class Started:
+    """What listeners of `edgeprof.profiler.profile` hear first: the job itself, which any thread may cancel or kill."""
+
+    job: Job
+
+
+@dataclass(frozen=True)
 class Progress:
     """How far a phase (``load``, ``warmup``, ``measure``, ``memory``, ``isolate``, ``energy``) is; ``total`` 0 means not known."""
 
@@ -84,7 +91,7 @@ class Failed:
     error: BoardError
 
 
-Event = Progress | Arrived | Planned | Sampled | Waiting | Done | Cancelled | Failed
+Event = Started | Progress | Arrived | Planned | Sampled | Waiting | Done | Cancelled | Failed
 
 
 class Link(Protocol):

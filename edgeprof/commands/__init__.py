@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import NamedTuple, NoReturn, Protocol
 
 from edgeprof._version import __version__
-from edgeprof.commands import boards, doctor, import_, lab, profile, report, show
+from edgeprof.commands import boards, doctor, import_, lab, profile, report, show, sweep
 from edgeprof.errors import EdgeprofError, UsageError
 
 OK, FAILED, ERROR, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 130, 141
@@ -39,6 +39,7 @@ class _Entry(NamedTuple):
 
 COMMANDS: tuple[_Entry, ...] = (
     _Entry("profile", profile, "measure where a model spends its time"),
+    _Entry("sweep", sweep, "measure many models on many boards with many settings"),
     _Entry("show", show, "a profile as a table in the terminal"),
     _Entry("report", report, "profiles as a file: HTML, Markdown, CSV, JSON, Parquet, Excel"),
     _Entry("import", import_, "a profile from a trace that another tool recorded"),

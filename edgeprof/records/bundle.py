@@ -91,7 +91,7 @@ def save(profile: Profile, path: str | Path) -> None:
         data = _zipped(_member_bytes(profile))
     except (MemberError, UnicodeEncodeError, pa.ArrowException) as error:
         raise BundleError(f"This profile cannot be saved: {error}.") from error
-    _write_atomically(Path(path), data)
+    write_atomically(Path(path), data)
 
 
 def load(path: str | Path, *, partial: bool = False) -> Profile:
@@ -134,7 +134,8 @@ def _zipped(data: Mapping[str, bytes]) -> bytes:
     return buffer.getvalue()
 
 
-def _write_atomically(path: Path, data: bytes) -> None:
+def write_atomically(path: Path, data: bytes) -> None:
+    """Writes ``data`` under another name, flushes it to the disk and renames it to ``path``; OutputError when that fails."""
     temporary = path.with_name(f".{path.name[:100]}.{secrets.token_hex(6)}.tmp")
     try:
         with temporary.open("xb") as file:
