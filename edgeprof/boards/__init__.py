@@ -27,3 +27,8 @@ def get_board(board: str | Board) -> Board:
 
         return SimulatedBoard.named(board)
     raise UsageError(f"There is no board '{board}'. Use 'local' (this machine), 'simulated' or 'replay:FILE.edgeprof'.")
+
+
+def names() -> list[str]:
+    """``local``, and the boards of the boards files."""
+    return ["local"]

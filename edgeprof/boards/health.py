@@ -7,12 +7,13 @@ still hold ``<`` and ``&``; whoever writes HTML escapes them, as for any text.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from edgeprof import units
+from edgeprof.errors import BoardError, EdgeprofError
 from edgeprof.records import board_state
 from edgeprof.records.board_state import clean, number, numbers, texts
 
@@ -80,7 +81,8 @@ class Health:
     @classmethod
     def of(cls, name: str, told: object, when: datetime | None = None) -> Health:
         """What an agent said (see `edgeprof.boards.local.LocalBoard.health`); what makes no sense in it is left out."""
-        told = told if isinstance(told, Mapping) else {}
+        if not isinstance(told, Mapping):
+            return cls.unreachable(name, "It said something that makes no sense. Look which edgeprof it has.", when)
         environment = _plain(told.get("environment"), _MOST_DEPTH)
         return cls(
             name=clean(name),
@@ -133,6 +135,25 @@ class Health:
             "sensors": list(self.sensors),
             "problems": [{"id": key, "text": text} for key, text in self.problems],
         }
+
+
+def ask(name: str, health: Callable[[], object]) -> Health:
+    """What a board says of itself when ``health`` asks it; a board that cannot be asked is a `Health` too, with the reason."""
+    try:
+        return Health.of(name, health())
+    except EdgeprofError as error:
+        return Health.unreachable(name, str(error))
+    except Exception as error:  # one board must not hide the others
+        return Health.unreachable(name, f"It could not be asked: {type(error).__name__}: {error}.")
+
+
+def health_of(board: object) -> Callable[[], object]:
+    """The way to ask this board; BoardError, once asked, for one that has none, such as a recording."""
+
+    def none() -> object:
+        raise BoardError("It cannot be asked: it is a recording or a simulation, not a board.")
+
+    return getattr(board, "health", none)
 
 
 def health_table(boards: Sequence[Health]) -> pd.DataFrame:
