@@ -118,7 +118,13 @@ class Exporter:
         self._server.server_close()
 
 
-def serve(boards: Mapping[str, Callable[[], object]], address: str = "127.0.0.1", port: int = PORT, every_s: float = EVERY_S) -> Exporter:
+def serve(
+    boards: Mapping[str, Callable[[], object]],
+    address: str = "127.0.0.1",
+    port: int = PORT,
+    every_s: float = EVERY_S,
+    scrape_waits_s: float = SCRAPE_WAITS_S,
+) -> Exporter:
     """A running `Exporter`. Whoever can reach ``address`` can read how the boards are: it is this machine alone unless told otherwise.
 
     Raises:
@@ -131,7 +137,7 @@ def serve(boards: Mapping[str, Callable[[], object]], address: str = "127.0.0.1"
         text = 'Metrics for Prometheus need prometheus-client, which is not installed: pip install "edgeprof[metrics]".'
         raise MissingExtra(text) from error
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(BoardCollector(boards, every_s))
+    registry.register(BoardCollector(boards, every_s, scrape_waits_s))
     try:
         return Exporter(*start_http_server(port, address, registry))
     except (OSError, OverflowError) as error:

@@ -6,9 +6,9 @@ import os
 import sys
 
 import pytest
-from tests.agent.sensors.trees import ORIN_NANO, command, plant
 
 from edgeprof.agent import firmware, health
+from tests.agent.sensors.trees import ORIN_NANO, command, plant
 
 PI = {"proc/device-tree/model": "Raspberry Pi 4 Model B Rev 1.4\0"}
 FLAGS_FILE = "sys/devices/platform/soc/soc:firmware/get_throttled"

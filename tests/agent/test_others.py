@@ -7,10 +7,10 @@ import subprocess
 import sys
 
 import pytest
-from tests.agent.sensors.trees import plant
 
 from edgeprof.agent import others
 from edgeprof.agent.others import Census, Process, busiest, census
+from tests.agent.sensors.trees import plant
 
 SPIN = "import sys\nprint(flush=True)\nwhile True: pass"
 
