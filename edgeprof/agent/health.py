@@ -5,23 +5,55 @@ What cannot be read is left out; a reading is never replaced by zero.
 
 from __future__ import annotations
 
+import math
 import os
 import platform
+import re
 import sys
 import time
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
-from .files import text_of
+from .files import number, text_of
+
+FOLDER = "~/.cache/edgeprof"
+"""Where the agent keeps things on a board unless told otherwise."""
+
+_MEANS_NONE = ("alarms",)
+"""An empty list of these says that there are none; other empty values say that nothing is known."""
 
 
-def fingerprint(sysroot: str = "/") -> Dict[str, Any]:
-    """Board, CPU, governor, clocks (kHz), temperatures (°C), throttle counters, memory (bytes), load, system, Python."""
+def fingerprint(sysroot: str = "/", folder: Optional[str] = None, busy: bool = False) -> Dict[str, Any]:
+    """What the board is and how it feels, by names that end in their unit; docs/health.md lists them.
+
+    ``folder`` is the one whose disk is told of (None: the agent's own, and nothing for a recorded board). ``busy`` names the processes
+    that use the processor, which takes 0.2 s.
+    """
+    from . import firmware  # when it is wanted: not every process that uses this file tells how the board is
+
     found: Dict[str, Any] = {}
-    for name, reader in _READERS:
+    for name, reader in (*_READERS, *firmware.READERS):
         value = reader(sysroot)
-        if value not in (None, "", {}, []):
+        if value not in (None, "", {}, []) or (value == [] and name in _MEANS_NONE):
             found[name] = value
+    if folder is not None or os.path.abspath(sysroot) == "/":
+        found.update(disk(folder or FOLDER))
+    if busy:
+        from .others import busy_now
+
+        found["busy_processes"] = busy_now(sysroot)
     return found
+
+
+def disk(folder: str) -> Dict[str, int]:
+    """``disk_free_bytes`` (for this user) and ``disk_total_bytes`` where ``folder`` is, or would be; empty when that cannot be asked."""
+    path = os.path.abspath(os.path.expanduser(folder))
+    while not os.path.isdir(path) and path != os.path.dirname(path):
+        path = os.path.dirname(path)
+    try:
+        told = os.statvfs(path)
+    except (OSError, AttributeError):
+        return {}
+    return {"disk_free_bytes": told.f_bavail * told.f_frsize, "disk_total_bytes": told.f_blocks * told.f_frsize}
 
 
 def process_memory(pid: str = "self", sysroot: str = "/") -> Dict[str, int]:
@@ -44,10 +76,8 @@ def _text(sysroot: str, path: str) -> Optional[str]:
 
 
 def _number(sysroot: str, path: str) -> Optional[float]:
-    try:
-        return float(_text(sysroot, path) or "")
-    except ValueError:
-        return None
+    value = number(_text(sysroot, path) or "")
+    return None if math.isnan(value) else value
 
 
 def _model(sysroot: str) -> Optional[str]:
@@ -124,7 +154,31 @@ def _throttle_counts(sysroot: str) -> Dict[str, int]:
 
 
 def _meminfo(sysroot: str) -> Dict[str, int]:
-    return _sizes(_text(sysroot, "proc/meminfo"), ("MemTotal", "MemAvailable", "SwapFree"))
+    return _sizes(_text(sysroot, "proc/meminfo"), ("MemTotal", "MemAvailable", "SwapTotal", "SwapFree"))
+
+
+def _pressure(sysroot: str) -> Dict[str, float]:
+    """For how much of the last 10 s some task waited for a CPU, or for memory, in per cent (pressure stall information)."""
+    found = {}
+    for name in ("cpu", "memory"):
+        match = re.match(r"some avg10=([0-9]{1,3}\.[0-9]{1,4})\b", _text(sysroot, "proc/pressure/" + name) or "")
+        if match:
+            found[name] = float(match.group(1))
+    return found
+
+
+def _machine_id(sysroot: str) -> Optional[str]:
+    """The same for the same board and installation, and nothing that anybody else knows it by. A copied card is another board."""
+    parts = [_text(sysroot, path) or "" for path in ("etc/machine-id", "proc/device-tree/serial-number")]
+    return _digest("edgeprof {} {}".format(*parts)) if any(parts) else None
+
+
+def _digest(text: str) -> str:
+    try:
+        from _blake2 import blake2s  # hashlib loads OpenSSL, 4 MB in the process whose memory is measured
+    except ImportError:
+        from hashlib import blake2s
+    return str(blake2s(text.encode(), digest_size=8).hexdigest())
 
 
 def _sizes(text: Optional[str], wanted: Tuple[str, ...]) -> Dict[str, int]:
@@ -140,10 +194,8 @@ def _sizes(text: Optional[str], wanted: Tuple[str, ...]) -> Dict[str, int]:
 
 def _first_number(path: str) -> Callable[[str], Optional[float]]:
     def read(sysroot: str) -> Optional[float]:
-        try:
-            return float((_text(sysroot, path) or "").split()[0])
-        except (IndexError, ValueError):
-            return None
+        value = number(((_text(sysroot, path) or "").split() or [""])[0])
+        return None if math.isnan(value) else value
 
     return read
 
@@ -174,12 +226,15 @@ _READERS: Tuple[Tuple[str, Callable[[str], Any]], ...] = (
     ("virtual_machine", _virtual),
     ("governor", _per_cpu("scaling_governor")),
     ("clock_khz", _per_cpu("scaling_cur_freq")),
+    ("clock_min_khz", _per_cpu("scaling_min_freq")),
     ("clock_max_khz", _per_cpu("scaling_max_freq")),
     ("temperature_c", _temperatures),
     ("throttle_count", _throttle_counts),
     ("memory_bytes", _meminfo),
     ("load_1min", _first_number("proc/loadavg")),
+    ("pressure_percent", _pressure),
     ("uptime_s", _first_number("proc/uptime")),
+    ("machine_id", _machine_id),
     ("os", _os_name),
     ("kernel", lambda root: platform.release()),
     ("machine", lambda root: platform.machine()),

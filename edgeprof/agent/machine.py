@@ -11,6 +11,7 @@ from typing import Any, Dict, List, Optional
 
 from . import runtimes
 from .health import fingerprint, hottest, process_memory
+from .others import INTERVAL_S, busy_since, census
 from .runtimes.base import Runtime
 
 
@@ -19,6 +20,7 @@ class Machine:
 
     def __init__(self, host: Any, sysroot: str = "/") -> None:
         self._host, self._sysroot = host, sysroot
+        self._began = census(sysroot)
 
     def now_ns(self) -> int:
         """The monotonic clock that all times of a job are on; every process of the board has the same."""
@@ -33,8 +35,10 @@ class Machine:
         return runtimes.load(name)
 
     def fingerprint(self) -> Dict[str, Any]:
-        """See `health.fingerprint`."""
-        return fingerprint(self._sysroot)
+        """See `health.fingerprint`; with those who used the processor since this phase began, once that says something."""
+        found = fingerprint(self._sysroot)
+        others = busy_since(self._began, self._sysroot) if time.perf_counter() - self._began.time_s >= INTERVAL_S else []
+        return dict(found, busy_processes=others) if others else found
 
     def temperature_c(self) -> Optional[float]:
         """Of the hottest zone; None where no zone says."""

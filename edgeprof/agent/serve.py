@@ -170,8 +170,9 @@ def health(fields: Dict[str, Any]) -> Dict[str, Any]:
     from .sampler import describe as describe_sensors
     from .sensors import discover
 
-    root = str(fields.get("sysroot") or "/")
-    return dict(describe_sensors(discover(root)), environment=fingerprint(root), runtimes=describe())
+    root, folder = str(fields.get("sysroot") or "/"), fields.get("folder")
+    environment = fingerprint(root, folder=None if folder is None else str(folder), busy=True)
+    return dict(describe_sensors(discover(root)), environment=environment, runtimes=describe())
 
 
 def _say_health() -> int:

@@ -167,7 +167,8 @@ class Supervisor:
                     raise Refused("died", str(death)) from death
                 self._host.say("message", {"id": "%s-failed" % phase, "text": "the %s phase ended early: %s" % (phase, death)})
                 found = {}
-            result.update({k: v for k, v in found.items() if k != "complete"})
+            after = dict(result.get("environment_after") or {}, **found.get("environment_after") or {})  # what one phase saw stays
+            result.update({k: v for k, v in found.items() if k != "complete"}, environment_after=after)
             if not found.get("complete", True) or self._cancelled:
                 result["complete"], result["stopped_in"] = False, phase
                 break

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 from pathlib import Path
 
 import pytest
@@ -90,6 +92,56 @@ def test_processor_without_a_name(sysroot):
     assert health.fingerprint(sysroot({"proc/cpuinfo": "CPU implementer\t: 0x41\nCPU part\t: 0xd08\n"}))["cpu_model"] == (
         "CPU implementer 0x41 part 0xd08"
     )
+
+
+def test_pressure(sysroot):
+    cpu = "some avg10=12.50 avg60=1.12 avg300=1.48 total=3076904988\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=0\n"
+    root = sysroot({"proc/pressure/cpu": cpu, "proc/pressure/memory": "some avg10=1e999 avg60\n"})
+    assert health.fingerprint(root)["pressure_percent"] == {"cpu": 12.5}
+
+
+def test_a_machine_is_told_from_others_without_its_id(sysroot, tmp_path):
+    root = sysroot({"etc/machine-id": "0123456789abcdef0123456789abcdef\n"})
+    alone = health.fingerprint(root)["machine_id"]
+    assert alone == health.fingerprint(root)["machine_id"] and len(alone) == 16
+    assert alone not in "0123456789abcdef0123456789abcdef"
+    sysroot({"proc/device-tree/serial-number": "10000000deadbeef\0"})  # a copy of the card in another board
+    assert health.fingerprint(root)["machine_id"] != alone
+    assert "machine_id" not in health.fingerprint(str(tmp_path / "nothing"))
+
+
+def test_disk_is_that_of_the_folder_even_before_there_is_one(sysroot, tmp_path):
+    told = os.statvfs(tmp_path)
+    found = health.fingerprint(sysroot({}), folder=str(tmp_path / "not" / "yet"))
+    assert found["disk_total_bytes"] == told.f_blocks * told.f_frsize
+    assert 0 < found["disk_free_bytes"] <= found["disk_total_bytes"]
+    assert "disk_free_bytes" not in health.fingerprint(str(tmp_path))  # a recorded board's disk is not this one
+
+
+def test_busy_processes_only_when_asked(sysroot):
+    root = sysroot({})
+    assert "busy_processes" not in health.fingerprint(root)
+    assert health.fingerprint(root, busy=True)["busy_processes"] == []
+
+
+@pytest.mark.parametrize("text", ["inf", "nan", "1e400", "-1e400"])
+def test_what_is_no_number_is_left_out(text, sysroot):
+    """Infinity cannot be sent as JSON: it would cost the whole answer."""
+    files = {
+        "sys/class/thermal/thermal_zone0/temp": text,
+        "sys/devices/system/cpu/cpu0/thermal_throttle/core_throttle_count": text,
+        "proc/loadavg": text,
+        "proc/uptime": text,
+    }
+    found = health.fingerprint(sysroot(files))
+    assert not {"temperature_c", "throttle_count", "load_1min", "uptime_s"} & set(found)
+    json.dumps(found, allow_nan=False)
+
+
+def test_all_of_this_machine_can_be_sent():
+    found = health.fingerprint(busy=True)
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+    assert {"disk_free_bytes", "busy_processes", "python", "os", "kernel"} <= set(found)
 
 
 def test_virtual_machine(sysroot):

@@ -20,7 +20,7 @@ _DEVFREQ = "sys/class/devfreq"
 _KHZ_PER_MHZ, _HZ_PER_MHZ = 1000.0, 1e6
 _MOST_GROUPS = 8
 _MOST_FILES = 256
-_GPU = re.compile("gpu|mali|v3d|adreno|kgsl|gk20a|gm20b|gp10b|gv11b|ga10b|gb10b", re.IGNORECASE)
+GPU = re.compile("gpu|mali|v3d|adreno|kgsl|gk20a|gm20b|gp10b|gv11b|ga10b|gb10b", re.IGNORECASE)
 
 
 class Clocks(FileSensor):
@@ -85,7 +85,7 @@ def discover(sysroot: str = "/") -> Found:
     gpus = [
         ("gpu", os.path.join(folder, name, "cur_freq"))
         for name in names_in(folder)
-        if _GPU.search(name) and os.path.exists(os.path.join(folder, name, "cur_freq"))
+        if GPU.search(name) and os.path.exists(os.path.join(folder, name, "cur_freq"))
     ]
     groups = _groups(sysroot)
     return Found([Clocks(groups, gpus[:MOST_CHANNELS])] if groups or gpus else [])

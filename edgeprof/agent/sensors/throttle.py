@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import os
 import re
-from typing import Dict, Iterator, List, NamedTuple, Sequence, Set, Tuple
+from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 from ..files import names_in, number_of, text_of
 from .base import COUNTER, NAN, SAMPLE, Channel, Found, Sensor, Sysfile, board_model, slug
@@ -116,6 +116,34 @@ def active(sysroot: str = "/") -> List[str]:
     return [sentence for look in _looks(sysroot) for sentence in look.up.values()]
 
 
+def alarms(sysroot: str = "/") -> Optional[List[str]]:
+    """Alarms of monitors that are up, as sentences; None when there are none to read. Reading may clear them."""
+    files = _alarm_files(sysroot)
+    if not files:
+        return None
+    watch = _Levels(files)
+    try:
+        return list(watch.look().up.values())
+    except OSError:
+        return None
+    finally:
+        watch.close()
+
+
+def throttled_bits(command: Vcgencmd) -> int:
+    """What a Raspberry Pi's firmware answers to ``get_throttled``; OSError when it does not."""
+    answer = command.ask("get_throttled")
+    match = _THROTTLED.match(answer)
+    if match is None:
+        raise OSError("vcgencmd get_throttled said %r; expected throttled=0x..." % answer[:40])
+    return int(match.group(1), 16)
+
+
+def decode(bits: int) -> Tuple[List[str], List[str]]:
+    """The flags of ``get_throttled`` that are up now, and those that were up since boot."""
+    return [name for i, name in enumerate(_BITS) if bits >> i & 1], [name for i, name in enumerate(_BITS) if bits >> (16 + i) & 1]
+
+
 def _looks(sysroot: str) -> Iterator[Look]:
     for watch in _watches(sysroot):
         try:
@@ -210,14 +238,9 @@ class _Firmware(Watch):
 
     def look(self) -> Look:
         """See `Watch.look`."""
-        answer = self._command.ask("get_throttled")
-        match = _THROTTLED.match(answer)
-        if match is None:
-            raise OSError("vcgencmd get_throttled said %r; expected throttled=0x..." % answer[:40])
-        bits = int(match.group(1), 16)
-        up = {name: "%s now (get_throttled)" % name for i, name in enumerate(_BITS) if bits >> i & 1}
-        past = {name: "%s since boot (get_throttled)" % name for i, name in enumerate(_BITS) if bits >> (16 + i) & 1}
-        return Look({}, up, past)
+        now, since_boot = decode(throttled_bits(self._command))
+        up = {name: "%s now (get_throttled)" % name for name in now}
+        return Look({}, up, {name: "%s since boot (get_throttled)" % name for name in since_boot})
 
 
 def _watches(sysroot: str) -> List[Watch]:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
-import subprocess
 from typing import Optional
 
 _LIMIT_S = 1.0
@@ -27,6 +25,8 @@ class Vcgencmd:
 
     def ask(self, question: str) -> str:
         """The firmware's answer. `NotAllowed` when this user may not ask, another OSError when there is no answer within a second."""
+        import subprocess  # where there is firmware to ask: other boards keep the memory
+
         try:
             done = subprocess.run(
                 [self.path, question], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=_LIMIT_S,
@@ -44,5 +44,7 @@ class Vcgencmd:
 
 def find(sysroot: str = "/") -> Optional[Vcgencmd]:
     """The command: on PATH, or ``usr/bin/vcgencmd`` of a recorded board, whose answers that file gives. None when there is none."""
+    import shutil
+
     path = shutil.which("vcgencmd") if os.path.abspath(sysroot) == "/" else os.path.join(sysroot, "usr/bin/vcgencmd")
     return Vcgencmd(path) if path and os.path.isfile(path) else None
