@@ -137,7 +137,8 @@ class Door:
         from .serve import health
 
         held = holder_of(str(frame.fields.get("lock") or ""))
-        told = self._in_runtime("health", frame.fields) or health(frame.fields)
+        fields = dict(frame.fields, folder=self._folder)
+        told = self._in_runtime("health", fields) or health(fields)
         return dict(told, in_use=held, jobs=sum(1 for name in self._job_names() if _lives(self._path("jobs", name))))
 
     def _in_runtime(self, role: str, fields: Dict[str, Any]) -> Optional[Dict[str, Any]]:

@@ -17,7 +17,7 @@ from edgeprof.boards.about import About
 from edgeprof.boards.setup import plan, remove, set_up
 from edgeprof.boards.wheel_store import Store
 from edgeprof.boards.wheels import resolve
-from edgeprof.commands import board_setup
+from edgeprof.commands.boards import setup as board_setup
 from edgeprof.errors import BoardError, BoardLost, UsageError
 from tests.agent.wheels import NAME, NUMPY, RUNTIME, make_wheel, pip_wheel
 from tests.boards.folder_session import FolderBoard, FolderSession

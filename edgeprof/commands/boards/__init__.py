@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import argparse
 
-from edgeprof.commands.boards import add, check, jobs, list_, remove, setup
+from edgeprof.commands.boards import add, check, health, jobs, list_, remove, serve_metrics, setup
 
 VERBS = (
     ("add", add, "name a board, look at its host key, see what it can do"),
     ("list", list_, "the boards that have names"),
     ("check", check, "whether a board can measure, and what is missing"),
     ("setup", setup, "put a runtime on a board that has nothing but Python and SSH"),
+    ("health", health, "how boards are: clocks, heat, throttling, memory, disk, who else runs"),
     ("jobs", jobs, "measurements on boards: running, and ended but not fetched"),
+    ("serve-metrics", serve_metrics, "health of boards for Prometheus"),
     ("remove", remove, "forget a board; --clean also removes what edgeprof put there"),
 )
 """(name, module with ``add_arguments`` and ``run``, what it does)."""

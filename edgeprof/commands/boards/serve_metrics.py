@@ -30,7 +30,7 @@ def run(args: argparse.Namespace) -> int:
     """Serves until Ctrl-C."""
     from edgeprof.boards.exporter import serve
     from edgeprof.boards.health import health_of
-    from edgeprof.commands.board_health import close, opened
+    from edgeprof.commands.boards.health import close, opened
 
     boards = opened(args.names)
     try:

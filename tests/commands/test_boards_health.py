@@ -13,7 +13,7 @@ import urllib.request
 import pytest
 
 from edgeprof import boards
-from edgeprof.commands import board_health, board_metrics
+from edgeprof.commands.boards import health as board_health, serve_metrics as board_metrics
 from edgeprof.errors import BoardLost, UsageError
 
 RUN = """
