@@ -114,7 +114,7 @@ def board_labels(profiles: Sequence[Profile]) -> tuple[str, ...]:
     told: list[list[str]] = [[shorten(profile.context.board, 40) or "?"] for profile in profiles]
     for tell in _DIFFERENCES:
         texts = [tell(profile) for profile in profiles]
-        if len(set(texts)) > 1:
+        if len({text for text in texts if text}) > 1:
             told = [[*words, text] if text else words for words, text in zip(told, texts, strict=True)]
     return tuple(_unique([", ".join(words) for words in told]))
 
@@ -136,8 +136,13 @@ def _shapes(profile: Profile) -> str:
     return " ".join("×".join(map(str, shape)) for shape in profile.context.input_shapes.values())
 
 
+def _runtime(profile: Profile) -> str:
+    """Runtime and version; nothing for a simulated one, whose origin says it all."""
+    return "" if profile.basis == "simulated" else f"{profile.context.runtime} {profile.context.runtime_version}".strip()
+
+
 _DIFFERENCES: tuple[Callable[[Profile], str], ...] = (
-    lambda profile: f"{profile.context.runtime} {profile.context.runtime_version}".strip(),
+    _runtime,
     lambda profile: "/".join(name.removesuffix("ExecutionProvider") for name in profile.context.providers),
     _threads, _precision, _optimization, _shapes,
 )  # fmt: skip
@@ -199,7 +204,7 @@ def _described(layers: Sequence[_Layers], parts: Sequence[_Part]) -> dict[str, A
     alone = next((layer for layer, (p, _) in zip(own, parts, strict=True) if count[p] == 1), None)
     longest = max(own[: count[parts[0][0]]], key=lambda layer: np.nan_to_num(layer["latency_ms"], nan=-np.inf))
     leader = alone or longest
-    name = f"({leader['op_type']})" if leader["kind"] == "inserted" else leader["name"]
+    name = f"({leader['op_type']})" if leader["kind"] == "inserted" and not leader["source_nodes"] else leader["name"]
     sources = list(dict.fromkeys(source for layer in own for source in layer["source_nodes"]))
     return {"name": name, "op_type": leader["op_type"], "kind": leader["kind"], "source_nodes": sources}
 
