@@ -33,6 +33,7 @@ _OPEN_LINES = 4
 """Up to so many boards are described in the header at once; more are folded away."""
 
 _Column = dict[str, Any]
+Floats = NDArray[Any]
 
 
 def boards(
@@ -119,7 +120,7 @@ def _modes(aligned: Alignment, metric: str, first: int, arrays: dict[str, NDArra
     values = [aligned.column(i, metric).to_numpy(float) for i in count]
     ends = [_ends(aligned, i, metric) for i in count]
     scale = "all boards on one scale"
-    modes = {"absolute": {
+    modes: dict[str, dict[str, Any]] = {"absolute": {
         "title": MODES["absolute"], "legend": column(metric).title, "note": scale,
         "columns": _columns(aligned, arrays, "absolute", values, ends, metric, _scales(values, own)),
     }}  # fmt: skip
@@ -139,11 +140,11 @@ def _modes(aligned: Alignment, metric: str, first: int, arrays: dict[str, NDArra
     return modes
 
 
-_Ends = tuple[NDArray[np.float64], NDArray[np.float64]] | None
+_Ends = tuple[Floats, Floats] | None
 
 
 def _columns(
-    aligned: Alignment, arrays: dict[str, NDArray[Any]], mode: str, values: Sequence[NDArray[np.float64]], ends: Sequence[_Ends],
+    aligned: Alignment, arrays: dict[str, NDArray[Any]], mode: str, values: Sequence[Floats], ends: Sequence[_Ends],
     metric: str, scale: dict[str, Any],
 ) -> list[_Column]:  # fmt: skip
     """A column for each profile, named ``mode: label``. Without ``metric`` the numbers are ratios."""
@@ -164,17 +165,17 @@ def _columns(
     return made
 
 
-def _scales(values: Sequence[NDArray[np.float64]], own: NDArray[np.bool_]) -> dict[str, Any]:
+def _scales(values: Sequence[Floats], own: NDArray[np.bool_]) -> dict[str, Any]:
     return scales(pd.Series(np.concatenate([value[own] for value in values])))
 
 
-def _ratio_scales(ratios: Sequence[NDArray[np.float64]], own: NDArray[np.bool_]) -> dict[str, Any]:
+def _ratio_scales(ratios: Sequence[Floats], own: NDArray[np.bool_]) -> dict[str, Any]:
     """One scale, whatever is wished for: logarithmic, as far below 1 as above."""
     every = np.concatenate([ratio[own] for ratio in ratios])
     away = np.exp(np.abs(np.log(every[np.isfinite(every)])))
     limit = float(np.quantile(away, 0.98)) if away.size else _MIN_RATIO_LIMIT
     limit = float(np.clip(limit, _MIN_RATIO_LIMIT, _MAX_RATIO_LIMIT))
-    return dict.fromkeys(("auto", "linear", "log"), {"log": True, "min": 1 / limit, "max": limit, "below": True, "diverging": True})
+    return {wish: {"log": True, "min": 1 / limit, "max": limit, "below": True} for wish in ("auto", "linear", "log")}
 
 
 def _ends(aligned: Alignment, position: int, metric: str) -> _Ends:
@@ -184,10 +185,10 @@ def _ends(aligned: Alignment, position: int, metric: str) -> _Ends:
     return low, high
 
 
-def _over(value: NDArray[np.float64], base: NDArray[np.float64]) -> NDArray[np.float64]:
+def _over(value: Floats, base: Floats) -> Floats:
     """``value / base`` where both are above zero, else NaN: a correction can be as large as the time that was read."""
     both = (value > 0) & (base > 0)
-    return np.divide(value, base, where=both, out=np.full(value.shape, np.nan))
+    return np.where(both, value, np.nan) / np.where(both, base, np.nan)
 
 
 def _worst_ends(is_baseline: bool, own: _Ends, base: _Ends) -> _Ends:
@@ -195,7 +196,7 @@ def _worst_ends(is_baseline: bool, own: _Ends, base: _Ends) -> _Ends:
     return None if is_baseline or own is None or base is None else (_over(own[0], base[1]), _over(own[1], base[0]))
 
 
-def _shares(aligned: Alignment, position: int, metric: str) -> NDArray[np.float64]:
+def _shares(aligned: Alignment, position: int, metric: str) -> Floats:
     """Of latency the share of the plain median, as in the layer table; of others that of the column's sum."""
     if metric == "latency_ms":
         return aligned.column(position, "share").to_numpy(float)

@@ -19,7 +19,7 @@ MAX_ROWS = 30
 NARROW = 60
 """CSS pixels; a column of a board that is narrower has a number as its head, which stands before its line below the grid."""
 
-MAX_LINES = 16
+MAX_LINES = 32
 """Boards that the picture describes below the grid."""
 
 PICTURE_RUNS = 110
@@ -39,7 +39,7 @@ def draw(
     selection: Sequence[str] = (),
     theme: Theme = LIGHT,
 ) -> bytes:
-    """PNG of a view of metrics or of boards, or with ``runs`` that of runs. Of more than `MAX_ROWS` rows the longest are shown, and it says so.
+    """PNG of a view of metrics or of boards, or with ``runs`` that of runs. Of more than `MAX_ROWS` rows the longest are shown.
 
     ``mode`` is one of the view's, if it has several; the first when empty.
     """
@@ -112,7 +112,8 @@ def _kinds(view: ViewData) -> NDArray[np.str_]:
 
 
 def _texts(view: ViewData, name: str) -> NDArray[np.str_]:
-    return np.array([*view.meta["texts"][name], ""], dtype=str)[view.array(name)]
+    texts: NDArray[np.str_] = np.array([*view.meta["texts"][name], ""], dtype=str)
+    return texts[view.array(name)]
 
 
 def _fitting(pen: Pen, text: str, width: float, size: int = 11) -> str:
@@ -146,7 +147,7 @@ def _draw_bar(pen: Pen, view: ViewData, row: int, y: float, kind: str) -> None:
     if lead not in view.meta["arrays"]:
         return
     latency = view.array(lead)
-    column = next((column for column in view.meta["columns"] if column["name"] == lead), {})
+    column: dict[str, Any] = next((column for column in view.meta["columns"] if column["name"] == lead), {})
     names = (lead, *(column.get("interval") or ("", "")))
     longest = float(np.nanmax(latency, initial=0)) or 1.0
     x = 12 + _LABEL + _OP
