@@ -1,5 +1,5 @@
 from ._version import __version__ as __version__
-from .figures import bars, roofline
+from .figures import bars, compare_boards, roofline
 from .models import load_model
 from .profiler import profile
 from .records.bundle import load
@@ -7,4 +7,4 @@ from .records.profile import Profile
 from .records.trace import EnergyPlan
 from .widgets import heatmap, memory, timeline
 
-__all__ = ["EnergyPlan", "Profile", "bars", "heatmap", "load", "load_model", "memory", "profile", "roofline", "timeline"]
+__all__ = ["EnergyPlan", "Profile", "bars", "compare_boards", "heatmap", "load", "load_model", "memory", "profile", "roofline", "timeline"]

@@ -9,7 +9,10 @@ HEAVY = ("numpy", "pandas", "plotly", "onnx", "onnxruntime", "pyarrow", "matplot
 
 
 def test_public_names():
-    names = ["EnergyPlan", "Profile", "__version__", "bars", "heatmap", "load", "load_model", "memory", "profile", "roofline", "timeline"]
+    names = [
+        "EnergyPlan", "Profile", "__version__", "bars", "compare_boards", "heatmap", "load", "load_model", "memory", "profile", "roofline",
+        "timeline",
+    ]  # fmt: skip
     assert sorted(edgeprof.__all__) == names
     for name in edgeprof.__all__:
         assert getattr(edgeprof, name) is not None

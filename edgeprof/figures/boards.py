@@ -193,7 +193,9 @@ def _over(value: Floats, base: Floats) -> Floats:
 
 def _worst_ends(is_baseline: bool, own: _Ends, base: _Ends) -> _Ends:
     """Ends of the ratio when one errs up and the other down; the baseline's own ratio is 1 and has none."""
-    return None if is_baseline or own is None or base is None else (_over(own[0], base[1]), _over(own[1], base[0]))
+    if is_baseline or own is None or base is None:
+        return None
+    return _over(own[0], base[1]).astype(np.float32), _over(own[1], base[0]).astype(np.float32)
 
 
 def _shares(aligned: Alignment, position: int, metric: str) -> Floats:

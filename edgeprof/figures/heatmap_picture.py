@@ -112,8 +112,7 @@ def _kinds(view: ViewData) -> NDArray[np.str_]:
 
 
 def _texts(view: ViewData, name: str) -> NDArray[np.str_]:
-    texts: NDArray[np.str_] = np.array([*view.meta["texts"][name], ""], dtype=str)
-    return texts[view.array(name)]
+    return np.array([view.meta["texts"][name][code] for code in view.array(name)], dtype=str)
 
 
 def _fitting(pen: Pen, text: str, width: float, size: int = 11) -> str:
