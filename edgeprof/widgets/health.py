@@ -73,12 +73,12 @@ class HealthTable(anywidget.AnyWidget):
         ``ask`` is called in a thread, one call at a time.
         """
         self._ask = ask
-        self._wake, self._lock = threading.Condition(), threading.Lock()
+        self._wake, self._one_call, self._one_change = threading.Condition(), threading.Lock(), threading.Lock()
         self._thread: threading.Thread | None = None
         self._loop = _kernel_loop()
         self._closed = False
         self._kept: Any = None
-        self._still_at = -_STILL_EVERY_S
+        self._read_at, self._still_at = 0.0, -_STILL_EVERY_S
         try:
             super().__init__(refresh_s=refresh_s)
         except traitlets.TraitError as error:
@@ -113,7 +113,8 @@ class HealthTable(anywidget.AnyWidget):
 
     def _asked(self) -> tuple[list[dict[str, Any]], list[list[str]], str] | tuple[None, None, str]:
         try:
-            rows = list(self._ask())
+            with self._one_call:
+                rows = list(self._ask())
             return *checked_rows(rows, time.time()), ""
         except Exception as error:  # a thread has nobody above it: what went wrong is shown in the table
             return None, None, shorten(f"{type(error).__name__}: {error}", 400)
@@ -121,7 +122,9 @@ class HealthTable(anywidget.AnyWidget):
     def _work(self) -> None:
         while self._goes_on():
             self._on_loop(self._set_asking)
-            self._on_loop(self._take, *self._asked())
+            answer = self._asked()
+            if self._goes_on():
+                self._on_loop(self._take, *answer)
             with self._wake:
                 if self._goes_on():
                     self._wake.wait(self.refresh_s)
@@ -134,7 +137,7 @@ class HealthTable(anywidget.AnyWidget):
         if self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(call, *arguments)
             return
-        with self._lock:
+        with self._one_change:
             call(*arguments)
 
     def _set_asking(self) -> None:
@@ -147,6 +150,7 @@ class HealthTable(anywidget.AnyWidget):
         with self.hold_sync():
             self.asking, self.error = False, error
             if rows is not None:
+                self._read_at = time.time()
                 self.rows, self.columns, self.readings = rows, columns, self.readings + 1
         self._keep()
 
@@ -172,7 +176,7 @@ class HealthTable(anywidget.AnyWidget):
 
     def table(self) -> str:
         """The last reading as an HTML table, everything in it escaped."""
-        return still_table(self.rows, self.columns, self.error)
+        return still_table(self.rows, self.columns, self.error, self._read_at)
 
     def __repr__(self) -> str:
         pace = f"read every {self.refresh_s:g} s" if self.running else "stopped"
@@ -233,16 +237,15 @@ def _checked_row(row: Row, keys: Sequence[str], now: float) -> dict[str, Any]:
     }
 
 
-def still_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[Sequence[str]], error: str = "") -> str:
-    """Checked rows as an HTML table, everything escaped: what a saved notebook shows."""
-    taken = time.strftime("%Y-%m-%d %H:%M:%S")
-    if not rows and not error:
-        return "<p>The boards have not answered yet.</p>"
-    titles = ("Board", "Status", *(title for _, title in columns), "Age")
+def still_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[Sequence[str]], error: str, read_at: float) -> str:
+    """Checked rows as an HTML table, everything escaped: what a saved notebook shows. ``read_at`` is Unix time in seconds."""
+    if not rows:
+        return f"<p>{html.escape(error or 'The boards have not answered yet.')}</p>"
+    titles = ("Board", "Status", "Age", *(title for _, title in columns))
     head = "".join(f"<th style='text-align:left'>{html.escape(title)}</th>" for title in titles)
     body = "".join(f"<tr>{''.join(_cell(text) for text in _texts(row, columns))}</tr>" for row in rows)
     note = f"<p>{html.escape(error)}</p>" if error else ""
-    told = f"As of {taken}. Run the cell to ask the boards again."
+    told = f"As of {time.strftime('%Y-%m-%d %H:%M:%S %z', time.localtime(read_at))}. Run the cell to ask the boards again."
     return f"{note}<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table><p>{told}</p>"
 
 
@@ -251,13 +254,8 @@ def _cell(text: str) -> str:
 
 
 def _texts(row: Mapping[str, Any], columns: Sequence[Sequence[str]]) -> list[str]:
-    age = row["age_s"]
-    return [
-        row["board"],
-        f"{row['sign']} {row['word']}",
-        *(row["cells"].get(key) or "–" for key, _ in columns),
-        "–" if age is None else f"{age:.0f} s",
-    ]
+    age = "–" if row["age_s"] is None else f"{row['age_s']:.0f} s"
+    return [row["board"], f"{row['sign']} {row['word']}", age, *(row["cells"].get(key) or "–" for key, _ in columns)]
 
 
 def _kernel_loop() -> asyncio.AbstractEventLoop | None:

@@ -86,12 +86,12 @@ class Health extends View {
       this.table.replaceChildren(h("div", { class: "ep-empty" }, this.state.error ? "No reading yet." : "Waiting for the first answer of the boards …"));
       return;
     }
-    const titles = ["Board", "Status", ...columns.map(([, title]) => title), "Age"];
+    const titles = ["Board", "Status", "Age", ...columns.map(([, title]) => title)];
     const head = h("tr", {}, ...titles.map((title) => h("th", { scope: "col" }, title)));
     const body = rows.map((row) => {
       const status = h("td", {}, this.status(row, row.word));
       const cells = columns.map(([key]) => h("td", { title: row.cells[key] }, row.cells[key] ?? MISSING));
-      return h("tr", {}, h("th", { scope: "row", title: row.board }, row.board), status, ...cells, h("td", { class: "ep-num ep-age" }));
+      return h("tr", {}, h("th", { scope: "row", title: row.board }, row.board), status, h("td", { class: "ep-age" }), ...cells);
     });
     const [left, top] = [this.table.scrollLeft, this.table.scrollTop];
     this.table.replaceChildren(h("table", {}, h("thead", {}, head), h("tbody", {}, ...body)));

@@ -62,6 +62,7 @@ class Heatmap extends View {
     this.runs = runs?.meta ? unpack(runs) : null;
     const { names, texts, arrays } = this.data;
     this.text = (name, row) => texts[name]?.[arrays[name][row]] ?? "";
+    this.element.classList.toggle("ep-boards", Boolean(this.data.modes));
     this.modes = this.data.modes ?? { metrics: { title: "Metrics", columns: this.data.columns }, runs: { title: "Runs" } };
     if (!this.modes[this.options.mode]) [this.options.mode] = Object.keys(this.modes);
     this.lead = this.data.lead ?? { name: "latency_ms", title: "Latency", by: "latency", estimated: this.data.header.origin === "estimated" };
