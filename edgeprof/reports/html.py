@@ -106,10 +106,12 @@ def _compared(profiles: Sequence[Profile]) -> list[dict[str, Any]]:
 def _compared_section(section: str, group: Sequence[Profile]) -> dict[str, Any]:
     figure = compare_boards(group)
     view = boards(group, own_findings=False)
+    lines = view.meta["header"].pop("lines")
     return {
         "id": section,
         "name": shorten(group[0].context.model_name, 100),
         "boards": len(group),
+        "lines": lines["items"],
         "data": {"compared-data": _json(_figure_json(figure)), "heatmap-data": _json(view.to_json())},
         "heights": {"compared": figure.layout.height},
         "notes": {"compared": (figure.layout.meta or {}).get("note", "")},

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import html
+import math
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -20,6 +21,7 @@ from typing import Any
 import anywidget
 import traitlets
 
+from edgeprof import units
 from edgeprof.analysis.names import shorten
 from edgeprof.errors import UsageError
 from edgeprof.figures.modules import script, style
@@ -31,10 +33,13 @@ STATUSES = {
 }  # fmt: skip
 """Sign and word of each status; the colour says the same once more."""
 
+SAME_STATUS = {"warn": "warning", "fail": "error", "info": "ok"}
+"""Other words for a status."""
+
 TITLES = {
-    "model": "Model", "temperature": "Temperature", "clock": "Clock", "governor": "Governor", "throttled": "Throttled",
-    "free_memory": "Free memory", "load": "Load", "free_disk": "Free disk", "uptime": "Uptime", "power_mode": "Power mode",
-    "runtime": "Runtime", "sensors": "Sensors", "note": "Note",
+    "model": "Model", "temperature_c": "Temperature", "clock_khz": "Clock", "governor": "Governor", "throttled": "Throttled",
+    "memory_available_bytes": "Free memory", "load_1min": "Load", "disk_free_bytes": "Free disk", "uptime_s": "Uptime",
+    "power_mode": "Power mode", "runtime": "Runtime", "sensors": "Sensors", "problems": "Problems",
 }  # fmt: skip
 """Columns in their order. Keys of a row that are not here come after them, in the order they first came."""
 
@@ -68,9 +73,9 @@ class HealthTable(anywidget.AnyWidget):
     def __init__(self, ask: Callable[[], Sequence[Row]], refresh_s: float = 10.0) -> None:
         """Shows what ``ask`` returns, and asks again ``refresh_s`` seconds after each answer; it starts when it is shown, or with `start`.
 
-        A row is a mapping with ``board``, ``status`` (a key of `STATUSES`), optionally ``at`` (when it was read, Unix time in seconds; now
-        if absent), and cells as text. `TITLES` has the keys that are expected, others are shown too; None or no key is not known.
-        ``ask`` is called in a thread, one call at a time.
+        A row is a mapping with ``board``, ``status`` (a key of `STATUSES` or `SAME_STATUS`), optionally ``at`` (when it was read, Unix time
+        in seconds; now if absent), and cells: text, or numbers whose unit ends the key (``_c``, ``_khz``, ``_bytes``, ``_s``). `TITLES` has
+        the keys that are expected, others are shown too; None, NaN or no key is not known. ``ask`` runs in a thread, one call at a time.
         """
         self._ask = ask
         self._wake, self._one_call, self._one_change = threading.Condition(), threading.Lock(), threading.Lock()
@@ -215,7 +220,7 @@ class HealthTable(anywidget.AnyWidget):
 
 def checked_rows(rows: Sequence[Row], now: float) -> tuple[list[dict[str, Any]], list[list[str]]]:
     """``rows`` fit to be shown, and the key and title of each column that some row has: all text, visible, of bounded length and number."""
-    keys = dict.fromkeys(str(key) for row in rows[:_MOST_ROWS] for key, value in row.items() if value is not None and str(value) != "")
+    keys = dict.fromkeys(str(key) for row in rows[:_MOST_ROWS] for key, value in row.items() if cell_text(str(key), value))
     known = [key for key in TITLES if key in keys]
     others = [key for key in keys if key not in TITLES and key not in _RESERVED]
     columns = [[key, TITLES.get(key) or shorten(key.replace("_", " ").capitalize(), 40)] for key in (*known, *others)][:_MOST_COLUMNS]
@@ -224,9 +229,10 @@ def checked_rows(rows: Sequence[Row], now: float) -> tuple[list[dict[str, Any]],
 
 def _checked_row(row: Row, keys: Sequence[str], now: float) -> dict[str, Any]:
     at, status = row.get("at"), str(row.get("status"))
+    status = SAME_STATUS.get(status, status)
     status = status if status in STATUSES else "unknown"
     age = max(0.0, now - at) if isinstance(at, (int, float)) else 0.0
-    cells = {key: shorten(str(row[key]), _MOST_CHARACTERS) for key in keys if row.get(key) is not None}
+    cells = {key: text for key in keys if (text := cell_text(key, row.get(key)))}
     return {
         "board": shorten(str(row.get("board", "?")), 60),
         "status": status,
@@ -235,6 +241,30 @@ def _checked_row(row: Row, keys: Sequence[str], now: float) -> dict[str, Any]:
         "age_s": age if age < 1e9 else None,
         "cells": cells,
     }
+
+
+def cell_text(key: str, value: object) -> str:
+    """A cell as it is shown; empty when it is not known."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    unit = key.rpartition("_")[2]
+    if unit not in _NUMBERS or not isinstance(value, (int, float)):
+        return shorten(f"{value:.4g}" if isinstance(value, float) else str(value), _MOST_CHARACTERS)
+    return _NUMBERS[unit](float(value))
+
+
+def _span(seconds: float) -> str:
+    """``42 s``, ``3 min``, ``2 h``, ``5 d``."""
+    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+_NUMBERS: dict[str, Callable[[float], str]] = {
+    "c": lambda value: f"{value:.1f} °C", "khz": lambda value: f"{value / 1000:.0f} MHz", "bytes": units.size, "s": _span,
+}  # fmt: skip
+"""How a number is shown, by the unit that ends its key."""
 
 
 def still_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[Sequence[str]], error: str, read_at: float) -> str:
@@ -254,7 +284,7 @@ def _cell(text: str) -> str:
 
 
 def _texts(row: Mapping[str, Any], columns: Sequence[Sequence[str]]) -> list[str]:
-    age = "–" if row["age_s"] is None else f"{row['age_s']:.0f} s"
+    age = "–" if row["age_s"] is None else _span(row["age_s"])
     return [row["board"], f"{row['sign']} {row['word']}", age, *(row["cells"].get(key) or "–" for key, _ in columns)]
 
 
