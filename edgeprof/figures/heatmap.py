@@ -34,6 +34,7 @@ METRIC_COLUMNS = (
 HOVER_COLUMNS = ("latency_low_ms", "latency_high_ms", "latency_raw_ms", "energy_low_mj", "energy_high_mj")
 """Numbers that only the hover card and the linked table show."""
 
+_INTERVALS = {"latency_ms": ("latency_low_ms", "latency_high_ms"), "energy_mj": ("energy_low_mj", "energy_high_mj")}
 _TEXT_COLUMNS = ("op_type", "kind", "provider", "precision", "output_shape", "energy_method")
 _LOG_SPREAD = 50
 _MIN_RATIO_LIMIT = 1.25  # a quiet run must look quiet: noise of a few percent stays near the middle of the scale
@@ -64,6 +65,7 @@ def heatmap(profile: Profile) -> ViewData:
                 "meaning": meaning_of(profile, c.name),
                 "format": format_of(c.name),
                 "scales": scales(measured[c.name]),
+                "interval": [end for end in _INTERVALS.get(c.name, ()) if end in hover],
             }
             for c in columns
         ],

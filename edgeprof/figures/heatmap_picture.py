@@ -1,77 +1,126 @@
-"""The heatmap as a PNG picture, for saved and exported notebooks: same rows, scales and colours as the live view."""
+"""Heatmaps as PNG pictures, for saved and exported notebooks: same rows, scales and colours as the live view."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgeprof import units
-from edgeprof.figures.heatmap import heatmap, heatmap_runs, place
+from edgeprof.figures.heatmap import place
 from edgeprof.figures.numbers import ellipsis, show
 from edgeprof.figures.pen import WIDTH, Pen, draw_header, ink_on
 from edgeprof.figures.theme import LIGHT, Theme, scale_colors
 from edgeprof.figures.view import ViewData
-from edgeprof.records.profile import Profile
 
 MAX_ROWS = 30
+NARROW = 60
+"""CSS pixels; a column of a board that is narrower has a number as its head, which stands before its line below the grid."""
+
+MAX_LINES = 32
+"""Boards that the picture describes below the grid."""
+
+PICTURE_RUNS = 110
+"""Columns of runs that fit into the picture."""
+
 _ROW, _TOP, _HEAD = 20, 54, 46
 _LABEL, _OP, _BAR = 300, 110, 96
 _CELLS = 12 + _LABEL + _OP + _BAR + 8
 
 
 def draw(
-    profile: Profile,
+    view: ViewData,
     *,
-    view: ViewData | None = None,
-    mode: str = "metrics",
+    runs: ViewData | None = None,
+    mode: str = "",
     sort: str = "execution",
     selection: Sequence[str] = (),
     theme: Theme = LIGHT,
 ) -> bytes:
-    """PNG of the metrics or runs view. Of more than `MAX_ROWS` layers the longest are shown, and the picture says so.
+    """PNG of a view of metrics or of boards, or with ``runs`` that of runs. Of more than `MAX_ROWS` rows the longest are shown.
 
-    ``view`` is ``heatmap(profile)`` where that is there already.
+    ``mode`` is one of the view's, if it has several; the first when empty.
     """
-    view = view or heatmap(profile)
-    rows = _rows(profile, sort)
-    runs = heatmap_runs(profile, max_columns=110) if mode == "runs" else None
-    pen = Pen(theme, _TOP + _HEAD + _ROW * max(1, len(rows)) + 60)
+    rows = _rows(view, sort)
+    shown = _shown(view, mode)
+    lines = [f"{i}  {line}" for i, line in enumerate(view.meta["header"].get("lines", {}).get("items", [])[:MAX_LINES], 1)]
+    top = _TOP + _HEAD + 12 * ("modes" in view.meta)
+    pen = Pen(theme, top + _ROW * max(1, len(rows)) + 60 + 16 * len(lines))
     draw_header(pen, view)
-    top = _TOP + _HEAD
     if not len(rows) or (runs is not None and not runs.meta["columns"]):
-        pen.text(
-            12, top + 10, "No layers in this profile." if not len(rows) else "No instrumented runs in this profile.", pen.theme.ink_muted
-        )
+        text = "No layers in this profile." if not len(rows) else "No instrumented runs in this profile."
+        pen.text(12, top + 10, text, theme.ink_muted)
         return pen.png()
+    lead = _lead(view)
     pen.text(12, top - 12, "Layer", theme.ink_muted, 11)
     pen.text(12 + _LABEL, top - 12, "Op type", theme.ink_muted, 11)
-    pen.text(12 + _LABEL + _OP, top - 12, "Latency", theme.ink_muted, 11)
+    for j, line in enumerate(filter(None, (lead.get("note"), lead["title"]))):
+        pen.text(12 + _LABEL + _OP, top - 12 - 14 * j, _fitting(pen, line, _BAR), theme.ink_muted, 11)
     chosen = set(selection)
     for i, row in enumerate(rows):
         _draw_label(pen, view, int(row), top + i * _ROW, view.meta["names"][row] in chosen)
     if runs is None:
-        _draw_metrics(pen, view, rows, top)
+        _draw_metrics(pen, view, shown, rows, top)
     else:
         _draw_runs(pen, runs, rows, top)
-    _draw_footer(pen, view, runs, "  ".join(_notes(profile, view, rows)), top + _ROW * len(rows) + 14)
+    bottom = top + _ROW * len(rows) + 14
+    _draw_footer(pen, view, shown, runs, "  ".join(_notes(view, rows)), bottom)
+    for i, line in enumerate(lines):
+        pen.text(12, bottom + 46 + 16 * i, ellipsis(line, 170), theme.ink_muted, 10)
     return pen.png()
 
 
-def _rows(profile: Profile, sort: str) -> NDArray[np.int64]:
+def _shown(view: ViewData, mode: str) -> dict[str, Any]:
+    """The mode's columns, and what stands beside its scale."""
+    modes: dict[str, dict[str, Any]] = view.meta.get("modes") or {
+        "": {"columns": view.meta["columns"], "note": "each column has its own scale"}
+    }
+    return modes.get(mode) or next(iter(modes.values()))
+
+
+def _lead(view: ViewData) -> dict[str, Any]:
+    """The column that is drawn as bars too, and by which rows are longest."""
+    lead: dict[str, Any] = view.meta.get("lead", {"name": "latency_ms", "title": "Latency"})
+    return lead
+
+
+def _values(view: ViewData, name: str) -> NDArray[np.float64]:
+    """An array of the view; all NaN when there is none of that name."""
+    return view.array(name).astype(float) if name in view.meta["arrays"] else np.full(len(view.meta["names"]), np.nan)
+
+
+def _rows(view: ViewData, sort: str) -> NDArray[np.int64]:
     """Positions of the shown layers, in the wished order; the row between layers is last."""
-    layers = profile.layers
-    order = np.flatnonzero((layers["kind"] != "between").to_numpy())
+    between = _kinds(view) == "between"
+    order = np.flatnonzero(~between)
+    lead = _lead(view)["name"]
     if len(order) > MAX_ROWS:
-        longest = layers["latency_ms"].to_numpy()[order]
+        longest = _values(view, lead)[order]
         order = np.sort(order[np.argsort(-np.nan_to_num(longest, nan=-np.inf), kind="stable")[:MAX_ROWS]])
     if sort != "execution":
-        name = "latency_ms" if sort in ("latency", "op_type") else sort
-        order = order[np.argsort(-np.nan_to_num(layers[name].to_numpy(float)[order], nan=-np.inf), kind="stable")]
+        values = _values(view, lead if sort in ("latency", "op_type") else sort)
+        order = order[np.argsort(-np.nan_to_num(values[order], nan=-np.inf), kind="stable")]
     if sort == "op_type":
-        order = order[np.argsort(layers["op_type"].to_numpy(str)[order], kind="stable")]
-    return np.r_[order, np.flatnonzero((layers["kind"] == "between").to_numpy())] if len(order) else order
+        order = order[np.argsort(_texts(view, "op_type")[order], kind="stable")]
+    return np.r_[order, np.flatnonzero(between)] if len(order) else order
+
+
+def _kinds(view: ViewData) -> NDArray[np.str_]:
+    return _texts(view, "kind")
+
+
+def _texts(view: ViewData, name: str) -> NDArray[np.str_]:
+    return np.array([view.meta["texts"][name][code] for code in view.array(name)], dtype=str)
+
+
+def _fitting(pen: Pen, text: str, width: float, size: int = 11) -> str:
+    """``text`` cut in its middle until it is no wider than that."""
+    cut = text
+    while pen.width(cut, size) > width and len(cut) > 1:
+        cut = ellipsis(text, len(cut) - 1)
+    return cut
 
 
 def _draw_label(pen: Pen, view: ViewData, row: int, y: float, selected: bool) -> None:
@@ -86,54 +135,89 @@ def _draw_label(pen: Pen, view: ViewData, row: int, y: float, selected: bool) ->
     else:
         pen.box(12, y + 3, 4, _ROW - 6, theme.op_color(op_type))
     mark = {"inserted": "+ ", "nested": "  ↳ "}.get(kind, "")
-    name = ellipsis(mark + view.meta["names"][row], 44)
-    while pen.width(name, 11) > _LABEL - 22:
-        name = ellipsis(mark + view.meta["names"][row], len(name) - 1)
+    name = _fitting(pen, ellipsis(mark + view.meta["names"][row], 44), _LABEL - 22)
     pen.text(22, middle, name, theme.ink if kind in ("layer", "nested") else theme.ink_muted, 11)
     pen.text(12 + _LABEL, middle, ellipsis(op_type, 17), theme.ink_muted, 11)
     _draw_bar(pen, view, row, y, kind)
 
 
 def _draw_bar(pen: Pen, view: ViewData, row: int, y: float, kind: str) -> None:
-    names = ("latency_ms", "latency_low_ms", "latency_high_ms")
-    if "latency_ms" not in view.meta["arrays"]:
+    lead = _lead(view)["name"]
+    if lead not in view.meta["arrays"]:
         return
-    latency = view.array("latency_ms")
+    latency = view.array(lead)
+    column: dict[str, Any] = next((column for column in view.meta["columns"] if column["name"] == lead), {})
+    names = (lead, *(column.get("interval") or ("", "")))
     longest = float(np.nanmax(latency, initial=0)) or 1.0
     x = 12 + _LABEL + _OP
     value, low, high = (
         min(1.0, max(0.0, float(view.array(n)[row]) / longest)) * (_BAR - 6) if n in view.meta["arrays"] else np.nan for n in names
     )
     if np.isnan(latency[row]):
-        pen.hatch(x, y + 6, 24, _ROW - 12)
+        if not _absent(view, column, row):
+            pen.hatch(x, y + 6, 24, _ROW - 12)
         return
     pen.box(x, y + 6, max(value, 1), _ROW - 12, pen.theme.ink_muted if kind == "between" else pen.theme.bar)
     if high - low >= 2:
         pen.box(x + low, y + _ROW / 2 - 0.4, high - low, 0.8, pen.theme.ink)
 
 
-def _draw_metrics(pen: Pen, view: ViewData, rows: NDArray[np.int64], top: float) -> None:
-    columns = view.meta["columns"]
+def _absent(view: ViewData, column: dict[str, Any], row: int) -> bool:
+    """True where a board has no layer for this row."""
+    return "ran" in column and not view.array(column["ran"])[row]
+
+
+def _draw_metrics(pen: Pen, view: ViewData, shown: dict[str, Any], rows: NDArray[np.int64], top: float) -> None:
+    columns = shown["columns"]
     cell = min(104.0, (WIDTH - 12 - _CELLS) / max(1, len(columns)))
-    between = len(view.meta["texts"]["kind"]) - 1 if view.meta["texts"]["kind"][-1] == "between" else -1
+    between = _kinds(view) == "between"
+    stops = pen.theme.diverging if shown.get("diverging") else pen.theme.sequential
     for k, column in enumerate(columns):
         x = _CELLS + k * cell
-        unit = [column["unit"]] if column["format"] == "number" else []
-        lines = [*(column["title"].split(" ") if pen.width(column["title"], 10) > cell - 4 else [column["title"]]), *unit]
-        for j, line in enumerate(reversed(lines)):
-            pen.text(x + cell / 2, top - 11 - 12 * j, line, pen.theme.ink_muted if unit and not j else pen.theme.ink, 10, anchor="mm")
+        unit = column["unit"] if column["format"] == "number" else ""
+        _draw_head(pen, _head_lines(pen, column, unit, k, cell), bool(column.get("hatched")), x, cell, top)
         values = view.array(column["name"])[rows]
-        colors = scale_colors(place(values, column["scales"]["auto"]), pen.theme.sequential)
+        measured = ~np.isnan(view.array(view.meta["columns"][k]["name"])[rows])  # a ratio may not exist though its parts do
+        colors = scale_colors(place(values, column["scales"]["auto"]), stops)
         for i, (row, value) in enumerate(zip(rows, values, strict=True)):
             y, ink = top + i * _ROW, pen.theme.ink_muted
-            if np.isnan(value):
+            if _absent(view, column, row):
+                continue
+            if not measured[i]:
                 pen.hatch(x, y, cell - 1, _ROW - 1)
-            elif view.array("kind")[row] != between:
+            elif not between[row] and not np.isnan(value):
                 pen.box(x, y, cell - 1, _ROW - 1, tuple(colors[i]))
                 ink = ink_on(colors[i])
-            text = show(float(value), column["name"]).removesuffix(f" {column['unit']}") if unit else show(float(value), column["name"])
+            text = _text(float(value), column).removesuffix(f" {unit}") if unit else _text(float(value), column)
             if pen.width(text, 10) < cell - 3:
                 pen.text(x + cell / 2, y + _ROW / 2, text, ink, 10, anchor="mm")
+
+
+def _head_lines(pen: Pen, column: dict[str, Any], unit: str, position: int, cell: float) -> list[tuple[str, str]]:
+    """Lines of a column's head with their inks: title, then what tells a board from others, unit, origin; narrow boards have a number."""
+    ink, muted, warning = pen.theme.ink, pen.theme.ink_muted, pen.theme.warning
+    if "label" not in column:
+        title = column["title"]
+        titles = title.split(" ") if pen.width(title, 10) > cell - 4 else [title]
+        return [*((text, ink) for text in titles), *([(unit, muted)] if unit else [])]
+    if cell < NARROW:
+        return [(str(position + 1), ink)]
+    lines = [(column["title"], ink), (column["note"], muted), (unit, muted), (column["origin"], warning)]
+    return [(_fitting(pen, text, cell - 4, 10), color) for text, color in lines if text]
+
+
+def _draw_head(pen: Pen, lines: list[tuple[str, str]], hatched: bool, x: float, cell: float, top: float) -> None:
+    if hatched:
+        pen.hatch(x, top - 6, cell - 1, 5, pen.theme.warning)
+    for j, (line, ink) in enumerate(reversed(lines)):
+        pen.text(x + cell / 2, top - (15 if hatched else 11) - 12 * j, line, ink, 10, anchor="mm")
+
+
+def _text(value: float, column: dict[str, Any]) -> str:
+    """A number of a column as the live view shows it."""
+    if column["format"] == "ratio":
+        return units.MISSING if np.isnan(value) else f"{units.significant(value, 3)}×"
+    return show(value, column.get("metric", column["name"]))
 
 
 def _draw_runs(pen: Pen, runs: ViewData, rows: NDArray[np.int64], top: float) -> None:
@@ -158,9 +242,14 @@ def _draw_runs(pen: Pen, runs: ViewData, rows: NDArray[np.int64], top: float) ->
             pen.box(_CELLS + k * cell - 1, top - 40, 1, 40 + _ROW * len(rows), pen.theme.ink_muted)
 
 
-def _draw_footer(pen: Pen, view: ViewData, runs: ViewData | None, notes: str, y: float) -> None:
-    stops = pen.theme.diverging if runs is not None else pen.theme.sequential
-    low, high, title = "low", "high", "each column has its own scale"
+def _draw_footer(pen: Pen, view: ViewData, shown: dict[str, Any], runs: ViewData | None, notes: str, y: float) -> None:
+    stops = pen.theme.diverging if runs is not None or shown.get("diverging") else pen.theme.sequential
+    low, high, title = "low", "high", shown["note"]
+    if "legend" in shown and shown["columns"]:
+        column = shown["columns"][0]
+        scale = column["scales"]["auto"]
+        low, high = f"{'≤ ' * bool(scale['below'])}{_text(scale['min'], column)}", _text(scale["max"], column)
+        title = f"{shown['legend']}; {title}"
     if runs is not None:
         limit, per = runs.meta["ratio_limit"], runs.meta["runs_per_column"]
         low, high = f"{units.significant(1 / limit, 3)}×", f"{units.significant(limit, 3)}×"
@@ -176,13 +265,16 @@ def _draw_footer(pen: Pen, view: ViewData, runs: ViewData | None, notes: str, y:
     pen.text(12, y + 28, notes, pen.theme.ink_muted, 11)
 
 
-def _notes(profile: Profile, view: ViewData, rows: NDArray[np.int64]) -> Iterator[str]:
-    layers = profile.measured_layers
-    shown = profile.layers.iloc[rows]
-    shown = shown[shown["kind"] != "between"]
-    if len(shown) < len(layers):
-        part = float(shown["latency_ms"].sum() / layers["latency_ms"].sum())
-        yield f"The {len(shown)} longest of {len(layers)} layers, {units.share(part)} of their time."
+def _notes(view: ViewData, rows: NDArray[np.int64]) -> Iterator[str]:
+    own = np.flatnonzero(_kinds(view) != "between")
+    shown = np.intersect1d(rows, own)
+    if len(shown) < len(own):
+        values = _values(view, _lead(view)["name"])
+        total = np.nansum(values[own])
+        part = f", {units.share(float(np.nansum(values[shown]) / total))} of their {_lead(view)['title'].lower()}" if total > 0 else ""
+        yield f"The {len(shown)} longest of {len(own)} layers{part}."
     if "inserted" in view.meta["texts"]["kind"]:
         yield "+ inserted by the runtime."
+    if "modes" in view.meta:
+        yield "Blank: the board has no such layer."
     yield "A static picture: run the cell for the live view."

@@ -47,15 +47,15 @@ class Pen:
         x0, y0, x1, y1 = (round(v * SCALE) for v in (x, y, x + width, y + height))
         self._draw.rectangle((x0, y0, max(x0, x1 - 1), max(y0, y1 - 1)), fill=color)
 
-    def hatch(self, x: float, y: float, width: float, height: float) -> None:
-        """Not measured."""
-        self._hatch_lines(round(x * SCALE), round(y * SCALE), round(width * SCALE), round(height * SCALE))
+    def hatch(self, x: float, y: float, width: float, height: float, color: Any = None) -> None:
+        """Not measured; in another colour than the theme's lines it marks what was not measured on the board."""
+        self._hatch_lines(round(x * SCALE), round(y * SCALE), round(width * SCALE), round(height * SCALE), color or self.theme.line)
 
-    def _hatch_lines(self, x: int, y: int, width: int, height: int) -> None:
+    def _hatch_lines(self, x: int, y: int, width: int, height: int, color: Any) -> None:
         for at in range(0, width + height, 8):
             start = (x + min(at, width), y + max(0, at - width))
             end = (x + max(0, at - height), y + min(at, height))
-            self._draw.line((start, end), fill=self.theme.line, width=1)
+            self._draw.line((start, end), fill=color, width=1)
 
     def _font(self, size: int, bold: bool) -> Any:
         from PIL import ImageFont

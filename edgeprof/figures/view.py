@@ -49,7 +49,7 @@ def header(profile: Profile, number: str, note: str) -> dict[str, Any]:
     """What stands above a view: model, where and when, origin, and the one ``number`` that it is about with a ``note`` on what that is."""
     return {
         "model": profile.context.model_name,
-        "facts": _facts(profile),
+        "facts": facts(profile),
         "origin": profile.origin if profile.basis == "measured" else profile.basis,
         "origin_label": origin_label(profile),
         "number": number,
@@ -86,9 +86,10 @@ def themes(op_types: Sequence[str]) -> dict[str, dict[str, Any]]:
     }
 
 
-def _facts(profile: Profile) -> list[str]:
+def facts(profile: Profile) -> list[str]:
+    """Where and when: board, runtime, threads, date; what is not known is left out."""
     context = profile.context
     threads = "" if context.threads is None else f"{context.threads} thread{'s' * (context.threads != 1)}"
     when = context.started_at[:16].replace("T", " ") + (" UTC" if context.started_at.endswith(("+00:00", "Z")) else "")
-    facts = [f"on {context.board}", f"{context.runtime} {context.runtime_version}".strip(), threads, when if context.started_at else ""]
-    return [fact for fact in facts if fact]
+    words = [f"on {context.board}", f"{context.runtime} {context.runtime_version}".strip(), threads, when if context.started_at else ""]
+    return [word for word in words if word]

@@ -1,5 +1,7 @@
 """HTML report: one offline page with tiles, findings, heatmap, timeline, bars, roofline, memory, all layers and how the numbers came about.
 
+Several profiles of one model come with their boards side by side first: `compare_boards` and layers x boards.
+
 1. Nothing is loaded: scripts and styles stand in the page, and its content security policy forbids everything else. Only
    the scripts whose hash stands in the policy run, so even markup that slipped through a name could not.
 2. Tiles, findings and tables are plain HTML and need no script.
@@ -22,6 +24,8 @@ from edgeprof._version import __version__
 from edgeprof.analysis import findings
 from edgeprof.analysis.names import shorten, visible
 from edgeprof.figures.bars import bars
+from edgeprof.figures.boards import boards
+from edgeprof.figures.compare_boards import compare_boards
 from edgeprof.figures.heatmap import heatmap, heatmap_runs
 from edgeprof.figures.memory import memory
 from edgeprof.figures.modules import STATIC, script, style
@@ -59,12 +63,14 @@ _COLORS = ("surface", "raised", "ink", "ink_muted", "line", "accent", "good", "w
 def render(profiles: Sequence[Profile]) -> bytes:
     """The page of one or several profiles."""
     sections = [_section(i, profile, len(profiles)) for i, profile in enumerate(profiles)]
+    compared = _compared(profiles)
     views = [view for view in _CANVAS_VIEWS if any(f"{view}-data" in section["data"] for section in sections)]
     modules = [_script(_view_module(view), "module") for view in views]
     scripts = [_script(PLOTLY.read_text("utf-8")), *modules, _script(_read("report.js"), "module")]
     page = _environment().get_template("report.html.j2").render(
         title=_title(profiles),
         profiles=sections,
+        compared=compared,
         policy=_policy(scripts),
         scripts=scripts,
         style=f"{style(*views)}\n{_read('report.css')}",
@@ -86,6 +92,30 @@ def color_swap() -> dict[str, str]:
 def _title(profiles: Sequence[Profile]) -> str:
     names = dict.fromkeys(profile.context.model_name for profile in profiles)
     return f"{shorten(next(iter(names)), 80)}{f' and {len(names) - 1} more' if len(names) > 1 else ''}"
+
+
+def _compared(profiles: Sequence[Profile]) -> list[dict[str, Any]]:
+    """A section for each model that has two or more profiles here: boards side by side, and layers x boards."""
+    by_model: dict[str, list[Profile]] = {}
+    for profile in profiles:
+        by_model.setdefault(profile.context.model_sha256, []).append(profile)
+    groups = [group for digest, group in by_model.items() if digest and len(group) > 1]
+    return [_compared_section(f"b{position}", group) for position, group in enumerate(groups)]
+
+
+def _compared_section(section: str, group: Sequence[Profile]) -> dict[str, Any]:
+    figure = compare_boards(group)
+    view = boards(group, own_findings=False)
+    lines = view.meta["header"].pop("lines")
+    return {
+        "id": section,
+        "name": shorten(group[0].context.model_name, 100),
+        "boards": len(group),
+        "lines": lines["items"],
+        "data": {"compared-data": _json(_figure_json(figure)), "heatmap-data": _json(view.to_json())},
+        "heights": {"compared": figure.layout.height},
+        "notes": {"compared": (figure.layout.meta or {}).get("note", "")},
+    }
 
 
 def _section(position: int, profile: Profile, total: int) -> dict[str, Any]:

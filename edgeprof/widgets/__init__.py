@@ -8,8 +8,10 @@ for _package in ("anywidget", "matplotlib", "PIL"):
     if find_spec(_package) is None:
         raise MissingExtra(f'Views in a notebook need the package {_package}, which is not installed. Do: pip install "edgeprof[notebook]"')
 
+from edgeprof.widgets.boards import BoardsView  # noqa: E402
+from edgeprof.widgets.health import HealthTable  # noqa: E402
 from edgeprof.widgets.heatmap import HeatmapView, heatmap  # noqa: E402
 from edgeprof.widgets.memory import MemoryView, memory  # noqa: E402
 from edgeprof.widgets.timeline import TimelineView, timeline  # noqa: E402
 
-__all__ = ["HeatmapView", "MemoryView", "TimelineView", "heatmap", "memory", "timeline"]
+__all__ = ["BoardsView", "HealthTable", "HeatmapView", "MemoryView", "TimelineView", "heatmap", "memory", "timeline"]

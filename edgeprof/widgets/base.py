@@ -1,4 +1,4 @@
-"""`View`: what every view in a cell shares: a static picture, refusal of unknown arguments, a selection of layers.
+"""`LayersView` and `View`: what every view in a cell shares: a static picture, refusal of unknown arguments, a selection of layers.
 
 How a picture gets into every notebook:
 
@@ -17,7 +17,7 @@ import os
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import anywidget
 import pandas as pd
@@ -65,8 +65,20 @@ def _squeeze(line: str) -> str:
     return "".join(parts)
 
 
-class View(anywidget.AnyWidget):
-    """A view of one Profile in a cell. ``selection`` holds the names of the selected layers, from both sides."""
+class Layered(Protocol):
+    """What a view can show: a Profile, or an Alignment of several."""
+
+    @property
+    def layers(self) -> pd.DataFrame:
+        """One row a layer, with its ``name``."""
+
+    @property
+    def title(self) -> str:
+        """What every view says first."""
+
+
+class LayersView(anywidget.AnyWidget):
+    """A view of a table of layers in a cell. ``selection`` holds the names of the selected layers, from both sides."""
 
     selection: Any = traitlets.Tuple().tag(sync=True)
     theme: Any = traitlets.Enum(("auto", "light", "dark"), "auto").tag(sync=True)
@@ -74,13 +86,15 @@ class View(anywidget.AnyWidget):
     still: Any = traitlets.Unicode().tag(sync=True)
     """End of the picture's base64 text: how the live view finds the picture that it replaces."""
 
+    _where = "in this profile"
+
     picture_width = 1040
     """CSS pixels at which `picture` is shown."""
 
-    def __init__(self, profile: Profile, **traits: Any) -> None:
+    def __init__(self, subject: Layered, **traits: Any) -> None:
         refuse_unknown(type(self).__name__, traits, [name for name in self.trait_names(sync=True) if not name.startswith("_")])
-        self._profile = profile
-        self._names = frozenset(profile.layers["name"])
+        self._subject = subject
+        self._names = frozenset(subject.layers["name"])
         try:
             super().__init__(**traits)
         except traitlets.TraitError as error:
@@ -92,14 +106,9 @@ class View(anywidget.AnyWidget):
             super().open()
 
     @property
-    def profile(self) -> Profile:
-        """The Profile that is shown."""
-        return self._profile
-
-    @property
     def selected(self) -> pd.DataFrame:
         """The rows of the selected layers, in execution order, with all columns of the layer table."""
-        layers = self._profile.layers
+        layers = self._subject.layers
         return layers[layers["name"].isin(self.selection)].reset_index(drop=True)
 
     def picture(self) -> bytes:
@@ -107,7 +116,7 @@ class View(anywidget.AnyWidget):
         raise NotImplementedError
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} of {self._profile.title}, {len(self.selection)} selected>"
+        return f"<{type(self).__name__} of {self._subject.title}, {len(self.selection)} selected>"
 
     def _ipython_display_(self) -> None:
         """Shows the live view and, below it, the picture."""
@@ -131,8 +140,21 @@ class View(anywidget.AnyWidget):
         names = tuple(map(str, proposal["value"]))
         for name in names:
             if name not in self._names:
-                raise traitlets.TraitError(f"There is no layer {name!r} in this profile{did_you_mean(name, self._names)}.")
+                raise traitlets.TraitError(f"There is no layer {name!r} {self._where}{did_you_mean(name, self._names)}.")
         return names
+
+
+class View(LayersView):
+    """A view of one Profile in a cell."""
+
+    def __init__(self, profile: Profile, **traits: Any) -> None:
+        self._profile = profile
+        super().__init__(profile, **traits)
+
+    @property
+    def profile(self) -> Profile:
+        """The Profile that is shown."""
+        return self._profile
 
 
 def refuse_unknown(what: str, given: Iterable[str], known: Sequence[str]) -> None:

@@ -11,7 +11,7 @@ export default {
       const { data, ...options } = get(...traits, "selection");
       const view = renderHeatmap(el, data, {
         ...options,
-        canRebin: true,
+        canAsk: true,
         onSelect: (names) => save({ selection: names }),
         onChange: save,
       });

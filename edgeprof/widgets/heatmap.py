@@ -1,4 +1,4 @@
-"""`heatmap`: layers x metrics and layers x runs in a cell; the selection is readable and settable from Python."""
+"""`heatmap`: layers x metrics, layers x runs, layers x boards in a cell; the selection is readable and settable from Python."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ import traitlets
 from edgeprof.errors import UsageError, did_you_mean
 from edgeprof.figures.heatmap import heatmap as heatmap_data
 from edgeprof.figures.heatmap import heatmap_runs
-from edgeprof.figures.heatmap_picture import draw
+from edgeprof.figures.heatmap_picture import PICTURE_RUNS, draw
 from edgeprof.figures.modules import script, style
 from edgeprof.figures.pen import WIDTH
 from edgeprof.figures.view import ViewData
 from edgeprof.records.profile import Profile
 from edgeprof.widgets.base import STILL, View, compact, refuse_unknown
+from edgeprof.widgets.boards import BoardsView
 
 SORTS = ("execution", "latency", "op_type")
 
@@ -47,7 +48,8 @@ class HeatmapView(View):
 
     def picture(self) -> bytes:
         """The view as a PNG picture: the mode, sort order and selection that it has now."""
-        return draw(self.profile, view=ViewData(**self.data), mode=self.mode, sort=self.sort, selection=self.selection)
+        runs = heatmap_runs(self.profile, max_columns=PICTURE_RUNS) if self.mode == "runs" else None
+        return draw(ViewData(**self.data), runs=runs, sort=self.sort, selection=self.selection)
 
     @traitlets.validate("sort")
     def _known_sort(self, proposal: Any) -> str:
@@ -66,32 +68,48 @@ class HeatmapView(View):
 
 
 def heatmap(
-    profile: Profile | str | Path,
+    profile: Profile | str | Path | Sequence[Profile | str | Path],
     *,
-    mode: str = "metrics",
+    mode: str | None = None,
     sort: str = "execution",
     height: int | None = None,
     selection: Sequence[str] = (),
+    metric: str = "latency_ms",
+    baseline: str | None = None,
     **unknown: Any,
-) -> HeatmapView:
-    """Heatmap of ``profile`` (a Profile, or the path of a ``.edgeprof``) for a notebook cell.
+) -> HeatmapView | BoardsView:
+    """Heatmap for a notebook cell: of one Profile, or of several of the same model as layers x boards (see docs/compare-boards.md).
 
     Args:
-        profile: what to show.
-        mode: ``"metrics"`` (layers x metrics) or ``"runs"`` (layers x instrumented runs).
-        sort: ``"execution"``, ``"latency"``, ``"op_type"`` or the name of a shown metric, such as ``"macs"``.
+        profile: what to show: a Profile or the path of a ``.edgeprof``; or a list of two or more of one model.
+        mode: ``"metrics"`` (layers x metrics) or ``"runs"`` (layers x instrumented runs); of several profiles ``"absolute"``,
+            ``"share"`` or ``"ratio"``. None is the first of them.
+        sort: ``"execution"``, ``"latency"``, ``"op_type"`` or the name of a shown column, such as ``"macs"`` or ``"ratio: pi5"``.
         height: of the grid in CSS pixels; None fits the layers, up to 22 rows.
         selection: names of the layers that are selected at first.
+        metric: of several profiles, what is compared: ``"latency_ms"``, ``"energy_mj"``, ``"peak_memory_bytes"`` ...
+        baseline: of several profiles, the board that ratios are to, as its column is called; None is the first.
         **unknown: refused with a sentence.
     """
-    refuse_unknown("heatmap", unknown, ("mode", "sort", "height", "selection"))
+    known = ("mode", "sort", "height", "selection", "metric", "baseline")
+    refuse_unknown("heatmap", unknown, known)
+    shared: dict[str, Any] = {"sort": sort, "height": height or 0, "selection": selection} | ({"mode": mode} if mode else {})
+    if isinstance(profile, (list, tuple)):
+        return BoardsView([loaded(one) for one in profile], metric=metric, baseline=baseline, **shared)
+    if metric != "latency_ms" or baseline is not None:
+        raise UsageError("metric and baseline are for a list of profiles; the heatmap of one profile shows all metrics.")
+    return HeatmapView(loaded(profile), **shared)
+
+
+def loaded(profile: Any) -> Profile:
+    """``profile``, or the Profile in the bundle at that path; UsageError when it is neither."""
     if isinstance(profile, str | Path):
         from edgeprof.records.bundle import load
 
-        profile = load(profile)
+        return load(profile)
     if not isinstance(profile, Profile):
         raise UsageError(f"heatmap expected a Profile or the path of a .edgeprof file, got {type(profile).__name__}.")
-    return HeatmapView(profile, mode=mode, sort=sort, height=height or 0, selection=selection)
+    return profile
 
 
 def _runs(profile: Profile, statistic: Any) -> dict[str, Any]:

@@ -1,9 +1,10 @@
 /**
- * Hides the picture that stands for a view in saved notebooks, while the live view is there. `tail` is the end of its base64 text.
+ * Hides the picture that stands for a view in saved notebooks, while the live view is there. `tail` is the end of its base64 text;
+ * or, with `find`, what tells the elements that `find(area, tail)` returns.
  * The picture comes as its own output, before or after the view; the view is made before it is put into the page.
  * @returns {() => void} shows the picture again
  */
-function hideStill(el, tail) {
+function hideStill(el, tail, find = (area, end) => [...area.querySelectorAll("img")].filter((image) => image.src.endsWith(end))) {
   const hidden = [];
   let area = null;
   const changes = new MutationObserver(() => scan());
@@ -16,8 +17,7 @@ function hideStill(el, tail) {
   });
   function scan() {
     const end = tail();
-    for (const image of end ? area.querySelectorAll("img") : []) {
-      if (!image.src.endsWith(end)) continue;
+    for (const image of end ? find(area, end) : []) {
       const output = image.closest(".jp-OutputArea-child, .output") ?? image;
       output.style.display = "none";
       hidden.push(output);

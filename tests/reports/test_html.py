@@ -196,10 +196,21 @@ def test_nothing_measured_at_all():
     assert "not measured" in " ".join(page(bare).text)
 
 
+def test_profiles_of_one_model_have_their_boards_side_by_side():
+    other = make_profile([0.1, 0.2])
+    other = replace(other, context=replace(other.context, board=HOSTILE))
+    made = page(make_profile([0.2, 0.1]), other)
+    assert len(made.data["b0-heatmap-data"]["meta"]["columns"]) == 2
+    assert len(made.data["b0-compared-data"]["layout"]["yaxis"]["ticktext"]) == 2
+    assert "energy: not measured" in " ".join(made.text)
+    third = replace(other, context=replace(other.context, model_sha256="cd" * 32))
+    assert not any(name.startswith("b0") for name in page(make_profile(), third).data), "of different models nothing is compared"
+
+
 def test_a_large_report_stays_small():
     one = many_layers(500, 12, 0)
     assert len(html.render([one])) < 2_500_000
-    assert len(html.render([one] * 10)) < 5_000_000
+    assert len(html.render([one] * 10)) < 5_500_000
 
 
 def test_the_bundle_fits_the_installed_plotly():

@@ -52,7 +52,7 @@ function pen(canvas) {
 
 // ---- numbers and how they are shown (the rules of edgeprof/units.py) ----
 
-const ARRAYS = { f8: Float64Array, f4: Float32Array, u2: Uint16Array, u1: Uint8Array };
+const ARRAYS = { f8: Float64Array, f4: Float32Array, u4: Uint32Array, u2: Uint16Array, u1: Uint8Array };
 
 function unpack({ meta, numbers }) {
   let buffer = numbers;
@@ -176,6 +176,10 @@ class View {
     title.append(...header.facts.map((fact) => h("span", { class: "ep-fact" }, fact)));
     const number = h("div", { class: "ep-number" }, h("strong", {}, header.number), h("span", {}, header.number_note));
     const node = h("header", { class: "ep-head" }, title, number);
+    if (header.lines) {
+      const items = header.lines.items.map((line) => h("li", {}, line));
+      node.append(h("details", { class: "ep-findings ep-lines", open: header.lines.open }, h("summary", {}, header.lines.title), h("ul", {}, ...items)));
+    }
     if (findings.length) {
       const count = `${findings.length} note${findings.length > 1 ? "s" : ""} on these numbers`;
       const items = findings.map((f) => h("li", { class: `ep-${f.severity}` }, `${f.severity}: ${f.text}`));

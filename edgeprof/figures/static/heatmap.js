@@ -1,18 +1,21 @@
 /**
- * Heatmap of a profile: layers x metrics and layers x runs, drawn on a canvas. No dependencies; knows nothing of Jupyter.
+ * Heatmap of a profile: layers x metrics and layers x runs; or of one model on several boards: layers x boards. Drawn on a canvas.
+ * No dependencies; knows nothing of Jupyter.
  *
  *   import { renderHeatmap } from "./heatmap.js";
  *   const view = renderHeatmap(element, data, options);
  *
- * data       {meta, numbers} of figures.heatmap.heatmap(profile).to_json(); numbers may be base64, ArrayBuffer or any view of one
+ * data       {meta, numbers} of figures.heatmap.heatmap(profile).to_json(), or figures.boards.boards(profiles).to_json();
+ *            numbers may be base64, ArrayBuffer or any view of one
  * options    all optional
  *   runs       {meta, numbers} of figures.heatmap.heatmap_runs(profile).to_json(); null: asked for with onChange({mode: "runs"})
- *   mode       "metrics" | "runs"            sort       "execution" | "op_type" | name of a metric column ("latency_ms")
+ *   mode       "metrics" | "runs"            sort       "execution" | "op_type" | name of a column ("latency_ms")
+ *              boards: "absolute" | "share" | "ratio"
  *   selection  names of layers               statistic  "max" | "median", how runs that share a column are put together
  *   height     of the grid in px; 0: fits    theme      "auto" (JupyterLab, VS Code, then the system) | "light" | "dark"
  *   onSelect   (names) => {}: a person changed the selection (not called for select())
- *   onChange   ({mode | sort | statistic: value}) => {}: a person changed a control
- *   canRebin   true when onChange({statistic}) is answered with set({runs}): shows the control
+ *   onChange   ({mode | sort | statistic | metric | baseline: value}) => {}: a person changed a control
+ *   canAsk     true when onChange({statistic}) is answered with set({runs}) and other numbers with set({data}): shows such controls
  * returns    {element, select(names), set({any of the options, data}), destroy()}
  *
  * The style sheet is heatmap.css. Texts reach the page as text nodes only. Errors are shown inside the element.
@@ -36,7 +39,7 @@ export function renderHeatmap(el, data, options = {}) {
 
 class Heatmap extends View {
   constructor(el, data, options) {
-    super(el, "ep-heatmap", { mode: "metrics", sort: "execution", statistic: "max", height: 0, ...options });
+    super(el, "ep-heatmap", { sort: "execution", statistic: "max", height: 0, ...options });
     this.id = `ep-heatmap-${(views += 1)}`;
     this.scaleWish = "auto";
     this.relative = true;
@@ -58,15 +61,29 @@ class Heatmap extends View {
     this.data = unpack(data);
     this.runs = runs?.meta ? unpack(runs) : null;
     const { names, texts, arrays } = this.data;
-    this.text = (name, row) => texts[name][arrays[name][row]];
+    this.text = (name, row) => texts[name]?.[arrays[name][row]] ?? "";
+    this.element.classList.toggle("ep-boards", Boolean(this.data.modes));
+    this.modes = this.data.modes ?? { metrics: { title: "Metrics", columns: this.data.columns }, runs: { title: "Runs" } };
+    if (!this.modes[this.options.mode]) [this.options.mode] = Object.keys(this.modes);
+    this.lead = this.data.lead ?? { name: "latency_ms", title: "Latency", by: "latency", estimated: this.data.header.origin === "estimated" };
+    this.leadColumn = this.data.columns.find((column) => column.name === this.lead.name);
     this.rowOf = new Map(names.map((name, i) => [name, i]));
     this.between = names.findIndex((_, i) => this.text("kind", i) === "between");
     this.layers = names.length - (this.between >= 0);
-    this.maxLatency = names.reduce((m, _, i) => max(m, this.value("latency_ms", i) || 0), 0);
+    this.longest = names.reduce((m, _, i) => max(m, this.value(this.lead.name, i) || 0), 0);
   }
 
   get byRun() {
     return this.options.mode === "runs";
+  }
+
+  /** The mode that is shown; one with runs has no metrics of its own. */
+  get shown() {
+    return this.modes[this.options.mode];
+  }
+
+  get metrics() {
+    return this.shown.columns ?? this.data.columns;
   }
 
   value(name, row) {
@@ -111,16 +128,21 @@ class Heatmap extends View {
   controls() {
     const { mode, sort, statistic } = this.options;
     const parts = [
-      this.segments("View", { metrics: "Metrics", runs: "Runs" }, mode, (value) => this.change({ mode: value })),
+      this.segments("View", Object.fromEntries(Object.entries(this.modes).map(([key, { title }]) => [key, title])), mode, (value) => this.change({ mode: value })),
       this.menu("Sort", this.sorts(), sort, (value) => this.change({ sort: value })),
     ];
-    if (!this.byRun) {
+    for (const { name, title, choices, value } of (this.options.canAsk && this.data.menus) || []) {
+      parts.push(this.menu(title, choices, value, (picked) => this.options.onChange?.({ [name]: picked })));
+    }
+    if (this.shown.diverging) {
+      // one scale only
+    } else if (!this.byRun) {
       const wishes = { auto: "Auto", linear: "Linear", log: "Log" };
       parts.push(this.menu("Scale", wishes, this.scaleWish, (value) => ((this.scaleWish = value), this.arrange())));
     } else {
       const kinds = { ratio: "× median", ms: "ms" };
       parts.push(this.segments("Colour", kinds, this.relative ? "ratio" : "ms", (v) => ((this.relative = v === "ratio"), this.arrange())));
-      if (this.options.canRebin && this.runs?.runs_per_column > 1) {
+      if (this.options.canAsk && this.runs?.runs_per_column > 1) {
         parts.push(this.menu("Column", { max: "Maximum", median: "Median" }, statistic, (value) => this.change({ statistic: value })));
       }
     }
@@ -131,9 +153,11 @@ class Heatmap extends View {
   }
 
   sorts() {
-    const fixed = { execution: "Execution order", latency_ms: "Latency", op_type: "Op type" };
-    const more = this.data.columns.find((c) => c.name === this.options.sort && !fixed[c.name]);
-    return more ? { ...fixed, [more.name]: more.title } : fixed;
+    const { name, title, note } = this.lead;
+    const fixed = { execution: this.data.order ?? "Execution order", [name]: note ? `${title}, ${note}` : title, op_type: "Op type" };
+    const columns = Object.values(this.modes).flatMap((mode) => mode.columns ?? []);
+    const more = columns.find((c) => c.name === this.options.sort && !fixed[c.name]);
+    return more ? { ...fixed, [more.name]: more.label ? more.name : more.title } : fixed;
   }
 
   /** A person changed a control. */
@@ -147,7 +171,7 @@ class Heatmap extends View {
 
   arrange() {
     this.controls();
-    this.options.sort = this.options.sort === "latency" ? "latency_ms" : this.options.sort;
+    this.options.sort = this.options.sort === "latency" ? this.lead.name : this.options.sort;
     const shown = [];
     for (let i = 0; i < this.data.names.length; i++) if (i !== this.between && this.matches(i)) shown.push(i);
     this.order = this.sorted(shown);
@@ -155,7 +179,7 @@ class Heatmap extends View {
     this.place = new Map(this.order.map((row, i) => [row, i]));
     const found = this.order.length - (this.order.at(-1) === this.between && this.between >= 0);
     this.count.textContent = this.query ? `${grouped(found)} of ${grouped(this.layers)}` : `${grouped(this.layers)} layers`;
-    this.columns = this.byRun ? (this.runs?.columns ?? []) : this.data.columns;
+    this.columns = this.byRun ? (this.runs?.columns ?? []) : this.metrics;
     this.scales = this.byRun ? [] : this.columns.map((c) => c.scales[this.scaleWish]);
     this.active.row = min(this.active.row, max(0, this.order.length - 1));
     this.active.col = min(this.active.col, max(0, this.columns.length - 1));
@@ -193,7 +217,7 @@ class Heatmap extends View {
   sorted(rows) {
     const { sort } = this.options;
     if (sort === "execution") return rows;
-    const values = this.data.arrays[sort === "op_type" ? "latency_ms" : sort];
+    const values = this.data.arrays[sort === "op_type" ? this.lead.name : sort];
     const number = (row) => (known(values?.[row]) ? values[row] : -Infinity);
     const byNumber = (a, b) => (number(a) === number(b) ? a - b : number(b) - number(a));
     if (sort !== "op_type") return rows.sort(byNumber);
@@ -243,8 +267,11 @@ class Heatmap extends View {
     const label = round(min(longest, max(170, min(440, width * 0.3))));
     const x = label + op + bar + 10;
     const angled = !runs && (width - x - 4) / n < 70;
-    const cell = min(runs ? 34 : 104, (width - x - (angled ? 44 : 4)) / n); // the last slanted heading needs room
-    return { width, label, op, bar, x, cell, angled, head: runs ? 52 : angled ? 104 : 54 };
+    const boards = Boolean(this.data.modes); // their names are longer than those of metrics
+    const [slant, tilt] = boards ? [76, 140] : [44, 104];
+    const cell = min(runs ? 34 : boards ? 136 : 104, (width - x - (angled ? slant : 4)) / n); // the last slanted heading needs room
+    const lines = 22 * this.columns.some((c) => c.note) + 18 * this.columns.some((c) => c.origin);
+    return { width, label, op, bar, x, cell, angled, head: runs ? 52 : angled ? tilt : 54 + lines };
   }
 
   rowTop(i) {
@@ -330,21 +357,21 @@ class Heatmap extends View {
     }
   }
 
-  /** Latency beside the name, with its 95 % interval as a whisker. */
+  /** Latency, or what the view is about, beside the name, with its 95 % interval as a whisker. */
   drawBar(c, row, y) {
     const { plan, colors } = this;
     const x = plan.label + plan.op;
-    const wide = (v) => (max(0, v) / (this.maxLatency || 1)) * (plan.bar - 6);
-    const value = this.value("latency_ms", row);
+    const wide = (v) => (max(0, v) / (this.longest || 1)) * (plan.bar - 6);
+    const value = this.value(this.lead.name, row);
     if (!known(value)) {
-      this.hatch(c, x, y + 7, 24, ROW - 14);
+      if (!this.isAbsent(this.leadColumn, row)) this.hatch(c, x, y + 7, 24, ROW - 14);
       return;
     }
     const length = min(plan.bar, max(wide(value), value > 0 ? 1 : 0));
     c.fillStyle = row === this.between ? colors.muted : colors.bar;
     c.fillRect(x, y + 7, length, ROW - 14);
-    if (this.data.header.origin === "estimated") this.hatch(c, x, y + 7, length, ROW - 14, colors.surface);
-    const [low, high] = [this.value("latency_low_ms", row), this.value("latency_high_ms", row)].map((v) => min(plan.bar, wide(v)));
+    if (this.lead.estimated) this.hatch(c, x, y + 7, length, ROW - 14, colors.surface);
+    const [low, high] = (this.leadColumn?.interval ?? []).map((name) => min(plan.bar, wide(this.value(name, row))));
     if (high - low >= 2) {
       c.fillStyle = colors.ink;
       c.fillRect(x + low, y + ROW / 2 - 0.5, high - low, 1);
@@ -353,18 +380,32 @@ class Heatmap extends View {
     }
   }
 
+  /** True where a board has no layer for this row. */
+  isAbsent(column, row) {
+    return Boolean(column?.ran) && !this.ran(column, row);
+  }
+
+  /** What a board ran for this row. */
+  ran(column, row) {
+    return this.data.texts.ran[this.data.arrays[column.ran][row]];
+  }
+
   drawMetricCells(c, row, y, isBetween) {
-    const { plan, colors, lut } = this;
+    const { plan, colors } = this;
+    const lut = this.shown.diverging ? this.divergingLut : this.lut;
     c.font = plan.cell < 52 ? colors.tiny : colors.small;
     c.textAlign = "center";
-    const written = c.measureText("88.8 MB").width <= plan.cell - 4; // all numbers or none: the short ones alone would mislead
+    const sample = this.data.modes ? show(0.888, this.columns[0].format) : "88.8 MB";
+    const written = c.measureText(sample).width <= plan.cell - 4; // all numbers or none: the short ones alone would mislead
     this.columns.forEach((column, k) => {
       const x = plan.x + round(k * plan.cell);
       const w = round((k + 1) * plan.cell) - round(k * plan.cell) - 1;
       const value = this.data.arrays[column.name][row];
       let ink = colors.muted;
-      if (!known(value)) this.hatch(c, x, y, w, ROW - 1);
-      else if (!isBetween) {
+      if (this.isAbsent(column, row)) return;
+      const measured = known(value) || (this.shown.diverging && known(this.value(this.data.columns[k].name, row))); // a ratio may not exist
+      if (!measured) this.hatch(c, x, y, w, ROW - 1);
+      else if (!isBetween && known(value)) {
         const step = lut[round(place(value, this.scales[k]) * 255)];
         c.fillStyle = step.fill;
         c.fillRect(x, y, w, ROW - 1);
@@ -406,6 +447,7 @@ class Heatmap extends View {
     const { plan, colors } = this;
     this.columns.forEach((column, k) => {
       const x = plan.x + (k + 0.5) * plan.cell;
+      if (column.hatched) this.hatch(c, x - plan.cell / 2, plan.head - 7, plan.cell - 1, 6, colors.warning);
       const on = this.options.sort === column.name || (this.hover?.k === k && this.hover.i === -1);
       c.fillStyle = on ? colors.accent : colors.ink;
       c.font = colors.small;
@@ -413,19 +455,20 @@ class Heatmap extends View {
       const mark = this.options.sort === column.name ? " ▾" : "";
       if (plan.angled) {
         c.save();
-        c.translate(x - 2, plan.head - 8);
+        c.translate(x - 2, plan.head - 9);
         c.rotate(-Math.PI / 3.2);
         c.textAlign = "left";
-        const tail = `${unit && ` (${unit})`}${mark}`; // a title may be cut, its unit never
-        c.fillText(this.cut(c, column.title, 112 - c.measureText(tail).width) + tail, 0, 0);
+        const tail = `${unit && ` (${unit})`}${column.origin ? ` ${column.origin}` : ""}${mark}`; // a title may be cut, its unit never
+        c.fillText(this.cut(c, column.label ?? column.title, (plan.head - 10) * 1.2 - c.measureText(tail).width) + tail, 0, 0);
         c.restore();
         return;
       }
       c.textAlign = "center";
-      const lines = [...wrap(c, column.title + mark, plan.cell - 6), ...(unit ? [unit] : [])];
+      const titles = wrap(c, column.title + mark, plan.cell - 6);
+      const lines = [...titles, ...(column.note ? wrap(c, column.note, plan.cell - 6) : []), ...[unit, column.origin].filter(Boolean)];
       lines.forEach((line, j) => {
-        if (unit && j === lines.length - 1 && !on) c.fillStyle = colors.muted;
-        c.fillText(this.cut(c, line, plan.cell - 4), x, plan.head - 10 - (lines.length - 1 - j) * 14);
+        if (j >= titles.length && !on) c.fillStyle = line === column.origin ? colors.warning : colors.muted;
+        c.fillText(this.cut(c, line, plan.cell - 4), x, plan.head - (column.origin ? 14 : 10) - (lines.length - 1 - j) * 14);
       });
     });
     c.textAlign = "left";
@@ -433,7 +476,9 @@ class Heatmap extends View {
     c.font = colors.small;
     c.fillText("Layer", 10, plan.head - 10);
     if (plan.op) c.fillText("Op type", plan.label + 2, plan.head - 10);
-    c.fillText("Latency", plan.label + plan.op, plan.head - 10);
+    const at = plan.label + plan.op;
+    c.fillText(this.cut(c, this.lead.title, plan.bar), at, plan.head - 10 - 14 * Boolean(this.lead.note));
+    if (this.lead.note) c.fillText(this.cut(c, this.lead.note, plan.bar), at, plan.head - 10);
   }
 
   /** Blocks as bands, each run's whole latency as a bar above zero, outliers marked. */
@@ -499,7 +544,7 @@ class Heatmap extends View {
     c.setTransform(ratio, 0, 0, ratio, 0, 0);
     c.clearRect(0, 0, MAP_WIDTH, plan.height);
     this.mapPicture ??= this.mapLatencies(floor(plan.height));
-    const scale = this.data.columns.find((column) => column.name === "latency_ms")?.scales.auto;
+    const scale = this.leadColumn?.scales.auto;
     this.mapPicture.forEach((value, y) => {
       if (!(value > 0) || !scale) return;
       c.fillStyle = this.lut[round(place(value, scale) * 255)].fill;
@@ -530,7 +575,7 @@ class Heatmap extends View {
       if (row === this.between) return;
       const from = floor((i / this.order.length) * height);
       const to = max(from + 1, floor(((i + 1) / this.order.length) * height));
-      for (let y = from; y < to; y++) longest[y] = max(longest[y], this.value("latency_ms", row) || 0);
+      for (let y = from; y < to; y++) longest[y] = max(longest[y], this.value(this.lead.name, row) || 0);
     });
     return longest;
   }
@@ -544,12 +589,13 @@ class Heatmap extends View {
   drawLegend() {
     if (this.legend.hidden) return;
     const runs = this.byRun;
-    const stops = runs && this.relative ? this.theme.diverging : this.theme.sequential;
+    const stops = (runs ? this.relative : this.shown.diverging) ? this.theme.diverging : this.theme.sequential;
     const bar = h("span", { class: "ep-ramp" });
     bar.style.background = `linear-gradient(to right, ${stops.join(", ")})`;
     const [title, low, high, note] = runs ? this.runLegend() : this.metricLegend();
     this.legend.replaceChildren(h("span", { class: "ep-legend-title" }, title), h("span", {}, low), bar, h("span", {}, high));
     this.legend.append(h("span", { class: "ep-note" }, note), h("span", { class: "ep-key" }, "not measured"));
+    if (this.data.modes) this.legend.append(h("span", { class: "ep-note" }, "blank: the board has no such layer"));
     const kinds = new Set(this.data.texts.kind);
     if (kinds.has("inserted")) this.legend.append(h("em", {}, "+ inserted by the runtime"));
     if (kinds.has("nested")) this.legend.append(h("span", {}, "↳ nested"));
@@ -560,7 +606,8 @@ class Heatmap extends View {
     const k = min(this.hover?.k ?? this.active.col, this.columns.length - 1);
     const [column, scale] = [this.columns[k], this.scales[k]];
     const text = (v) => show(v, column.format, column.unit);
-    return [column.title, `${scale.below ? "≤ " : ""}${text(scale.min)}`, text(scale.max), `${scale.log ? "log" : "linear"}; each column has its own scale`];
+    const { legend = column.title, note = "each column has its own scale", diverging } = this.shown;
+    return [legend, `${scale.below ? "≤ " : ""}${text(scale.min)}`, `${diverging ? "≥ " : ""}${text(scale.max)}`, diverging ? note : `${scale.log ? "log" : "linear"}; ${note}`];
   }
 
   runLegend() {
@@ -605,14 +652,14 @@ class Heatmap extends View {
     this.card.hidden = row == null && !column;
     if (this.card.hidden) return;
     const runs = this.byRun;
-    const title = row == null ? (runs ? `Run ${column.label}` : column.title) : this.data.names[row];
+    const title = row == null ? (runs ? `Run ${column.label}` : (column.label ?? column.title)) : this.data.names[row];
     const parts = [h("div", { class: "ep-card-title" }, title)];
     let facts = [];
     if (row != null) facts = this.facts(row, runs ? hover.k : null);
     else if (runs) facts = this.runFacts(hover.k);
-    else parts.push(h("p", {}, `${column.meaning}${column.unit ? ` In ${column.unit}.` : ""} Click to sort by it.`));
+    else parts.push(h("p", {}, `${column.meaning}${column.unit && !column.label ? ` In ${column.unit}.` : ""} Click to sort by it.`));
     const list = h("dl", {});
-    const strong = row != null && !runs ? column?.title : runs ? "In this run" : null;
+    const strong = row != null && !runs ? (column?.label ?? column?.title) : runs ? "In this run" : null;
     for (const [name, text] of facts) list.append(h("dt", {}, name), h("dd", { class: name === strong ? "ep-strong" : null }, text));
     this.card.replaceChildren(...parts, list);
   }
@@ -641,6 +688,7 @@ class Heatmap extends View {
     for (const [name, title] of [["provider", "Provider"], ["precision", "Precision"], ["output_shape", "Output shape"]]) {
       if (run == null && this.text(name, row)) facts.push([title, this.text(name, row)]);
     }
+    if (this.data.modes) return [...facts, ...this.boardFacts(row)];
     const [some, none] = [[], []];
     for (const column of columns) (known(this.value(column.name, row)) ? some : none).push(column);
     for (const column of some) facts.push([column.title, this.number(column, row)]);
@@ -650,13 +698,31 @@ class Heatmap extends View {
     return facts;
   }
 
+  /** Every board's number with its interval, share and ratio; then what each ran for it, boards that ran the same together. */
+  boardFacts(row) {
+    const others = Object.values(this.modes).slice(1);
+    const facts = [];
+    const ran = new Map();
+    this.data.columns.forEach((column, k) => {
+      const more = others.map(({ columns }) => columns[k]).filter(({ name }) => known(this.value(name, row)));
+      const parts = [this.number(column, row), ...more.map((c) => show(this.value(c.name, row), c.format))];
+      const text = this.isAbsent(column, row) ? "no such layer" : parts.join(", ").replace(MISSING, "not measured");
+      facts.push([column.label, text]);
+      const own = this.ran(column, row);
+      if (own && row !== this.between) ran.set(own, [...(ran.get(own) ?? []), column.label]);
+    });
+    for (const [text, boards] of ran) {
+      const where = boards.length > 3 ? `${boards.length} boards` : boards.join("; ");
+      facts.push(["Ran as", ran.size === 1 ? text : `${text} (${where})`]);
+    }
+    return facts;
+  }
+
   /** A number of a layer with its unit, and its 95 % interval where there is one. */
   number(column, row) {
     const value = this.value(column.name, row);
-    const base = column.name.replace(/_(ms|mj)$/, "");
-    const unit = column.name.slice(base.length);
-    if (!unit) return show(value, column.format, column.unit);
-    return showInterval(value, this.value(`${base}_low${unit}`, row), this.value(`${base}_high${unit}`, row), column.format, column.unit);
+    const [low, high] = (column.interval ?? []).map((name) => this.value(name, row));
+    return showInterval(value, low, high, column.format, column.unit);
   }
 
   // -- selection --
@@ -763,7 +829,7 @@ class Heatmap extends View {
     if (row === undefined) return;
     const column = this.columns[this.active.col];
     let value = "";
-    if (!this.byRun) value = `${column.title} ${this.number(column, row).replace(MISSING, "not measured")}`;
+    if (!this.byRun) value = `${column.label ?? column.title} ${this.number(column, row).replace(MISSING, "not measured")}`;
     else if (column) value = `run ${column.label} ${show(this.runs.arrays.ms[row * this.columns.length + this.active.col], "latency")}`;
     const chosen = this.selected.has(row);
     this.voice.textContent = `${visible(this.data.names[row])}, ${this.text("op_type", row)}, ${value}${chosen ? ", selected" : ""}`;
@@ -779,7 +845,7 @@ class Heatmap extends View {
   tableRows() {
     if (this.pinned) return this.pinned;
     if (this.selected.size) return [...this.selected].sort((a, b) => a - b);
-    const number = (row) => this.value("latency_ms", row) || 0;
+    const number = (row) => this.value(this.lead.name, row) || 0;
     const rows = this.data.names.map((_, i) => i).filter((i) => i !== this.between);
     return rows.sort((a, b) => number(b) - number(a) || a - b).slice(0, 10);
   }
@@ -795,7 +861,7 @@ class Heatmap extends View {
     const many = all.length > rows.length ? `, the first ${rows.length} shown` : "";
     const chosen = `${grouped(this.selected.size)} selected layer${this.selected.size === 1 ? "" : "s"}${many}`;
     const top = this.pinned || !this.selected.size;
-    const caption = top ? `Top ${all.length} by latency${this.selected.size ? `, ${this.selected.size} selected` : ""}` : chosen;
+    const caption = top ? `Top ${all.length} by ${this.lead.by}${this.selected.size ? `, ${this.selected.size} selected` : ""}` : chosen;
     const head = h("tr", {}, ...fields.map((field) => this.tableHead(field)));
     const body = rows.map((row) => {
       const cells = fields.map((field) => h("td", { class: field.number ? "ep-num" : null, title: field.number ? null : field.text(row) }, field.text(row)));
@@ -808,10 +874,11 @@ class Heatmap extends View {
   }
 
   tableFields() {
-    const text = (title, name) => ({ title, text: (row) => this.text(name, row) || MISSING, key: (row) => this.text(name, row) });
+    const text = ([title, name]) => ({ title, text: (row) => this.text(name, row) || MISSING, key: (row) => this.text(name, row) });
     const name = (row) => this.data.names[row];
-    const number = (c) => ({ title: c.title, number: true, text: (row) => this.number(c, row), key: (row) => this.value(c.name, row) });
-    return [{ title: "Layer", text: name, key: name }, text("Op type", "op_type"), ...this.data.columns.map(number), text("Precision", "precision"), text("Output shape", "output_shape"), text("Provider", "provider")];
+    const number = (c) => ({ title: c.label ?? c.title, number: true, text: (row) => this.number(c, row), key: (row) => this.value(c.name, row) });
+    const after = [["Precision", "precision"], ["Output shape", "output_shape"], ["Provider", "provider"]].filter(([, key]) => this.data.texts[key]);
+    return [{ title: "Layer", text: name, key: name }, text(["Op type", "op_type"]), ...this.metrics.map(number), ...after.map(text)];
   }
 
   tableHead(field) {
