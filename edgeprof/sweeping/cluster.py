@@ -158,6 +158,8 @@ class ClusterRunner:
         except EdgeprofError:
             raise
         except Exception as error:
+            if self._wish and "Cancelled" in type(error).__name__:
+                return {"status": "cancelled", "error": _NOT_BEGUN}
             raise self._failure(error) from error
         finally:
             self._cluster.forget(token)
@@ -189,9 +191,7 @@ class ClusterRunner:
         if name == "KilledWorker":
             return BoardError(_LOST.format(board=self._board, worker=self._worker or "of the cluster"))
         if "Cancelled" in name:
-            return BoardError(
-                "It was stopped before it began." if self._wish else "Somebody else cancelled it on the Dask cluster. Sweep again."
-            )
+            return BoardError("Somebody else cancelled it on the Dask cluster. Sweep again.")
         return BoardError(
             f"The worker of the board '{self._board}' cannot do it: {name}: {error}. Check that edgeprof {__version__} is installed there."
         )
@@ -218,6 +218,8 @@ class ClusterRunner:
 
 
 _LOST = "The worker {worker}, which measured on '{board}', was lost in the middle of it. Nothing was run again; sweep again to do so."
+
+_NOT_BEGUN = "It was stopped before it began."
 
 
 def resource(board: str) -> str:
@@ -302,7 +304,7 @@ def measure(request: Mapping[str, Any], model: bytes | None) -> dict[str, Any]:
         runner = HostRunner(get_board(request["board"]), threading.Lock())
         with _order:
             if token in _stopped:
-                return {"status": "cancelled", "error": "It was stopped before it began."}
+                return {"status": "cancelled", "error": _NOT_BEGUN}
             _running[token] = runner
         begun.set()
         worker.log_event(request["topic"], {"token": token, "begun": worker.address})
