@@ -13,7 +13,8 @@ import urllib.request
 import pytest
 
 from edgeprof import boards
-from edgeprof.commands.boards import health as board_health, serve_metrics as board_metrics
+from edgeprof.commands.boards import health as board_health
+from edgeprof.commands.boards import serve_metrics as board_metrics
 from edgeprof.errors import BoardLost, UsageError
 
 RUN = """
