@@ -2,6 +2,7 @@ from . import boards
 from ._version import __version__ as __version__
 from .figures import bars, compare_boards, roofline
 from .models import load_model
+from .panels import board_health
 from .profiler import attach, profile, start
 from .records.bundle import load
 from .records.profile import Profile
@@ -11,6 +12,6 @@ from .sweeping import sweep
 from .widgets import heatmap, memory, timeline
 
 __all__ = [
-    "EnergyPlan", "Profile", "Study", "attach", "bars", "boards", "compare_boards", "heatmap", "load", "load_model", "memory",
-    "profile", "roofline", "start", "sweep", "timeline",
+    "EnergyPlan", "Profile", "Study", "attach", "bars", "board_health", "boards", "compare_boards", "heatmap", "load", "load_model",
+    "memory", "profile", "roofline", "start", "sweep", "timeline",
 ]  # fmt: skip

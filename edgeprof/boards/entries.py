@@ -100,22 +100,21 @@ def entry_of(name: str) -> Entry | None:
 
 def entry_for(address: str, name: str = "", **options: Any) -> Entry:
     """A checked entry for ``address``; without a ``name`` it is called by the address's host."""
-    text = address if "://" in address else f"ssh://{address}"
+    text, shown = address if "://" in address else f"ssh://{address}", ascii(_without_password(address))[1:-1]
+    advice = "Give ssh://user@host:port or a name from ~/.ssh/config."
     try:
         parts = urlsplit(text)
         port = parts.port
     except ValueError as error:
-        raise UsageError(
-            f"'{_without_password(address)}' is no address ({error}). Give ssh://user@host:port or a name from ~/.ssh/config."
-        ) from error
+        raise UsageError(f"'{shown}' is no address. {advice}") from error
     if parts.password is not None:
         raise UsageError("The address holds a password; edgeprof keeps none. Leave it out and use a key (ssh-copy-id) or the SSH agent.")
     if parts.scheme != "ssh" or not parts.hostname or parts.path not in ("", "/") or parts.query or parts.fragment:
-        raise UsageError(f"'{address}' is no address. Give ssh://user@host:port or a name from ~/.ssh/config.")
+        raise UsageError(f"'{shown}' is no address. {advice}")
     if any(not c.isprintable() or c.isspace() for c in unquote(text)) or parts.hostname.startswith("-"):
-        raise UsageError(f"'{ascii(address)[1:-1]}' is no address: it holds characters that no host's name has.")
+        raise UsageError(f"'{shown}' is no address: it holds characters that no host's name has. {advice}")
     if port is not None and not 0 < port < 65536:
-        raise UsageError(f"'{address}' is no address: a port is a number from 1 to 65535.")
+        raise UsageError(f"'{shown}' is no address: a port is a number from 1 to 65535.")
     return checked(Entry(name or parts.hostname, text.rstrip("/"), **options))
 
 

@@ -23,7 +23,7 @@ from edgeprof._version import __version__
 from edgeprof.agent import protocol
 from edgeprof.agent.sensors import FAMILIES
 from edgeprof.boards import loop
-from edgeprof.boards.base import AgentJob, Job, refuse_unknown_sensors
+from edgeprof.boards.base import AgentJob, Board, Job, refuse_unknown_sensors
 from edgeprof.boards.collect import Collector
 from edgeprof.boards.entries import Entry
 from edgeprof.boards.line import Line, Passphrase, Told, connect, open_line
@@ -286,13 +286,13 @@ def _remote(board: str, said: Mapping[str, Any]) -> RemoteJob:
     )
 
 
-def ssh_board(name: str) -> SshBoard:
+def ssh_board(name: str | Board) -> SshBoard:
     """The board of this name; UsageError when it is none over SSH."""
     from edgeprof.boards import get_board
 
     board = get_board(name)
     if not isinstance(board, SshBoard):
-        raise UsageError(f"'{name}' is no board over SSH; it has no jobs that run by themselves.")
+        raise UsageError(f"'{board.name}' is no board over SSH. `edgeprof boards list` shows those that you have named.")
     return board
 
 

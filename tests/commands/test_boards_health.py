@@ -19,7 +19,7 @@ from edgeprof.errors import BoardLost, UsageError
 
 RUN = """
 import argparse, sys
-from edgeprof.commands import {module}
+from edgeprof.commands.boards import {module}
 parser = argparse.ArgumentParser()
 {module}.add_arguments(parser)
 sys.exit({module}.run(parser.parse_args(sys.argv[1:])))
@@ -105,7 +105,7 @@ def started(module, *words):
 
 
 def test_watching_goes_on_until_ctrl_c():
-    with started("board_health", "simulated", "--json", "--watch", "1") as watching:
+    with started("health", "simulated", "--json", "--watch", "1") as watching:
         lines = [watching.stdout.readline() for _ in range(2)]
         watching.send_signal(signal.SIGINT)
         _, err = watching.communicate()
@@ -114,7 +114,7 @@ def test_watching_goes_on_until_ctrl_c():
 
 
 def test_metrics_are_served_until_ctrl_c():
-    with started("board_metrics", "local", "--listen", ":0") as serving:
+    with started("serve_metrics", "local", "--listen", ":0") as serving:
         said = serving.stderr.readline()
         with urllib.request.urlopen(said.split(" on ")[1].split()[0].rstrip("."), timeout=60) as answer:
             text = answer.read().decode()

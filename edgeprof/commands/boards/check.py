@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from edgeprof.errors import BoardError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
     from edgeprof.boards.entries import Entry
-
-LEAST_FREE_BYTES = 300 << 20
+    from edgeprof.boards.ssh import SshBoard
+    from edgeprof.commands.doctor import Check
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,13 +32,9 @@ def add_key_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Prints what was found; 0 when the board can measure, else 1."""
-    from edgeprof.boards import get_board
-    from edgeprof.boards.ssh import SshBoard
+    from edgeprof.boards.ssh import ssh_board
 
-    board = get_board(args.name)
-    if not isinstance(board, SshBoard):
-        raise UsageError(f"'{args.name}' is no board over SSH. `edgeprof doctor` looks at this machine.")
-    return look(board.entry, args)
+    return look(ssh_board(args.name).entry, args)
 
 
 def look(entry: Entry, args: argparse.Namespace) -> int:
@@ -88,43 +84,18 @@ def _accept(entry: Entry, args: argparse.Namespace, unknown: BoardError) -> None
     print(f"The host key stands in {file} now.", file=sys.stderr)
 
 
-def _checks(board: Any) -> Iterator[Any]:
+def _checks(board: SshBoard) -> Iterator[Check]:
+    from edgeprof.boards.health import Health
     from edgeprof.boards.hostkeys import where
     from edgeprof.commands.doctor import Check
 
     try:
-        told = board.health()
+        health = Health.of(board.name, board.health())
     except BoardError as error:
         yield Check("connection", "fail", str(error))
         return
-    environment = told["environment"]
     yield Check("connection", "ok", f"{where(board.entry)}, host key known")
-    system = [environment.get(key) for key in ("board_model", "cpu_model", "machine", "os", "kernel")]
-    yield Check("board", "ok", ", ".join(str(part) for part in system if part))
-    yield Check("python", "ok", f"{environment.get('python', '')} ({environment.get('libc', 'unknown libc')})")
-    yield _runtime(board.name, told)
-    yield from _governor(environment)
-    sensors = [str(sensor.get("name")) for sensor in told.get("sensors", ()) if isinstance(sensor, dict)]
-    yield Check("sensors", "info", ", ".join(sensors) or "none")
-    for _, text in told.get("problems", ()):
-        yield Check("sensors", "info", str(text))
-    holder = told.get("in_use")
-    if holder is not None:
-        yield Check("in use", "info", f"by {holder.get('who') or 'another measurement'}")
-
-
-def _runtime(name: str, told: Mapping[str, Any]) -> Any:
-    from edgeprof.commands.doctor import Check
-
-    runtime = told["runtimes"].get("onnxruntime", {})
-    if "version" in runtime:
-        return Check("runtime", "ok", f"onnxruntime {runtime['version']} ({', '.join(runtime.get('providers', ()))})")
-    return Check("runtime", "fail", str(runtime.get("error", "none")), f"Put one there with `edgeprof boards setup {name}`.")
-
-
-def _governor(environment: Mapping[str, Any]) -> Iterator[Any]:
-    from edgeprof.commands.doctor import STEADY_GOVERNORS, Check
-
-    governor = environment.get("governor")
-    if governor and governor not in STEADY_GOVERNORS:
-        yield Check("governor", "warn", str(governor), "Set it to performance for steadier numbers.")
+    for row in health.rows():
+        missing = row.item == "onnxruntime" and row.status == "fail"
+        advice = f"Put one there with `edgeprof boards setup {board.name}`." if missing else row.advice
+        yield Check(row.item, row.status, row.text, advice if row.status != "ok" else "")
