@@ -56,6 +56,8 @@ def unreachable(entry: Entry, error: Exception) -> BoardError:
         return BoardUnreachable(
             f"The key {entry.key} cannot be used: {clean(str(error))}. Give the right one, or load it into the SSH agent."
         )
+    if isinstance(error, OSError) and error.filename and entry.key and not Path(entry.key).expanduser().is_file():
+        return BoardUnreachable(f"The key {entry.key} of {entry.name} is not there. Name another with --key, or leave it to the SSH agent.")
     if isinstance(error, asyncssh.ConfigParseError):
         return BoardUnreachable(f"SSH's settings cannot be read: {clean(str(error))}. Correct {entry.ssh_config or '~/.ssh/config'}.")
     if isinstance(error, asyncssh.KeyExchangeFailed) and _known(entry):

@@ -396,7 +396,10 @@ def connection_options(entry: Entry) -> dict[str, Any]:
     named = {"port": entry.port, "username": entry.user, "tunnel": entry.jump or None}
     files = {"client_keys": entry.key, "known_hosts": entry.known_hosts, "config": entry.ssh_config}
     options |= {key: value for key, value in named.items() if value is not None}
-    return options | {key: str(Path(value).expanduser()) for key, value in files.items() if value}
+    options |= {key: str(Path(value).expanduser()) for key, value in files.items() if value}
+    if "known_hosts" in options and not Path(options["known_hosts"]).exists():
+        options["known_hosts"] = b""  # nobody is known yet; the file is made when the first key is accepted
+    return options
 
 
 async def _locked_keys(entry: Entry, passphrase: Passphrase | None) -> list[Any]:

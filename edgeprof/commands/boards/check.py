@@ -98,4 +98,4 @@ def _checks(board: SshBoard) -> Iterator[Check]:
     for row in health.rows():
         missing = row.item == "onnxruntime" and row.status == "fail"
         advice = f"Put one there with `edgeprof boards setup {board.name}`." if missing else row.advice
-        yield Check(row.item, row.status, row.text, advice if row.status != "ok" else "")
+        yield Check(row.item, row.status, row.advice if missing else row.text, advice if row.status != "ok" else "")
