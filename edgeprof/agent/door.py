@@ -102,7 +102,7 @@ class Door:
 
     def _answers(self) -> Dict[str, Callable[[protocol.Frame], Optional[Dict[str, Any]]]]:
         return {
-            "ping": lambda frame: {},
+            "ping": self._pong,
             "health": self._health,
             "about": self._about,
             "have": self._have,
@@ -118,6 +118,9 @@ class Door:
             "remove-runtime": self._remove_runtime,
             "clean": self._clean,
         }
+
+    def _pong(self, frame: protocol.Frame) -> None:
+        self._host.say("pong", {})  # not a reply: it comes between those that were asked for
 
     def _shown(self, path: Any) -> str:
         return str(path or "on the board").replace(self._folder, "its folder")
