@@ -15,7 +15,9 @@ from edgeprof.boards.base import Progress
 from edgeprof.boards.local import LocalBoard
 
 MODEL = "sample_models/dscnn_mnist.onnx"
-PLAN = ep.EnergyPlan(model_s=3, loop_s=0.3, samples=40, idle_s=0.5, passes=2, warm_limit_s=3)
+PLAN = ep.EnergyPlan(model_s=3, loop_s=0.2, samples=30, idle_s=0.3, passes=2, warm_limit_s=1)
+BRIEF = ep.EnergyPlan(model_s=0.5, loop_s=0.2, samples=10, idle_s=0.2, passes=2, warm_limit_s=1)
+"""For what is stopped before its end: of how much it measured nothing depends."""
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +76,7 @@ def test_reports_tell_the_energy(measured, tmp_path):
 # Stopped before its end
 
 
-def stopped_when(reached, **kwargs):
+def stopped_when(reached, plan=BRIEF, **kwargs):
     """A profile that was interrupted at the first progress for which ``reached(phase, done)``."""
 
     stopped = []
@@ -86,7 +88,7 @@ def stopped_when(reached, **kwargs):
 
     with tempfile.TemporaryDirectory() as folder, LivePower(Path(folder)) as live:
         board = LocalBoard(sysroot=live.root)
-        return ep.profile(MODEL, board=board, runs=20, energy="layers", energy_plan=PLAN, progress=listen, **kwargs)
+        return ep.profile(MODEL, board=board, runs=20, energy="layers", energy_plan=plan, progress=listen, **kwargs)
 
 
 def test_interrupted_between_loops_keeps_those_that_were_run():
@@ -116,6 +118,6 @@ def test_interrupted_while_warming_keeps_latency_and_memory():
 
 
 def test_time_limit_ends_energy_too():
-    profile = stopped_when(lambda phase, done: False, time_limit_s=6)
+    profile = stopped_when(lambda phase, done: False, ep.EnergyPlan(model_s=10_000, warm_limit_s=0), time_limit_s=6)
     assert any(f.id == "time-limit" for f in profile.findings)
     assert profile.context.runs == 20
