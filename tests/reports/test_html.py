@@ -198,9 +198,8 @@ def test_nothing_measured_at_all():
 
 def test_a_large_report_stays_small():
     one = many_layers(500, 12, 0)
-    alone, with_two_more = (len(html.render([one] * count)) for count in (1, 3))
-    assert alone < 2_500_000
-    assert (with_two_more - alone) / 2 < 275_000, "each further profile"
+    assert len(html.render([one])) < 2_500_000
+    assert len(html.render([one] * 10)) < 5_000_000
 
 
 def test_the_bundle_fits_the_installed_plotly():
