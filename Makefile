@@ -20,8 +20,8 @@ demo: $(VENV)/.core  ## profile a sample model here, print its layers, write the
 lab: $(VENV)/.notebook  ## JupyterLab on the notebooks
 	$(BIN)/edgeprof lab notebooks
 
-test: $(VENV)/.test chromium sshd  ## all tests, the browser's included
-	$(BIN)/python -m pytest
+test: $(VENV)/.test chromium sshd  ## all tests, the browser's included, in two processes: more would disturb those that measure
+	$(BIN)/python -m pytest -n 2
 
 lint: $(VENV)/.lint  ## style, types, who imports whom
 	$(BIN)/ruff check .

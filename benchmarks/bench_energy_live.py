@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from common import LIGHT, SAMPLES, machine
@@ -38,15 +39,17 @@ def true_energies(trace: Trace, time_ns: np.ndarray, energy_mj: np.ndarray) -> t
     return float(spent.sum() / runs), float((spent - idle).sum() / runs)
 
 
-def measured_and_true(model: Path, plan: ep.EnergyPlan = PLAN, energy: str = "layers") -> tuple[ep.Profile, float, float]:
-    """(profile on the live board, true mJ an inference, true mJ above idle)."""
+def measured_and_true(
+    model: Path, plan: ep.EnergyPlan = PLAN, energy: str = "layers", by: Literal["time", "state"] = "time"
+) -> tuple[ep.Profile, float, float]:
+    """(profile on the live board, true mJ an inference, true mJ above idle). ``by``: see live_power.py."""
     ended: list[Trace] = []
 
     def keep(event: Event) -> None:
         if isinstance(event, Done):
             ended.append(event.trace)
 
-    with tempfile.TemporaryDirectory() as folder, LivePower(Path(folder)) as live:
+    with tempfile.TemporaryDirectory() as folder, LivePower(Path(folder), by) as live:
         board = LocalBoard(sysroot=live.root)
         profile = ep.profile(model, board=board, runs=50, energy=energy, energy_plan=plan, progress=keep)
         truth = live.truth()

@@ -1,9 +1,10 @@
 """A `/sys` that lives: a process turns the CPU time of the agent's worker into power, and writes it where a Jetson's monitor would.
 
-    python live_power.py ROOT PARENT_PID LOG
+    python live_power.py ROOT PARENT_PID LOG time|state
 
-Power is ``IDLE_MW`` and ``CORE_MW`` for each core that the worker keeps busy. The monitor says its mean over the last ``AVERAGE``
-ticks; the energy until then is logged with the time, so that the truth of any stretch of time can be had.
+Power is ``IDLE_MW`` and ``CORE_MW`` for each core that the worker keeps busy: by its CPU time, or by how many of its threads run or wait
+for a core, which others on the machine do not change. The monitor says its mean over the last ``AVERAGE`` ticks; the energy until then is
+logged with the time, so that the truth of any stretch of time can be had.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import sys
 import time
 from collections import deque
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import psutil
@@ -29,12 +31,12 @@ HWMON = "sys/bus/i2c/drivers/ina3221/1-0040/hwmon/hwmon3"
 class LivePower:
     """The process and its folder; a context manager. ``root`` is the file system's root for `LocalBoard(sysroot=...)`."""
 
-    def __init__(self, folder: Path) -> None:
-        self.root, self._log = folder / "root", folder / "power.log"
+    def __init__(self, folder: Path, by: Literal["time", "state"] = "time") -> None:
+        self.root, self._log, self._by = folder / "root", folder / "power.log", by
         make_tree(self.root)
 
     def __enter__(self) -> LivePower:
-        command = [sys.executable, __file__, str(self.root), str(os.getpid()), str(self._log)]
+        command = [sys.executable, __file__, str(self.root), str(os.getpid()), str(self._log), self._by]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE)
         while not self._log.exists():
             assert self._process.poll() is None
@@ -73,6 +75,12 @@ def cpu_ns(pid: int) -> int:
     return time.clock_gettime_ns((~pid << 3) | 2)
 
 
+def runnable(pid: int) -> int:
+    """Threads of a process that run or wait for a core."""
+    states = [path.read_text("ascii", "replace").rpartition(")")[2].split()[0] for path in Path(f"/proc/{pid}/task").glob("*/stat")]
+    return states.count("R")
+
+
 def worker_of(parent: int) -> int | None:
     """The process that runs the model for an agent that ``parent`` started."""
     for child in psutil.Process(parent).children(recursive=True):
@@ -83,7 +91,7 @@ def worker_of(parent: int) -> int | None:
     return None
 
 
-def main(root: str, parent: str, log: str) -> None:
+def main(root: str, parent: str, log: str, by: str) -> None:
     current = os.open(Path(root, HWMON, "curr1_input"), os.O_WRONLY)
     pid, before, looked = None, 0, 0.0
     last = time.perf_counter_ns()
@@ -100,10 +108,11 @@ def main(root: str, parent: str, log: str) -> None:
             elif pid is not None:
                 try:
                     spent = cpu_ns(pid)
+                    busy = runnable(pid) if by == "state" else (spent - before) / (now - last)
                 except OSError:
                     pid = None
                 else:
-                    busy, before = (spent - before) / (now - last), spent
+                    before = spent
             used.append((now, used[-1][1] + (IDLE_MW + CORE_MW * busy) * (now - last) / 1e9))
             milliwatts = (used[-1][1] - used[0][1]) / (now - used[0][0]) * 1e9
             os.pwrite(current, b"%-8d\n" % round(milliwatts / MILLIVOLTS * 1e3), 0)

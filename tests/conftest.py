@@ -1,4 +1,6 @@
-"""For all tests: their own lock of this machine, and no boards of whoever runs them."""
+"""For all tests: the profile that laws are tried with, a lock of this machine and a boards file that are nobody else's, and which tests stay
+together when several processes share the suite.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +8,27 @@ import os
 import tempfile
 from pathlib import Path
 
+import pytest
+from hypothesis import HealthCheck, settings
 
-def pytest_configure() -> None:
-    """Before anything is collected, and in every process that tests start."""
-    folder = Path(tempfile.gettempdir(), f"edgeprof-tests-{os.getpid()}")
-    os.environ.setdefault("EDGEPROF_LOCK", f"{folder}.lock")
-    os.environ.setdefault("EDGEPROF_BOARDS", f"{folder}.toml")
+from tests.laws import PROFILES
+
+for name, count in PROFILES.items():
+    # on top of what is loaded already: where CI is set, that takes the same examples each time
+    settings.register_profile(name, settings.default, max_examples=count, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+_OWN = Path(tempfile.gettempdir(), f"edgeprof-tests-{os.getpid()}")
+os.environ["EDGEPROF_LOCK"], os.environ["EDGEPROF_BOARDS"] = f"{_OWN}.lock", f"{_OWN}.toml"
+settings.load_profile(os.environ.get("EDGEPROF_TESTS", "ordinary"))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """A file of tests is one process's, for its fixtures; so are all that click in JupyterLab: there is one server of it."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            path, _, _ = nodeid.partition("::")
+            return "lab" if path.endswith(("_in_lab.py", "_notebook.py")) else path
+
+    return ByFile(config, log)

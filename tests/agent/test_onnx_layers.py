@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from onnx import helper, numpy_helper, parser
 
@@ -23,6 +23,7 @@ from edgeprof.agent.runtimes.onnx_layers import Model, OnnxIsolation
 from edgeprof.agent.runtimes.onnxruntime import load
 from edgeprof.models.inputs import make_inputs
 from tests.boards.conftest import MODELS, chain, weights
+from tests.laws import examples
 
 SAMPLES = Path(__file__).parents[2] / "sample_models"
 RUNTIME = load()
@@ -397,7 +398,7 @@ def test_a_whole_file_is_refused_by_the_runtime_alone(data):
         taken_apart(data + text("g (float[1,8] x) => (float[1,8] y) { a = Exp(x)\n y = Neg(a) }").SerializeToString())
 
 
-@settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@examples(4)
 @given(st.data(), st.sampled_from(WHOLE))
 def test_changed_bytes_are_a_model_or_refused(data, whole):
     changed = bytearray(whole)
@@ -410,7 +411,6 @@ def test_changed_bytes_are_a_model_or_refused(data, whole):
         str(refused).encode()
 
 
-@settings(deadline=None)
 @given(st.data(), st.sampled_from(WHOLE))
 def test_a_file_that_was_cut_off_is_refused_unless_it_is_a_model(data, whole):
     length = data.draw(st.integers(1, len(whole) - 1))

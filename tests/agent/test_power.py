@@ -6,7 +6,7 @@ import itertools
 import math
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeprof.agent.power import Readings, Source, answer, choose
@@ -228,7 +228,6 @@ def test_energy_that_is_no_counter_is_no_power():
 ALL = [RAPL, NVML, JETSON, BATTERY, CHIP, RAILS, METER, METER_2, WARM]
 
 
-@settings(deadline=None)
 @given(st.lists(st.sampled_from(ALL), unique_by=lambda s: s["name"]), st.sampled_from([CPU, GPU, []]))
 def test_whatever_there_is_the_choice_is_of_what_is_there(sensors, providers):
     source, why_not = choose(sensors, [], providers)
@@ -258,7 +257,6 @@ def readings(values, kind="sample", period_ns=S // 20, channel=0, channels=1, st
     return found, (times[0], times[-1])
 
 
-@settings(deadline=None)
 @given(st.floats(0, 1e6), st.integers(10, 300), st.integers(10_000, 10**10))
 def test_constant_power_is_that_power_without_an_error(power_mw, count, period_ns):
     found, window = readings([power_mw] * count, period_ns=period_ns)
@@ -268,7 +266,6 @@ def test_constant_power_is_that_power_without_an_error(power_mw, count, period_n
     assert (told.readings, told.values) == (count, 1)
 
 
-@settings(deadline=None)
 @given(
     st.floats(1, 1e6), st.lists(st.integers(10**6, 10**9), min_size=10, max_size=100), st.floats(0, 1e9)
 )  # unevenly read: what counts are the differences
@@ -286,7 +283,6 @@ def test_a_counter_that_grows_evenly_is_that_power_without_an_error(power_mw, st
     assert told.readings == len(times)
 
 
-@settings(deadline=None)
 @given(st.lists(st.floats(0, 1e5), min_size=10, max_size=100))
 def test_a_mean_lies_between_its_readings(values):
     found, window = readings(values)

@@ -13,7 +13,7 @@ from itertools import chain, pairwise, repeat
 
 import psutil
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeprof.agent import protocol
@@ -140,7 +140,6 @@ def test_reads_that_take_two_periods_miss_every_second_time(clock, heard):
     assert (len(sensor.read_at), sampler.readings[0].missed) == (10, 10)
 
 
-@settings(deadline=None)
 @given(
     st.lists(
         st.tuples(st.floats(0.05, 2000), st.lists(st.integers(0, 3 * S) | st.integers(0, 30 * MS), min_size=1, max_size=12)),
@@ -170,7 +169,6 @@ def test_readings_and_those_missed_account_for_the_time(sensors, late_ns, modes)
     assert [reading.times for reading in sampler.readings] == [len(sensor.read_at) for sensor in made]
 
 
-@settings(deadline=None)
 @given(st.floats(0.1, 1000), st.lists(st.integers(0, 50 * MS), min_size=1, max_size=30))
 def test_times_of_a_channel_only_grow_and_lie_within_their_readings(rate, takes):
     clock, heard = Clock(), Heard()

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeprof.analysis import Budget, fits, parse_budget
@@ -15,6 +15,7 @@ from edgeprof.records.context import Memory
 from edgeprof.records.trace import ProcessMemory
 from edgeprof.testing import make_graph, make_profile
 from tests.analysis.memory_profiles import NAN, memory_profiles, residual
+from tests.laws import examples
 
 
 @pytest.mark.parametrize(
@@ -117,7 +118,7 @@ def test_an_estimate_says_so():
     assert "(estimated, onnxruntime" in verdict.process.sentence
 
 
-@settings(deadline=None, max_examples=50)
+@examples(1 / 3)
 @given(memory_profiles(), st.lists(st.integers(1, 1 << 50), min_size=2, max_size=4), st.none() | st.integers(1, 1 << 50))
 def test_more_memory_never_makes_a_verdict_worse(profile, budgets, resident):
     memory = replace(profile.context.memory, process={"steady": ProcessMemory(resident)})

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 
 from edgeprof.analysis import findings
 from edgeprof.analysis.energy import energy_findings
 from edgeprof.records.context import Energy
 from edgeprof.records.sensing import Channel, SensorUse
 from edgeprof.testing import make_profile, make_sensed_profile
+from tests.laws import examples
 from tests.records import strategies
 
 GOOD = make_sensed_profile(runs=2)
@@ -222,7 +223,7 @@ def test_a_sensor_that_was_read_too_slowly(achieved, said):
         assert found_["sensor-ina3221-slow"].text == text and found_["sensor-ina3221-slow"].severity == "info"
 
 
-@settings(max_examples=25, deadline=None)
+@examples(1 / 3)
 @given(strategies.profiles())
 def test_whatever_a_profile_holds_findings_are_sentences(profile):
     for finding in energy_findings(profile):

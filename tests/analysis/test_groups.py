@@ -4,12 +4,13 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeprof.analysis import by_op_type
 from edgeprof.records.schema import BETWEEN_LAYERS
 from edgeprof.testing import make_profile
+from tests.laws import examples
 
 
 def row(profile, op_type):
@@ -28,7 +29,7 @@ def test_sums_longest_first_and_the_row_between_layers_last():
 
 
 @given(st.lists(st.floats(0.001, 5), min_size=1, max_size=12))
-@settings(max_examples=25, deadline=None)
+@examples(1 / 3)
 def test_latencies_add_up_to_the_plain_median(latencies):
     profile = make_profile(latencies, runs=4)
     table = by_op_type(profile)
@@ -62,7 +63,7 @@ def test_a_layer_that_did_not_always_run_leaves_only_its_group_without_an_interv
 
 
 @given(st.integers(0, 1000), st.integers(2, 30))
-@settings(max_examples=15, deadline=None)
+@examples(1 / 4)
 def test_an_interval_holds_the_sum_and_is_never_wider_than_added_ones(seed, layers):
     sum_row = row(make_profile(np.linspace(0.1, 0.4, layers), runs=24, seed=seed, op_type=["Conv"] * layers), "Conv")
     width = sum_row["latency_high_ms"] - sum_row["latency_low_ms"]

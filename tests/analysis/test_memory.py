@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from edgeprof.analysis import arena_plan, live_curve, peak_owners
@@ -24,6 +24,7 @@ from edgeprof.analysis.memory import (
 from edgeprof.records.context import Memory
 from edgeprof.testing import make_profile, make_sensed_profile
 from tests.analysis.memory_profiles import NAN, memory_profiles, residual, with_memory
+from tests.laws import examples
 
 # ---- buffers ----
 
@@ -60,7 +61,7 @@ def test_sizes_that_cannot_be_are_not_known(nonsense):
     assert live_curve(profile)["unsized"].tolist() == [1] and arena_plan(profile).size_bytes == 0
 
 
-@settings(deadline=None, max_examples=50)
+@examples(1 / 3)
 @given(memory_profiles(any_storage=True))
 def test_every_tensor_lies_in_exactly_one_buffer_whatever_storage_says(profile):
     found = buffers(profile)
@@ -90,7 +91,7 @@ def test_without_tensors_nothing_is_counted_and_nothing_called_held():
     assert curve["live_memory_bytes"].tolist() == [400, 400, 600, 560]
 
 
-@settings(deadline=None, max_examples=50)
+@examples(1 / 3)
 @given(memory_profiles())
 def test_counted_bytes_are_those_of_the_buffers_alive(profile):
     found = buffers(profile)
@@ -168,7 +169,7 @@ def test_a_profile_that_says_nothing_has_no_peak():
     assert model_peak(profile) is None and peak_owners(profile).empty and arena_plan(profile).size_bytes == 0
 
 
-@settings(deadline=None, max_examples=50)
+@examples(1 / 3)
 @given(memory_profiles())
 def test_owners_sum_to_the_peak(profile):
     peak, owners = model_peak(profile), peak_owners(profile)
@@ -224,7 +225,6 @@ def no_overlap(size, first, last, offsets):
 spans = st.lists(st.tuples(st.integers(0, 1000), st.integers(0, 30), st.integers(0, 30)), max_size=40)
 
 
-@settings(deadline=None)
 @given(spans)
 @example([(16, 0, 9), (16, 0, 0), (16, 0, 0), (48, 1, 1)])
 def test_buffers_alive_at_once_never_overlap(buffers_):
@@ -236,7 +236,7 @@ def test_buffers_alive_at_once_never_overlap(buffers_):
     assert (offsets >= 0).all() and (offsets % ALIGNMENT_BYTES == 0).all()
 
 
-@settings(deadline=None, max_examples=50)
+@examples(1 / 3)
 @given(memory_profiles(most_tensors=20))
 def test_a_plan_takes_no_less_than_is_alive_at_once_and_no_more_than_all_together(profile):
     plan, curve = arena_plan(profile), live_curve(profile)

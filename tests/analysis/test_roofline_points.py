@@ -4,7 +4,7 @@ import math
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeprof.analysis import roofline_points
@@ -48,7 +48,6 @@ def test_no_points():
 
 
 @given(st.lists(st.tuples(st.floats(0.01, 10), st.floats(1e3, 1e9), st.floats(0.01, 1000)), min_size=1, max_size=8))
-@settings(max_examples=30, deadline=None)
 def test_no_trusted_layer_lies_above_the_roof_of_its_own_profile(rows):
     latency, macs, intensity = map(list, zip(*rows, strict=True))
     roof = roofline_points(make_profile(latency, runs=4, macs=macs, arithmetic_intensity=intensity))

@@ -209,7 +209,7 @@ def test_an_agent_that_cannot_be_started_lets_the_meter_go(model):
 def test_a_meter_that_is_switched_off_in_the_middle_loses_nothing_else(model):
     """Once the other one has answered often enough again, this one has been asked as often."""
     with OnSocket({"MEAS:POW?": "1"}) as supply, OnSocket({"MEAS:POW?": "2"}) as other:
-        job = start(model, f"visa:{supply.resource}?rate=100&timeout=0.3", spec(other), runs=1_000_000)
+        job = start(model, f"visa:{supply.resource}?rate=100&timeout=1", spec(other), runs=1_000_000)
         off_at = None
         for event in job.events():
             if measuring(event) and off_at is None:

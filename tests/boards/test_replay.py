@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import pandas as pd
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 import edgeprof as ep
@@ -26,6 +26,7 @@ from edgeprof.records.sensing import Channel, SensorUse
 from edgeprof.records.trace import EnergyPlan, RunPlan
 from edgeprof.testing import make_profile, make_sensed_profile
 from tests.boards.conftest import MODELS
+from tests.laws import examples
 from tests.records import strategies
 
 
@@ -317,7 +318,7 @@ def test_cancelling_at_the_end_does_nothing(recording):
 # ---- whatever a bundle holds ----
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@examples(1 / 3, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(strategies.profiles(), st.sampled_from([float("inf"), 1.0, 1e-300]))
 def test_any_recording_comes_to_an_end(profile, speed):
     events, waits = played(profile, speed)

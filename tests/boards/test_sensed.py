@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeprof.agent.memory import SUBJECT
@@ -126,7 +126,6 @@ def test_windows_line_ends():
     assert statistics(HEAD + b"a_1,0,0,0,7\r\nb_2,0,0,0,8\r\n") == {"a": (7,), "b": (8,)}
 
 
-@settings(deadline=None)
 @given(st.dictionaries(st.text(st.characters(codec="utf-8")), st.lists(st.integers(0, 10**18 - 1), min_size=1, max_size=3), max_size=5))
 def test_what_was_written_is_read(written):
     """Any names, but those that hold a whole record's end and a line end behind it."""
@@ -134,7 +133,6 @@ def test_what_was_written_is_read(written):
     assert statistics(HEAD + "".join(records).encode()) == {name: tuple(sizes) for name, sizes in written.items()}
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_noise_is_read_as_something_and_never_fails(noise):
     found = statistics(HEAD + noise)

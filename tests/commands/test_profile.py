@@ -145,7 +145,7 @@ def test_interrupt_does_not_replace_an_earlier_profile(slow_model, folder, saved
 
 
 def test_interrupt_before_anything_was_measured(slow_model, folder):
-    status, out, err = interrupted("slow.onnx", "--runs", "1000", when=b"load")
+    status, out, err = interrupted("slow.onnx", "--runs", "1000", "--warmup", "1000000", when=b"load")
     assert (status, out) == (130, "")
     assert "Stopped. Nothing was kept." in err
     assert not (folder / "slow.edgeprof").exists()

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeprof import units
@@ -18,6 +18,7 @@ from edgeprof.figures.view import ViewData
 from edgeprof.records import schema
 from edgeprof.records.profile import Finding
 from edgeprof.testing import make_profile
+from tests.laws import examples
 
 NAN = math.nan
 
@@ -118,7 +119,6 @@ def test_all_the_same_and_nothing_at_all():
 numbers = st.lists(st.floats(0, 1e12) | st.just(NAN), min_size=1, max_size=30)
 
 
-@settings(deadline=None)
 @given(numbers, st.sampled_from(["auto", "linear", "log"]))
 def test_larger_numbers_never_lie_lower(values, wish):
     at = place(np.array(values), scales(pd.Series(values, dtype=float))[wish])
@@ -166,7 +166,7 @@ def with_outlier(profile, run):
     return replace(profile, spans=spans, runs=runs)
 
 
-@settings(deadline=None)
+@examples(1 / 2)
 @given(st.integers(1, 40), st.integers(1, 12))
 def test_never_more_columns_than_asked_for_and_the_maximum_survives(runs, columns):
     profile = make_profile([0.5, 0.1], runs=runs)

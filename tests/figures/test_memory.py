@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 
 from edgeprof.figures.memory import MAX_OWNERS, memory
 from edgeprof.figures.modules import script, style
@@ -14,6 +14,7 @@ from edgeprof.records.context import Memory
 from edgeprof.records.profile import Finding
 from edgeprof.testing import make_profile, make_sensed_profile
 from tests.analysis.memory_profiles import NAN, memory_profiles, residual, with_memory
+from tests.laws import examples
 
 
 def test_curves_and_buffers_by_hand():
@@ -102,7 +103,7 @@ def test_findings_come_along():
     assert memory(profile).meta["findings"] == [{"severity": "warning", "text": "It got slower."}]
 
 
-@settings(deadline=None, max_examples=50)
+@examples(1 / 3)
 @given(memory_profiles(any_storage=True))
 def test_the_data_is_json_for_all_kinds_of_profiles(profile):
     data = memory(profile, "1 MB")

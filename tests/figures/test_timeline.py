@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeprof.figures import timeline as timeline_of
@@ -120,7 +120,6 @@ def test_lanes_are_units_in_a_fixed_order():
 readings = st.lists(st.floats(-1e9, 1e9) | st.just(NAN), min_size=0, max_size=200)
 
 
-@settings(deadline=None)
 @given(readings, st.integers(1, 60))
 def test_columns_lose_no_extreme_and_no_failure(numbers, most):
     value = np.array(numbers, float)
@@ -193,7 +192,6 @@ def sliced(data, start, end):
     return found
 
 
-@settings(deadline=None, max_examples=40)
 @given(st.floats(-100, 23_000), st.floats(0.001, 10_000))
 def test_a_detail_equals_the_whole_where_nothing_was_put_together(start, length):
     end = start + length

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeprof.errors import TraceError
 from edgeprof.importers.onnxruntime import decode, decode_memory
+from tests.laws import examples
 
 DATA = Path(__file__).parent / "data"
 SAYS = ("memory-1.28.0", "memory-1.32.0", "1.28.0", "1.32.0")
@@ -147,7 +148,7 @@ def test_no_trace(data):
 SHORT = b"\n".join(golden("memory-1.32.0").split(b"\n")[:12]) + b"\n]\n"
 
 
-@settings(max_examples=200, deadline=None)
+@examples(2)
 @given(st.data())
 def test_changed_bytes_are_refused_or_columns_of_one_length(data):
     damaged = bytearray(SHORT)

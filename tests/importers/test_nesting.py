@@ -6,7 +6,7 @@ A body is taken to begin 1 µs after its If or Loop and to end 1 µs before it; 
 from dataclasses import dataclass, field
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeprof.importers.onnxruntime import decode
@@ -69,7 +69,6 @@ _gaps = st.tuples(_times, _times, _times.map(lambda gap: gap + 1000))
 
 
 @given(st.lists(st.tuples(st.lists(_node, max_size=5), _gaps), min_size=1, max_size=4))
-@settings(deadline=None, max_examples=80)
 def test_runs_and_parents_of_any_tree_are_found(runs):
     writer = Writer()
     for nodes, gaps in runs:
@@ -164,7 +163,6 @@ _event = st.tuples(st.sampled_from(["If", "Neg", "Execute", "run"]), st.integers
 
 
 @given(st.lists(_event, max_size=12), st.booleans())
-@settings(deadline=None)
 def test_no_event_is_its_own_ancestor_however_odd_the_times_are(rows, by_end):
     lines = []
     for op, ts, dur, tid in sorted(rows, key=lambda row: row[1] + row[2]) if by_end else rows:

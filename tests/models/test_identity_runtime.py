@@ -15,6 +15,8 @@ from tests.models.identity_laws import check, nothing_is_lost
 from tests.models.identity_models import LEVELS, Net, body, rewrite, without_names
 
 LIGHT = sorted((Path(onnx.__file__).parent / "backend/test/data/light").glob("*.onnx"))
+HEAVY = ("light_bvlc_alexnet", "light_vgg19", "light_zfnet512")
+"""Once their weights are folded, hundreds of megabytes are written; the others go through all levels with the same operators."""
 
 
 def of_type(identity, op_type):
@@ -34,7 +36,7 @@ def matched(model, folder, level="all"):
 
 @pytest.mark.parametrize("path", LIGHT, ids=lambda p: p.stem)
 def test_every_node_of_a_light_model_is_accounted_for(path, tmp_path):
-    for level in LEVELS:
+    for level in LEVELS if path.stem not in HEAVY else ("disabled", "all"):
         identity = matched(path.read_bytes(), tmp_path, level)
         assert identity.count("executed") + identity.count("folded") + identity.count("removed") == len(identity.nodes)
         ran = {node.op_type for node in identity.nodes if node.fate == "executed"}
@@ -274,9 +276,7 @@ STEPS = {
 }
 
 
-@settings(
-    max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-)
+@settings(derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(model=nets(), level=st.sampled_from(sorted(LEVELS)))
 def test_laws_hold_for_random_graphs(model, level, tmp_path):
     original, executed = rewrite(model, tmp_path, level)

@@ -4,12 +4,13 @@ import tracemalloc
 import numpy as np
 import onnx
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from edgeprof.errors import EdgeprofError, ModelError, ModelNotFound, UnsafeModel
 from edgeprof.models.wire import DTYPES, strip, strip_weights
+from tests.laws import examples
 
 
 def with_initializer(tensor):
@@ -237,7 +238,7 @@ def test_every_dtype_of_the_installed_onnx_is_known():
     assert {number: renamed.get(name, name) for name, number in known.items()} == {n: DTYPES[n] for n in known.values()}
 
 
-@settings(max_examples=200, deadline=None)
+@examples(4)
 @given(data=st.data())
 def test_any_damage_is_a_sentence_or_harmless(data):
     """Bytes changed anywhere: a sentence or a result, never another exception."""

@@ -24,6 +24,7 @@ from edgeprof.records.bundle import load, save
 from edgeprof.records.context import Energy
 from edgeprof.records.profile import Finding
 from edgeprof.testing import make_graph, make_profile
+from tests.laws import examples
 
 from .strategies import assert_same, profiles
 
@@ -31,7 +32,7 @@ TABLES = ("layers", "runs", "spans", "samples", "windows", "tensors")
 MEMBERS = ["profile.json", *(f"{name}.parquet" for name in TABLES), "graph.json"]
 DATA = Path(__file__).parent / "data"
 ONE_LINE = r"^[^\n]+$"
-relaxed = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=40)
+few = examples(1 / 2, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def example():
@@ -77,7 +78,7 @@ def edit_header(path, **changes):
 
 
 @given(profiles())
-@relaxed
+@few
 def test_save_then_load_is_the_same_profile(tmp_path, profile):
     save(profile, tmp_path / "p.edgeprof")
     assert_same(load(tmp_path / "p.edgeprof"), profile)
@@ -162,7 +163,7 @@ def test_the_header_is_json_for_people(saved):
 
 
 @given(st.data())
-@settings(relaxed, max_examples=100)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_flipped_byte_is_refused_or_changes_nothing(tmp_path, saved, data):
     path = tmp_path / "x.edgeprof"
     profile = example()
@@ -190,7 +191,7 @@ def test_damage_in_the_zip_s_own_structure_is_refused_or_changes_nothing(tmp_pat
 
 
 @given(st.floats(0, 1, exclude_max=True))
-@relaxed
+@few
 def test_a_file_cut_anywhere_is_refused(tmp_path, saved, share):
     path = tmp_path / "x.edgeprof"
     content = saved.read_bytes()
@@ -200,7 +201,7 @@ def test_a_file_cut_anywhere_is_refused(tmp_path, saved, share):
 
 
 @given(st.binary(max_size=300), st.sampled_from([b"", b"PK", b"PK\x03\x04", b"PK\x05\x06"]))
-@relaxed
+@few
 def test_any_bytes_are_refused(tmp_path, data, head):
     path = tmp_path / "p.edgeprof"
     path.write_bytes(head + data)

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeprof.models.graph import Graph, Layer, TensorInfo
@@ -509,7 +509,6 @@ def test_no_layers_at_all():
 power = st.integers(100, 20_000)
 
 
-@settings(max_examples=50, deadline=None)
 @given(
     st.lists(st.tuples(power, st.floats(0.001, 50)), min_size=1, max_size=5), power, st.integers(0, 9000), st.integers(1, 3), st.randoms()
 )
@@ -530,7 +529,6 @@ def test_what_is_drawn_is_found_in_any_order_and_adds_up(layers, model_mw, idle_
     assert found.context.inference_mj == pytest.approx((model_mw + idle_mw) / 500)
 
 
-@settings(max_examples=50, deadline=None)
 @given(st.data())
 def test_whatever_came_nothing_breaks_and_what_is_not_known_is_none(data):
     """Windows in any order, of any phase, long or short, with readings that are missing, alike or absurd."""

@@ -1,10 +1,11 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeprof.records.instrument import calibrate
 from edgeprof.records.layer_times import layer_times
+from tests.laws import examples
 from tests.records.traces import US, block, kind, probe_runs, spans
 
 A, B, C = kind("a"), kind("b"), kind("c")
@@ -66,7 +67,7 @@ def test_without_plain_runs_there_is_no_whole_and_no_rest():
     assert np.isnan(found.low).all() and np.isnan(found.high).all(), "one block tells nothing of how blocks differ"
 
 
-@settings(max_examples=40, deadline=None)
+@examples(1 / 2)
 @given(st.lists(st.integers(1, 500), min_size=1, max_size=8), st.integers(2, 6), st.floats(0.5, 4))
 def test_layers_and_rest_add_up_to_the_plain_median(durations, blocks, factor):
     kinds = [kind(f"n{i}") for i in range(len(durations))]

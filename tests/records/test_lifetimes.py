@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeprof.models.graph import Graph, Layer, TensorInfo
@@ -418,13 +418,11 @@ def simulated(graph: Graph) -> list[float]:
     return found
 
 
-@settings(max_examples=100, deadline=None)
 @given(graphs())
 def test_bytes_alive_are_those_of_a_naive_run(graph):
     assert alive(lifetimes(graph, rows_of(graph)), len(graph.layers)).tolist() == simulated(graph)
 
 
-@settings(max_examples=100, deadline=None)
 @given(runs(), st.integers(0, 11))
 def test_every_tensor_at_the_peak_is_alive_then(run, at):
     graph, took, before = run
@@ -441,7 +439,6 @@ def test_every_tensor_at_the_peak_is_alive_then(run, at):
     assert held.sum() == alive(tensors, len(rows))[peak], "and they are all that is alive"
 
 
-@settings(max_examples=200, deadline=None)
 @given(runs())
 def test_tensors_that_are_alive_at_once_share_only_when_one_is_the_others_alias(run):
     graph, took, before = run

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
@@ -342,7 +342,6 @@ def test_constants_that_became_weights_are_no_layers_that_are_missing():
     assert found.live.tolist() == [100, 200]
 
 
-@settings(max_examples=100, deadline=None)
 @given(
     st.lists(
         st.tuples(st.integers(0, 3), st.integers(0, 2000), st.integers(-500, 500), st.integers(0, 4000), st.sampled_from([CPU, GPU])),

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeprof.records.power import PARTS, is_stuck, stuck_spans, window_power
@@ -227,7 +227,6 @@ rates = st.sampled_from([5, 10, 20, 50, 100])
 levels = st.floats(0, 1e5)
 
 
-@settings(max_examples=60, deadline=None)
 @given(levels, rates, st.integers(0, 2000), st.integers(500, 5000))
 def test_the_power_of_a_constant_is_that_constant(level, period, start, length):
     times = np.arange(0, 8000, period)
@@ -238,7 +237,6 @@ def test_the_power_of_a_constant_is_that_constant(level, period, start, length):
         assert found.error_mw[0] == pytest.approx(0, abs=1e-6 * max(level, 1))
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.lists(levels, min_size=8, max_size=8), rates)
 def test_a_counter_and_readings_of_the_same_power_agree(steps, period):
     """Power in steps of 1 s; windows lie within a step, as a loop lies between two others."""
@@ -252,7 +250,6 @@ def test_a_counter_and_readings_of_the_same_power_agree(steps, period):
     assert counted.mean_mw == pytest.approx(steps, rel=1e-6, abs=1e-3)
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.lists(st.integers(0, 10_000), min_size=40, max_size=40), st.integers(0, 10**6), st.sampled_from([RAIL, COUNTER]))
 def test_when_it_was_changes_nothing(values, shift_ms, channel):
     times = np.arange(40) * 100
@@ -265,7 +262,6 @@ def test_when_it_was_changes_nothing(values, shift_ms, channel):
     np.testing.assert_array_equal(here.readings, there.readings)
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.lists(st.floats(0, 1e4), min_size=20, max_size=60), st.floats(0.1, 10))
 def test_power_scales_and_lies_between_the_readings(values, factor):
     times = np.arange(len(values)) * 50
@@ -311,7 +307,6 @@ def test_a_coarse_sensor_that_reads_the_same_within_a_rest_is_not_stuck():
 # ---- counters that start anew ----
 
 
-@settings(deadline=None)
 @given(st.integers(2, 40), st.floats(1, 1e5))
 def test_a_reset_takes_nothing_from_a_counters_power(reset, power_mw):
     times = list(range(0, 4001, 100))

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 import nbformat
 import pytest
-from playwright.sync_api import Error
+from playwright.sync_api import Error, expect
 
 CHROMIUM = (
     os.environ.get("EDGEPROF_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -25,6 +25,11 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+
+PATIENCE_MS = 120_000
+"""How long is waited for what has to come: a busy machine takes its time, and who sees it come at once has waited for nothing."""
+
+expect.set_options(timeout=PATIENCE_MS)
 
 
 def pytest_collection_modifyitems(items):
@@ -94,7 +99,7 @@ def running_lab(root, home):
 
 def wait_for(url, server, log):
     """Asks until the server answers; stops at once when it has died."""
-    for _ in range(300):
+    for _ in range(600):
         try:
             urllib.request.urlopen(url, timeout=1).close()
         except OSError:
@@ -115,6 +120,7 @@ class Lab:
 
     def open(self, page, name, *cells):
         """Opens a new notebook with these cells and waits until its kernel can run them."""
+        page.set_default_timeout(PATIENCE_MS)
         notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
         notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
         nbformat.write(notebook, self.root / name)

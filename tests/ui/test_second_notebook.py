@@ -25,6 +25,8 @@ def notebook(page, lab):
     shutil.copy(HERE / "sample_models/mobilenetv2_clutter.onnx", lab.root)
     cells = [c.source for c in nbformat.read(HERE / "notebooks/02_memory_and_energy.ipynb", as_version=4).cells if c.cell_type == "code"]
     cells[0] = cells[0].replace("../sample_models/", "")
+    (long,) = [i for i, cell in enumerate(cells) if "(30, 60, 120, 480)" in cell]  # four budgets in turn: tests/test_notebooks.py
+    cells[long] = cells[long].replace("(30, 60, 120, 480)", "(30,)")
     lab.open(page, "second.ipynb", *cells, HEAR, "print('selected:', *view.selection)")
     yield page, len(cells)
     lab.close(page)

@@ -6,17 +6,15 @@ import io
 import subprocess
 import sys
 
-import nbformat
 import numpy as np
 import pytest
-from nbclient import NotebookClient
 from PIL import Image
 
 from edgeprof.errors import UsageError
 from edgeprof.figures.heatmap import heatmap as heatmap_data
 from edgeprof.testing import make_profile
 from edgeprof.widgets import HeatmapView, heatmap
-from edgeprof.widgets.base import WIDGET_MIME, View, compact, somebody_is_there
+from edgeprof.widgets.base import View, compact, somebody_is_there
 
 
 def test_selection_is_a_tuple_of_names_and_selected_their_rows():
@@ -120,15 +118,6 @@ def test_mimebundle_is_a_picture_with_its_text():
     assert sorted(bundle) == ["image/png", "text/plain"] and metadata["image/png"]["width"] == 1040
     assert base64.b64decode(bundle["image/png"]).startswith(b"\x89PNG")
     assert bundle["text/plain"].startswith("<HeatmapView of toy.onnx on local")
-
-
-def test_notebook_run_by_nbclient_holds_the_picture_alone():
-    code = "from edgeprof.testing import make_profile\nfrom edgeprof.widgets import heatmap\nheatmap(make_profile())"
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)])
-    NotebookClient(notebook, kernel_name="python3", timeout=120).execute()
-    outputs = notebook.cells[0].outputs
-    assert [sorted(output["data"]) for output in outputs] == [["image/png", "text/plain"]]
-    assert "widgets" not in notebook.metadata and WIDGET_MIME not in str(outputs)
 
 
 # ---- small parts ----

@@ -2,10 +2,8 @@
 
 import io
 
-import nbformat
 import numpy as np
 import pytest
-from nbclient import NotebookClient
 from PIL import Image
 
 from edgeprof.errors import UsageError
@@ -124,12 +122,3 @@ def test_picture_has_bars_of_the_right_height():
 def test_picture_follows_the_theme():
     image = Image.open(io.BytesIO(draw(memory_data(residual()), theme=DARK))).convert("RGB")
     assert image.getpixel((2, image.height - 40)) == pytest.approx((0x11, 0x14, 0x18), abs=3)
-
-
-def test_notebook_run_by_nbclient_holds_the_picture_alone():
-    code = "import edgeprof as ep\nfrom edgeprof.testing import make_sensed_profile\nep.memory(make_sensed_profile(), budget='512 kB')"
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)])
-    NotebookClient(notebook, kernel_name="python3", timeout=120).execute()
-    outputs = notebook.cells[0].outputs
-    assert [sorted(output["data"]) for output in outputs] == [["image/png", "text/plain"]]
-    assert outputs[0]["data"]["text/plain"].startswith("<MemoryView of toy.onnx on local")

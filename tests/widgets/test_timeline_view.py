@@ -3,11 +3,9 @@
 import io
 from dataclasses import replace
 
-import nbformat
 import numpy as np
 import pandas as pd
 import pytest
-from nbclient import NotebookClient
 from PIL import Image
 
 import edgeprof as ep
@@ -19,7 +17,6 @@ from edgeprof.records.profile import empty_table
 from edgeprof.records.sensing import Channel, SensorUse
 from edgeprof.testing import make_profile, make_sensed_profile
 from edgeprof.widgets import TimelineView, timeline
-from edgeprof.widgets.base import WIDGET_MIME
 
 PROFILE = make_sensed_profile(runs=12, rate_hz=20.0)
 END = timeline_data(PROFILE).meta["extent"][1]
@@ -154,15 +151,6 @@ def test_the_picture_shows_the_window_and_the_selection():
 
 def test_the_picture_of_ten_thousand_layers_is_small():
     assert len(timeline(make_profile(np.full(10_000, 0.01), runs=4)).picture()) < 150_000
-
-
-def test_notebook_run_by_nbclient_holds_the_picture_alone():
-    code = "import edgeprof as ep\nfrom edgeprof.testing import make_sensed_profile\nep.timeline(make_sensed_profile())"
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)])
-    NotebookClient(notebook, kernel_name="python3", timeout=120).execute()
-    outputs = notebook.cells[0].outputs
-    assert [sorted(output["data"]) for output in outputs] == [["image/png", "text/plain"]]
-    assert WIDGET_MIME not in str(outputs)
 
 
 def test_unknown_trait_of_the_view():

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from otii_tcp_client import otii_connection
 from otii_tcp_client.otii_connection import OtiiConnection
@@ -62,7 +62,6 @@ def test_the_board_keeps_its_power_and_the_recording_ends(server):
     assert not [one for one in server.application.heard if one.startswith(("arc_set", "otii_set", "recording_delete"))]
 
 
-@settings(max_examples=25, deadline=None)
 @given(st.lists(st.tuples(st.floats(0, 50), st.sampled_from(["", "Command timeout", "Not ready"])), max_size=12))
 def test_no_energy_is_lost_by_readings_that_fail(steps):
     with OtiiServer() as server:

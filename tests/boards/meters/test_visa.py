@@ -12,7 +12,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeprof.boards.meters import open_meter
@@ -20,6 +20,7 @@ from edgeprof.boards.meters.base import plain, split_options
 from edgeprof.boards.meters.scpi import number_in
 from edgeprof.errors import MeterError, UsageError
 from tests.boards.meters.instruments import HANG_UP, IDENTITY, Late, OnSerialLine, OnSocket
+from tests.laws import examples
 
 SHORT = "timeout=1"
 SIMULATED = ("TCPIP0::192.0.2.1::inst0::INSTR", "USB0::0x1111::0x2222::0x1234::INSTR", "ASRL1::INSTR")
@@ -168,7 +169,7 @@ FAULTS = {
 }
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@examples(1 / 5)
 @given(st.lists(st.sampled_from(sorted(FAULTS)), min_size=1, max_size=6))
 def test_a_value_is_always_that_of_its_own_question(faults):
     """The nth question is answered by n, in time or not, alone or not: a reading is n or NaN."""

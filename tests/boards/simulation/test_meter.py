@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeprof.boards.sensed import RECORD
@@ -128,7 +128,6 @@ def test_how_well_it_was_read_is_told():
     ]
 
 
-@settings(max_examples=40, deadline=None)
 @given(st.lists(st.floats(0.001, 3), min_size=1, max_size=8), st.sampled_from([1.0, 10.0, 50.0, 333.0]), st.booleans())
 def test_readings_are_the_same_however_often_they_are_fetched(rests, rate_hz, noisy):
     spec = BoardSpec(rate_hz=rate_hz, noise=0.01 if noisy else 0.0)

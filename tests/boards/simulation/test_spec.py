@@ -6,13 +6,14 @@ import math
 from dataclasses import fields, replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeprof.boards import get_board
 from edgeprof.boards.simulated import SimulatedBoard
 from edgeprof.boards.simulation.spec import PRESETS, BoardSpec, checked, parse
 from edgeprof.errors import EdgeprofError, UsageError
+from tests.laws import examples
 
 
 @pytest.mark.parametrize(
@@ -75,7 +76,7 @@ def test_no_number_may_be_nonsense(field, nonsense):
         SimulatedBoard(replace(BoardSpec(), **{field: nonsense}))
 
 
-@settings(max_examples=200, deadline=None)
+@examples(2)
 @given(st.text(max_size=30) | st.from_regex(r"[a-z-]{0,6}\?([a-z_]{1,8}=[0-9a-z.+-]{0,6}&?){0,3}", fullmatch=True))
 def test_any_name_is_a_board_or_an_error_in_words(name):
     try:

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeprof.boards.simulation.spec import BoardSpec
@@ -136,7 +136,6 @@ def live(spec: BoardSpec, done) -> World:
     return made
 
 
-@settings(max_examples=60, deadline=None)
 @given(specs, acts, st.lists(st.floats(0, 1), min_size=3, max_size=10))
 def test_energy_only_grows_and_at_least_as_idle_power_does(spec, done, shares):
     made = live(spec, done)
@@ -146,7 +145,6 @@ def test_energy_only_grows_and_at_least_as_idle_power_does(spec, done, shares):
     assert (np.diff(found) >= spec.idle_mw * np.diff(times) - 1e-6 * (1 + found[-1])).all()
 
 
-@settings(max_examples=60, deadline=None)
 @given(specs, acts, st.lists(st.floats(0, 1), min_size=2, max_size=8))
 def test_energy_does_not_depend_on_how_it_is_asked_for(spec, done, shares):
     made = live(spec, done)
@@ -157,7 +155,6 @@ def test_energy_does_not_depend_on_how_it_is_asked_for(spec, done, shares):
     assert made.warmth_at(times).tolist() == pytest.approx([made.warmth_at(np.array([time]))[0] for time in times])
 
 
-@settings(max_examples=60, deadline=None)
 @given(acts, st.sampled_from([0.0, 0.1]))
 def test_energy_is_the_sum_of_what_was_done(done, jitter):
     """Counted here from the times that the runs said of themselves."""
@@ -175,7 +172,6 @@ def test_energy_is_the_sum_of_what_was_done(done, jitter):
     assert energy(made, made.now)[0] == pytest.approx(expected, rel=1e-6, abs=1e-3)
 
 
-@settings(max_examples=60, deadline=None)
 @given(specs, acts)
 def test_warmth_stays_between_cold_and_hot_and_never_jumps(spec, done):
     made = live(spec, done)
@@ -186,14 +182,12 @@ def test_warmth_stays_between_cold_and_hot_and_never_jumps(spec, done):
     assert made.warmth_at(np.array([made.now]))[0] == pytest.approx(made.warmth)
 
 
-@settings(max_examples=30, deadline=None)
 @given(specs, acts)
 def test_the_same_seed_makes_the_same_world(spec, done):
     a, b = live(spec, done), live(spec, done)
     assert a.now == b.now and energy(a, a.now / 3, a.now) == energy(b, b.now / 3, b.now)
 
 
-@settings(max_examples=30, deadline=None)
 @given(acts)
 def test_times_follow_each_other(done):
     made, last = World(BoardSpec()), START_NS
