@@ -15,15 +15,25 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 
+from edgeprof.agent.lock import holder_of
 from edgeprof.boards.entries import Entry
 
 SSHD = shutil.which("sshd", path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
 KEYGEN = shutil.which("ssh-keygen")
 USER = pwd.getpwuid(os.getuid()).pw_name
+
+
+def await_(condition: Callable[[], object], message: Callable[[], str] | str = "it never came", within_s: float = 60) -> None:
+    """Waits until ``condition`` holds."""
+    end = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < end, message if isinstance(message, str) else message()
+        time.sleep(0.01)
 
 
 def make_key(path: Path, passphrase: str = "") -> Path:
@@ -133,6 +143,12 @@ class Sshd:
         """The one process of the agent in this role."""
         (found,) = [process for process in self.agents() if role in process.cmdline()]
         return found
+
+    def is_left_clean(self) -> None:
+        """Waits until no process of the agent is left and the lock is free; no job may lie there."""
+        await_(lambda: not self.agents(), lambda: f"processes were left on the board: {[p.cmdline()[-3:] for p in self.agents()]}")
+        assert not self.jobs
+        assert holder_of(str(self.home / "lock")) is None
 
     def close(self) -> None:
         """Ends everything."""
