@@ -14,8 +14,9 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -57,6 +58,12 @@ class Sshd:
         self.know()
         self._process: subprocess.Popen[bytes] | None = None
         self.start()
+
+    def __enter__(self) -> Sshd:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     @property
     def entry(self) -> Entry:
@@ -119,12 +126,39 @@ class Sshd:
     def stop(self) -> None:
         """Ends the server and all connections; jobs on the board go on."""
         if self._process is not None:
-            for process in self.sessions():
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    process.kill()
+            self.cut()
             self._process.kill()
             self._process.wait()
             self._process = None
+
+    def cut(self) -> None:
+        """Ends all connections, but nothing that runs on the board."""
+        for process in self.sessions():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if process.name().startswith("sshd"):
+                    process.kill()
+
+    @contextlib.contextmanager
+    def login(self, *lines: str) -> Iterator[None]:
+        """Meanwhile these run before each command too, as of a login script."""
+        before, self._shell = self._shell, "\n".join([self._shell, *lines])
+        self._command()
+        try:
+            yield
+        finally:
+            self._shell = before
+            self._command()
+
+    @contextlib.contextmanager
+    def runtime(self, body: str) -> Iterator[None]:
+        """Meanwhile every worker runs ``body`` when it imports the runtime."""
+        with tempfile.TemporaryDirectory(dir=self.folder) as folder:
+            Path(folder, "onnxruntime.py").write_text(
+                f"import os, signal, sys\n{body}\nsys.path.remove({folder!r})\ndel sys.modules['onnxruntime']\n"
+                "import onnxruntime\nsys.modules['onnxruntime'] = onnxruntime\n"
+            )
+            with self.login(f"PYTHONPATH={folder}; export PYTHONPATH"):
+                yield
 
     def sessions(self) -> list[psutil.Process]:
         """The server's processes for connections that there are, and those of what they run."""
