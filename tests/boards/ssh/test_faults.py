@@ -30,7 +30,7 @@ from edgeprof.records.profile import Profile
 from edgeprof.records.trace import EnergyPlan, RunPlan
 from tests.boards.ssh.rig import Sshd, await_, make_key
 
-MANY = 3000
+MANY = 1500
 """Runs of the slow model that take some seconds, so that whoever wants to disturb them is in time."""
 FEW = {"runs": 4, "warmup": 1, "progress": False}
 
