@@ -63,6 +63,7 @@ class Door:
         self._host = host
         self._folder = os.path.abspath(os.path.expanduser(folder))
         self._children: List[subprocess.Popen[bytes]] = []
+        self._wanted: List[str] = []  # files that this host wants together: none makes room for another
 
     def serve(self) -> int:
         """Answers until the host goes; the exit status."""
@@ -173,7 +174,8 @@ class Door:
     def _have(self, frame: protocol.Frame) -> Dict[str, Any]:
         """How many bytes of each file are here; those that are whole are used from now."""
         found = {}
-        for digest in list(frame.fields["digests"])[:MOST_FILES]:
+        self._wanted = list(frame.fields["digests"])[:MOST_FILES]
+        for digest in self._wanted:
             path = self._blob(digest)
             size = _size(path)
             if size is not None:
@@ -224,8 +226,9 @@ class Door:
         """Removes the files that were not used for longest, until ``wanted`` bytes fit below the limit and on the disk."""
         folder = self._made("blobs")
         files = []
+        kept = {digest, _PART + digest, *self._wanted}
         for name in os.listdir(folder):
-            if name not in (digest, _PART + digest):
+            if name not in kept:
                 status = os.stat(os.path.join(folder, name))
                 files.append((status.st_mtime, status.st_size, os.path.join(folder, name)))
         files.sort(reverse=True)

@@ -70,6 +70,12 @@ def unreachable(entry: Entry, error: Exception) -> BoardError:
         return BoardUnreachable(
             f"{entry.name} ({host}) refused the connection: no SSH server listens there. Start one, or correct the port."
         )
+    if isinstance(error, asyncssh.ConnectionLost) and "timeout" in str(error):
+        return BoardUnreachable(
+            f"{entry.name} ({host}) takes connections but did not log in within {LOGIN_S:.0f} s. Is it busy, or is that no SSH server?"
+        )
+    if isinstance(error, OSError) and error.filename:
+        return BoardUnreachable(f"{clean(str(error.filename))} cannot be read: {error.strerror}. Name the right file for {entry.name}.")
     if isinstance(error, asyncssh.ConnectionLost):
         return BoardUnreachable(f"{entry.name} ({host}) closed the connection before it was made. Try again; its own log says why.")
     reason = clean(str(getattr(error, "reason", None) or getattr(error, "strerror", None) or error)) or type(error).__name__

@@ -331,9 +331,13 @@ async def _no_python(entry: Entry, line: Line, lost: BoardLost) -> BoardError:
             f"There is no '{entry.python}' on {entry.name}. "
             "Install Python 3.8 or newer there, or name another with `edgeprof boards add --python`."
         )
-    if status is not None:
+    signal = line._process.exit_signal
+    if signal or status is not None:
+        how = f"was killed by SIG{clean(str(signal[0]))}" if signal else f"ended with status {status}"
         words = f" It said: {line.last_words}" if line.last_words else ""
-        return BoardUnreachable(f"'{entry.python}' on {entry.name} ended with status {status} before the agent ran.{words}")
+        return BoardUnreachable(
+            f"'{entry.python}' on {entry.name} {how} before the agent ran. Check that it runs there, or name another Python.{words}"
+        )
     return lost
 
 

@@ -447,6 +447,9 @@ class SshLink:
                 if frame.type == "ended":
                     self._take_end(frame)
                     return
+                if frame.type == "error":  # what it said last comes with its end
+                    with contextlib.suppress(BoardLost, TimeoutError):
+                        await self._hear_end(line)
                 yield frame
         except BoardLost as lost:
             raise self._lost(lost) from lost
@@ -454,6 +457,14 @@ class SshLink:
     def _take_end(self, frame: protocol.Frame) -> None:
         self._ended = True
         self._death, self._words = clean(str(frame.fields.get("death", ""))), clean(str(frame.fields.get("words", "")))
+
+    async def _hear_end(self, line: Line) -> None:
+        """Waits for the job's processes to end after its last word; TimeoutError when they do not."""
+        async with asyncio.timeout(_ENDS_WITHIN_S):
+            while not self._ended:
+                frame = await line.hear()
+                if frame.type == "ended":
+                    self._take_end(frame)
 
     def _lost(self, lost: BoardLost) -> BoardLost:
         if not self._started:
@@ -467,11 +478,8 @@ class SshLink:
             return
         try:
             if self._followed:
+                await self._hear_end(line)
                 async with asyncio.timeout(_ENDS_WITHIN_S):
-                    while not self._ended:  # its last word came; its processes are ending
-                        frame = await line.hear()
-                        if frame.type == "ended":
-                            self._take_end(frame)
                     await line.ask("forget", {"job": self.job})
             elif self._starting and self._stopped:
                 await self._never_began()

@@ -12,9 +12,14 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper, parser
 
+import edgeprof as ep
 from edgeprof.boards.base import Board, Event, Job
 from edgeprof.boards.local import LocalBoard
+from edgeprof.boards.replay import ReplayBoard
 from edgeprof.boards.simulated import SimulatedBoard
+from edgeprof.boards.ssh import SshBoard
+from edgeprof.records.trace import RunPlan
+from tests.boards.ssh import rig
 
 HEAD = '<ir_version: 8, opset_import: ["": 17]>'
 RNG = np.random.default_rng(0)
@@ -99,20 +104,61 @@ MODELS: dict[str, Callable[[Path], onnx.ModelProto]] = {
 }
 
 
-BOARDS: dict[str, Callable[[], Board]] = {"local": LocalBoard, "simulated": SimulatedBoard}
-MANY = {"local": 2_000, "simulated": 100_000}
+BOARDS = ("local", "ssh", "simulated")
+"""Boards that can be made here; one that is added is put to the whole suite."""
+MANY = {"local": 2_000, "ssh": 2_000, "simulated": 100_000}
 """Runs that take long enough to be disturbed; a simulated board makes a hundred of them at once."""
 
 
-def local_only(reason: str) -> pytest.MarkDecorator:
-    """Puts a test to the local board alone; ``reason`` is for who reads it."""
-    return pytest.mark.parametrize("board", ["local"], indirect=True)
+def real_only(reason: str) -> pytest.MarkDecorator:
+    """Puts a test to boards that run the model; ``reason`` is for who reads it."""
+    return pytest.mark.parametrize("board", ["local", "ssh"], indirect=True)
+
+
+def with_replay(test: Callable[..., None]) -> Callable[..., None]:
+    """Puts a test to recordings too: one that asks nothing which was not recorded."""
+    mark = pytest.mark.parametrize("board", [*BOARDS, "replay"], indirect=True)
+    return mark(test)
+
+
+class Recorded:
+    """A replay of whatever model it is given, recorded on a simulated board first."""
+
+    name, origin = "simulated", "replayed"
+
+    def start(self, model: Path, plan: RunPlan, runtime: str = "onnxruntime") -> Job:
+        recording = ep.profile(model, board=SimulatedBoard(), runs=plan.runs, warmup=plan.warmup, progress=False)
+        return ReplayBoard(recording, speed=1).start(model, plan, runtime)
+
+
+@pytest.fixture(scope="session")
+def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[rig.Sshd]:
+    """A board that an OpenSSH server of its own leads to."""
+    if rig.SSHD is None or rig.KEYGEN is None:
+        pytest.skip("there is no OpenSSH server; install openssh-server")
+    server = rig.Sshd(tmp_path_factory.mktemp("sshd") / "board", "ssh")
+    try:
+        yield server
+    finally:
+        server.close()
+
+
+@pytest.fixture(scope="session")
+def ssh_board(sshd: rig.Sshd) -> Iterator[SshBoard]:
+    """That board, seen from here; the connection is kept from test to test, as in a notebook."""
+    board = SshBoard(sshd.entry)
+    yield board
+    board.close()
 
 
 @pytest.fixture(params=BOARDS)
-def board(request: pytest.FixtureRequest) -> Board:
-    """Each board that can be made here; one that is added to `BOARDS` is put to the whole suite."""
-    return BOARDS[request.param]()
+def board(request: pytest.FixtureRequest) -> Iterator[Board]:
+    """Each of `BOARDS`; nothing may be left on it when the test ends."""
+    if request.param != "ssh":
+        yield {"local": LocalBoard, "simulated": SimulatedBoard, "replay": Recorded}[request.param]()
+        return
+    yield request.getfixturevalue("ssh_board")
+    request.getfixturevalue("sshd").is_left_clean()
 
 
 @pytest.fixture

@@ -22,8 +22,9 @@ from edgeprof.boards.base import Arrived, Board, Cancelled, Done, Event, Failed,
 from edgeprof.boards.local import LocalBoard
 from edgeprof.errors import BoardError, BoardLost, RunFailed, RuntimeRefused
 from edgeprof.models.inputs import make_inputs
-from edgeprof.records.trace import RunPlan
-from tests.boards.conftest import MANY, local_only
+from edgeprof.records.profile import Profile
+from edgeprof.records.trace import RunPlan, Trace
+from tests.boards.conftest import MANY, real_only, with_replay
 
 FEW = {"runs": 4, "warmup": 1}
 
@@ -46,6 +47,11 @@ def until(job: Job, wanted: Callable[[Event], bool], then: Callable[[], None]) -
 
 def measuring(event: Event) -> bool:
     return isinstance(event, Progress) and event.phase == "measure"
+
+
+def whole(result: Trace | Profile) -> bool:
+    """Whether all was measured that was planned."""
+    return result.complete if isinstance(result, Trace) else "incomplete" not in {finding.id for finding in result.findings}
 
 
 def agents() -> list[psutil.Process]:
@@ -77,11 +83,13 @@ def slow_model(tmp_path) -> Path:
 # How a job goes
 
 
+@with_replay
 def test_events_come_in_order(board, model):
     events = list(start(board, model).events())
     phases = [event.phase for event in events if isinstance(event, Progress)]
-    assert phases == sorted(phases, key=["load", "warmup", "measure", "memory"].index)
-    assert [event.done for event in events if measuring(event)] == [1, 2, 3, 4]
+    assert phases == sorted(phases, key=["connect", "send", "load", "warmup", "measure", "memory"].index)
+    assert [event.done for event in events if measuring(event)][-1] == 4
+    assert board.origin == "replayed" or [event.done for event in events if measuring(event)] == [1, 2, 3, 4]
     assert isinstance(events[-1], Done)
     assert not any(isinstance(event, Done | Failed | Cancelled) for event in events[:-1])
     assert sum(len(event.spans.run_start_ns) for event in events if isinstance(event, Arrived)) >= 4
@@ -91,7 +99,7 @@ def test_trace_holds_what_was_planned(board, model):
     trace = start(board, model).result()
     assert trace.complete
     assert sum(len(block.plain_ns) for block in trace.blocks) == sum(len(block.instrumented_ns) for block in trace.blocks) == 4
-    assert (trace.board, trace.runtime) == (board.name, "onnxruntime" if board.name == "local" else "simulated")
+    assert (trace.board, trace.runtime) == (board.name, "onnxruntime" if board.origin == "measured" else "simulated")
     assert trace.load_ns > 0
     assert trace.first_run_ns > 0
     assert len(trace.warmup_ns) == 1
@@ -100,11 +108,13 @@ def test_trace_holds_what_was_planned(board, model):
     assert starts[0] > trace.start_ns
 
 
+@with_replay
 def test_two_jobs_at_once(board, model):
     jobs = [start(board, model) for _ in range(2)]
-    assert all(job.result().complete for job in jobs)
+    assert all(whole(job.result()) for job in jobs)
 
 
+@with_replay
 def test_in_a_running_event_loop(board, model):
     async def cell():
         return ep.profile(model, board=board, progress=False, **FEW)
@@ -112,6 +122,7 @@ def test_in_a_running_event_loop(board, model):
     assert asyncio.run(cell()).context.runs == 4
 
 
+@with_replay
 def test_from_a_thread(board, model):
     found = []
     thread = threading.Thread(target=lambda: found.append(ep.profile(model, board=board, progress=False, **FEW)))
@@ -120,9 +131,10 @@ def test_from_a_thread(board, model):
     assert found[0].context.runs == 4
 
 
+@with_replay
 def test_job_is_the_same_for_a_relative_path(board, model, monkeypatch):
     monkeypatch.chdir(model.parent)
-    assert start(board, Path(model.name)).result().complete
+    assert whole(start(board, Path(model.name)).result())
 
 
 # How a job ends early
@@ -143,6 +155,7 @@ def test_cancelled_twice(board, slow_model):
     job.cancel()
 
 
+@with_replay
 def test_cancelled_at_once(board, model):
     job = start(board, model, runs=2000)
     job.cancel()
@@ -150,7 +163,7 @@ def test_cancelled_at_once(board, model):
     assert isinstance(end, Cancelled)
 
 
-@local_only("a simulated board may have measured something by then")
+@real_only("a simulated board may have measured something by then")
 def test_result_of_a_job_that_was_cancelled_before_it_began(board, model):
     job = start(board, model)
     job.kill()
@@ -158,12 +171,13 @@ def test_result_of_a_job_that_was_cancelled_before_it_began(board, model):
         job.result()
 
 
+@with_replay
 def test_cancelling_a_finished_job_does_nothing(board, model):
     job = start(board, model)
-    trace = job.result()
+    result = job.result()
     job.cancel()
     job.kill()
-    assert trace.complete
+    assert whole(result)
 
 
 def test_killed_job_keeps_what_had_arrived(board, slow_model):
@@ -193,7 +207,7 @@ def test_listener_that_fails_ends_the_agent(board, slow_model):
 
     with pytest.raises(ZeroDivisionError):
         ep.profile(slow_model, board=board, runs=MANY[board.name], warmup=1, progress=fail)
-    psutil.wait_procs(psutil.Process().children())
+    psutil.wait_procs(agents())
     assert not agents()
 
 
@@ -294,13 +308,13 @@ def test_pinned_to_a_cpu(board, model):
     assert start(board, model, cpus=(cpu,)).result().complete
 
 
-@local_only("a simulated board computes nothing, so nothing is out of range")
+@real_only("a simulated board computes nothing, so nothing is out of range")
 def test_run_that_fails(board, make_model):
     with pytest.raises(RunFailed, match=r"A run of the model failed: .*--inputs"):
         start(board, make_model("ints"), inputs={"ids": np.full((1, 4), 99)}).result()
 
 
-@local_only("it is the runtime that looks for its inputs")
+@real_only("it is the runtime that looks for its inputs")
 def test_input_of_another_name(board, model):
     with pytest.raises(RuntimeRefused, match="nonsense"):
         start(board, model, inputs={"nonsense": np.zeros((1, 8), np.float32)}).result()
@@ -324,7 +338,7 @@ def test_runtime_that_prints_cannot_break_the_talk(model, tmp_path):
     assert start(LocalBoard(python=python), model).result().complete
 
 
-@local_only("a simulated board has the health it was given")
+@real_only("a simulated board has the health it was given")
 def test_health(board):
     health = board.health()
     assert "CPUExecutionProvider" in health["runtimes"]["onnxruntime"]["providers"]

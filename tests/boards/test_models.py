@@ -12,7 +12,7 @@ from onnx import parser
 import edgeprof as ep
 from edgeprof.boards.base import Board
 from edgeprof.records.profile import Profile
-from tests.boards.conftest import local_only
+from tests.boards.conftest import BOARDS, real_only
 
 OPS = {
     "one node": {"Softmax"},
@@ -28,6 +28,9 @@ OPS = {
 AS_WRITTEN = {"int8": {"MatMul", "QuantizeLinear", "DequantizeLinear"}}
 """A simulated board optimises nothing."""
 
+TRAVELS = ("external data", "dynamic outputs", "if")
+"""A board over SSH runs the runtime that the local one runs; what differs is how files, inputs and traces get there and back."""
+
 NO_WORK = ("strings", "no nodes")
 
 
@@ -37,7 +40,7 @@ def measured(path, board: Board, **options) -> Profile:
 
 def check(profile: Profile, instrumented: int, board: Board) -> None:
     layers, runs = profile.measured_layers, profile.runs
-    assert profile.origin == board.origin == {"local": "measured", "simulated": "simulated"}[board.name]
+    assert profile.origin == board.origin == ("simulated" if board.name == "simulated" else "measured")
     assert (runs["instrumented"].sum(), (~runs["instrumented"]).sum()) == (instrumented, instrumented)
     assert (runs["latency_ms"] > 0).all()
     assert layers["name"].is_unique
@@ -53,11 +56,11 @@ def check(profile: Profile, instrumented: int, board: Board) -> None:
     assert math.isclose(whole, profile.context.latency.median_ms, rel_tol=0.05, abs_tol=0.01) or "nested" in set(layers["kind"])
 
 
-@pytest.mark.parametrize("kind", OPS)
+@pytest.mark.parametrize(("kind", "board"), [(k, b) for k in OPS for b in BOARDS if b != "ssh" or k in TRAVELS], indirect=["board"])
 def test_layers_that_ran_have_rows(kind, board, make_model):
     profile = measured(make_model(kind), board)
     check(profile, 3, board)
-    expected = OPS[kind] if board.name == "local" else AS_WRITTEN.get(kind, OPS[kind])
+    expected = OPS[kind] if board.origin == "measured" else AS_WRITTEN.get(kind, OPS[kind])
     assert expected <= set(profile.measured_layers["op_type"]), profile.measured_layers["op_type"].tolist()
 
 
@@ -80,6 +83,7 @@ def test_float16(board, make_model):
     assert "MatMul" in set(profile.measured_layers["op_type"]) | {node.op_type for node in profile.nodes}
 
 
+@pytest.mark.parametrize("board", ["local", "simulated"], indirect=True)
 def test_nothing_is_lost_of_a_long_chain(board, make_model):
     profile = measured(make_model("long chain"), board)
     executed = [node for node in profile.nodes if node.fate == "executed"]
@@ -102,7 +106,7 @@ def test_given_shapes_are_run(board, make_model):
     assert set(profile.measured_layers["output_shape"]) == {"2×32"}
 
 
-@local_only("a simulated board does not look into bodies")
+@real_only("a simulated board does not look into bodies")
 @pytest.mark.parametrize(("condition", "op_type"), [(True, "Relu"), (False, "Neg")])
 def test_given_inputs_decide_what_runs(condition, op_type, board, make_model):
     inputs = {"x": np.ones((1, 8), np.float32), "c": np.array(condition)}
@@ -119,7 +123,7 @@ def test_saved_and_loaded_it_is_the_same(board, make_model, tmp_path):
     assert loaded.layers.equals(profile.layers)
 
 
-@local_only("a simulated board runs no bodies")
+@real_only("a simulated board runs no bodies")
 def test_nodes_without_names_in_a_body_are_not_those_outside(board, tmp_path):
     """Names, numbers, types and shapes of the first three agree with those in the branch: the runtime's events differ in place alone."""
     text = """<ir_version: 8, opset_import: ["": 17]> g (float[64,64] x, bool c) => (float[64,64] y) {

@@ -14,16 +14,27 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
 
+from edgeprof.agent.lock import holder_of
 from edgeprof.boards.entries import Entry
 
 SSHD = shutil.which("sshd", path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
 KEYGEN = shutil.which("ssh-keygen")
 USER = pwd.getpwuid(os.getuid()).pw_name
+
+
+def await_(condition: Callable[[], object], message: Callable[[], str] | str = "it never came", within_s: float = 60) -> None:
+    """Waits until ``condition`` holds."""
+    end = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < end, message if isinstance(message, str) else message()
+        time.sleep(0.01)
 
 
 def make_key(path: Path, passphrase: str = "") -> Path:
@@ -47,6 +58,12 @@ class Sshd:
         self.know()
         self._process: subprocess.Popen[bytes] | None = None
         self.start()
+
+    def __enter__(self) -> Sshd:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     @property
     def entry(self) -> Entry:
@@ -109,12 +126,39 @@ class Sshd:
     def stop(self) -> None:
         """Ends the server and all connections; jobs on the board go on."""
         if self._process is not None:
-            for process in self.sessions():
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    process.kill()
+            self.cut()
             self._process.kill()
             self._process.wait()
             self._process = None
+
+    def cut(self) -> None:
+        """Ends all connections, but nothing that runs on the board."""
+        for process in self.sessions():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if process.name().startswith("sshd"):
+                    process.kill()
+
+    @contextlib.contextmanager
+    def login(self, *lines: str) -> Iterator[None]:
+        """Meanwhile these run before each command too, as of a login script."""
+        before, self._shell = self._shell, "\n".join([self._shell, *lines])
+        self._command()
+        try:
+            yield
+        finally:
+            self._shell = before
+            self._command()
+
+    @contextlib.contextmanager
+    def runtime(self, body: str) -> Iterator[None]:
+        """Meanwhile every worker runs ``body`` when it imports the runtime."""
+        with tempfile.TemporaryDirectory(dir=self.folder) as folder:
+            Path(folder, "onnxruntime.py").write_text(
+                f"import os, signal, sys\n{body}\nsys.path.remove({folder!r})\ndel sys.modules['onnxruntime']\n"
+                "import onnxruntime\nsys.modules['onnxruntime'] = onnxruntime\n"
+            )
+            with self.login(f"PYTHONPATH={folder}; export PYTHONPATH"):
+                yield
 
     def sessions(self) -> list[psutil.Process]:
         """The server's processes for connections that there are, and those of what they run."""
@@ -133,6 +177,12 @@ class Sshd:
         """The one process of the agent in this role."""
         (found,) = [process for process in self.agents() if role in process.cmdline()]
         return found
+
+    def is_left_clean(self) -> None:
+        """Waits until no process of the agent is left and the lock is free; no job may lie there."""
+        await_(lambda: not self.agents(), lambda: f"processes were left on the board: {[p.cmdline()[-3:] for p in self.agents()]}")
+        assert not self.jobs
+        assert holder_of(str(self.home / "lock")) is None
 
     def close(self) -> None:
         """Ends everything."""

@@ -1,0 +1,521 @@
+"""What can go wrong with a board over SSH, a real OpenSSH server: one sentence, what was measured is kept, nothing is left there."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import psutil
+import pytest
+from onnx import numpy_helper, parser
+
+import edgeprof as ep
+from edgeprof import profiler
+from edgeprof.boards import line, opening
+from edgeprof.boards.base import Arrived, Event, Job, Progress, Waiting
+from edgeprof.boards.entries import Entry, add
+from edgeprof.boards.ssh import SshBoard
+from edgeprof.errors import BoardBusy, BoardError, BoardLost, BoardUnreachable, EdgeprofError, RunFailed, UsageError
+from edgeprof.models.inputs import make_inputs
+from edgeprof.records.profile import Profile
+from edgeprof.records.trace import EnergyPlan, RunPlan
+from tests.boards.ssh.rig import Sshd, await_, make_key
+
+MANY = 1500
+"""Runs of the slow model that take some seconds, so that whoever wants to disturb them is in time."""
+FEW = {"runs": 4, "warmup": 1, "progress": False}
+
+
+@pytest.fixture(autouse=True)
+def clean(sshd: Sshd) -> Iterator[None]:
+    """Whatever happens: no process is left on the board, no job, and the lock is free."""
+    yield
+    sshd.is_left_clean()
+
+
+@pytest.fixture
+def model(make_model) -> Path:
+    return make_model("one node")
+
+
+@pytest.fixture
+def slow(tmp_path: Path) -> Path:
+    """Takes some milliseconds a run."""
+    text = '<ir_version: 8, opset_import: ["": 17]> g (float[300,300] x) => (float[300,300] y) { a = MatMul(x, x)\n y = Relu(a) }'
+    onnx.save(parser.parse_model(text), tmp_path / "slow.onnx")
+    return tmp_path / "slow.onnx"
+
+
+@pytest.fixture
+def big(tmp_path: Path) -> Path:
+    """Takes a moment to be sent: its weights are 64 MB beside it."""
+    model = parser.parse_model('<ir_version: 8, opset_import: ["": 17]> g (float[1,4000] x) => (float[1,4000] y) { y = MatMul(x, w) }')
+    weights = np.random.default_rng(os.getpid()).standard_normal((4000, 4000)).astype(np.float32)
+    model.graph.initializer.append(numpy_helper.from_array(weights, "w"))
+    onnx.save(model, tmp_path / "big.onnx", save_as_external_data=True, location="big.data", size_threshold=0)
+    return tmp_path / "big.onnx"
+
+
+def start(board: SshBoard, model: Path, **options) -> Job:
+    return board.start(model, RunPlan(**{"inputs": make_inputs(ep.load_model(model)), "runs": MANY, "warmup": 1} | options))
+
+
+def at(wanted: Callable[[Event], bool], act: Callable[[], object]) -> Callable[[Event], None]:
+    """A listener that acts once, at the first event that is ``wanted``."""
+    acted: list[bool] = []
+
+    def listen(event: Event) -> None:
+        if wanted(event) and not acted:
+            acted.append(True)
+            act()
+
+    return listen
+
+
+def layers_came(event: Event) -> bool:
+    return isinstance(event, Arrived)
+
+
+def in_phase(phase: str) -> Callable[[Event], bool]:
+    return lambda event: isinstance(event, Progress) and event.phase == phase
+
+
+def opens(profile: Profile | None, folder: Path) -> None:
+    """A partial profile can be saved and opened, and says that it is one."""
+    assert profile is not None
+    profile.save(folder / "partial.edgeprof")
+    loaded = ep.load(folder / "partial.edgeprof")
+    assert "incomplete" in {finding.id for finding in loaded.findings}
+    assert 0 < loaded.context.runs < MANY
+
+
+def is_one_sentence(error: EdgeprofError) -> None:
+    text = str(error)
+    own = text.partition(" Its last words: ")[0].partition(" It said: ")[0]
+    assert text.isprintable() and own.endswith((".", "?")) and len(text) < 900, text
+
+
+# No way to it
+
+
+def program(folder: Path, body: str) -> str:
+    """A stand-in for the board's Python."""
+    path = folder / "python"
+    path.write_text(f"#!{sys.executable}\nimport os, sys, time\n{body}\n")
+    path.chmod(0o755)
+    return str(path)
+
+
+@contextmanager
+def listener(backlog: int) -> Iterator[int]:
+    """A port that takes connections and says nothing; with no room left, packets to it get no answer."""
+    with ExitStack() as stack:
+        server = stack.enter_context(socket.socket())
+        server.bind(("127.0.0.1", 0))
+        server.listen(backlog)
+        if not backlog:
+            for _ in range(4):
+                other = stack.enter_context(socket.socket())
+                other.setblocking(False)
+                other.connect_ex(server.getsockname())
+        yield server.getsockname()[1]
+
+
+def at_port(entry: Entry, port: int) -> Entry:
+    return replace(entry, address=entry.address.rpartition(":")[0] + f":{port}")
+
+
+def too_old(entry: Entry, folder: Path) -> Entry:
+    body = "sys.version_info = (3, 6, 9, 'final', 0)\nsys.argv.pop(0)\nexec(sys.argv.pop(1))"
+    return replace(entry, python=program(folder, body))
+
+
+UNREACHABLE: dict[str, tuple[Callable[[Entry, Path], Entry], str]] = {
+    "wrong key": (lambda entry, folder: replace(entry, key=str(make_key(folder / "other"))), r"does not let .* in with the key .*ssh-copy-id"),
+    "no such key": (lambda entry, folder: replace(entry, key="/nowhere/key"), r"^/nowhere/key cannot be read: No such file or directory\."),
+    "refused": (lambda entry, folder: at_port(entry, 1), r"refused the connection: no SSH server listens there"),
+    "no such host": (lambda entry, folder: replace(entry, address="ssh://board.invalid"), r"There is no host called 'board.invalid'"),
+    "no Python": (lambda entry, folder: replace(entry, python="/nowhere/python3"), r"There is no '/nowhere/python3' on ssh"),
+    "old Python": (too_old, r"is Python 3\.6\.9; the agent needs 3\.8 or newer"),
+    "broken Python": (lambda entry, folder: replace(entry, python=program(folder, "sys.exit('no libc')")), r"status 1 .*It said: no libc"),
+    "killed Python": (lambda entry, folder: replace(entry, python=program(folder, "os.kill(os.getpid(), 9)")), r"killed by SIGKILL"),
+    "endless noise": (lambda entry, folder: replace(entry, python=program(folder, "while print('noise'): pass\nwhile 1: print('x')")), "without end"),
+    "no folder": (lambda entry, folder: replace(entry, folder="/dev/null/edgeprof"), r"cannot be put in /dev/null/edgeprof on ssh: .*Not a directory"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", UNREACHABLE)
+def test_no_way_to_the_board(kind, sshd, model, tmp_path):
+    change, sentence = UNREACHABLE[kind]
+    board = SshBoard(change(sshd.entry, tmp_path))
+    with pytest.raises(BoardError, match=sentence) as caught:
+        ep.profile(model, board=board, **FEW)
+    is_one_sentence(caught.value)
+    assert isinstance(caught.value, BoardUnreachable | BoardLost) and caught.value.profile is None
+    board.close()
+    await_(lambda: not sshd_runs(sshd, "python"), "the stand-in is left on the board")
+
+
+def sshd_runs(sshd: Sshd, word: str) -> list[psutil.Process]:
+    found = []
+    for process in sshd.sessions():
+        try:
+            if word in " ".join(process.cmdline()[:2]) and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+        except psutil.NoSuchProcess:
+            continue
+    return found
+
+
+@pytest.mark.parametrize(("backlog", "limit"), [(0, "CONNECT_S"), (5, "LOGIN_S")])
+def test_address_that_never_answers(backlog, limit, sshd, model, monkeypatch):
+    monkeypatch.setattr(line, limit, 0.5)
+    with listener(backlog) as port, pytest.raises(BoardUnreachable, match=r"did not (answer|log in) within .* s\. Is it") as caught:
+        ep.profile(model, board=SshBoard(at_port(sshd.entry, port)), **FEW)
+    is_one_sentence(caught.value)
+
+
+def test_host_keys(sshd, model, tmp_path):
+    known = tmp_path / "known_hosts"
+    known.touch()
+    entry = replace(sshd.entry, known_hosts=str(known))
+    with pytest.raises(BoardUnreachable, match=r"is not in .*known_hosts, .*edgeprof boards check ssh"):
+        ep.profile(model, board=SshBoard(entry), **FEW)
+    kind, other = make_key(tmp_path / "other").with_suffix(".pub").read_text().split()[:2]
+    known.write_text(f"[127.0.0.1]:{sshd.port} {kind} {other}\n")
+    with pytest.raises(BoardUnreachable, match=r"is not the one in .*set up anew, or somebody stands between.*ssh-keygen -R") as caught:
+        ep.profile(model, board=SshBoard(entry), **FEW)
+    is_one_sentence(caught.value)
+    assert known.read_text().count("\n") == 1  # nothing was written down
+
+
+# Noise
+
+
+def test_banner_and_noise_are_passed_over(sshd, model, tmp_path):
+    banner = tmp_path / "banner"
+    banner.write_text("Private system.\n\x1b[31mEP1 2 0\n")
+    with (
+        Sshd(tmp_path / "noisy", "noisy", settings=f"Banner {banner}") as noisy,
+        noisy.login(
+            "echo Welcome; echo 'EDGEPROF 0123 ready'; printf 'EP1 2 0\\n{}\\0\\n'; echo a warning >&2", "head -c 3000000 /dev/zero >&2 &"
+        ),
+    ):
+        profile = ep.profile(model, board=(board := SshBoard(noisy.entry)), **FEW)
+        board.close()
+        noisy.is_left_clean()
+    assert profile.context.runs == 4 and profile.context.board == "noisy"
+
+
+# The link is cut
+
+
+def test_link_cut_in_transfer_then_only_the_rest_is_sent(sshd, ssh_board, big):
+    sent: list[Progress] = []
+
+    def halfway(event: Event) -> bool:
+        return isinstance(event, Progress) and event.phase == "send" and event.done > 1 << 20
+
+    with pytest.raises(BoardLost, match="The link to ssh was lost") as caught:
+        ep.profile(big, board=ssh_board, **FEW | {"progress": at(halfway, sshd.cut)})
+    is_one_sentence(caught.value)
+    (part,) = (sshd.cache / "blobs").glob(".part-*")
+    there = part.stat().st_size
+    assert 1 << 20 < there < 64_000_000
+    profile = ep.profile(big, board=ssh_board, **FEW | {"progress": lambda event: sent.append(event) if in_phase("send")(event) else None})
+    assert profile.context.runs == 4
+    assert there < sent[0].done < sent[-1].done == sent[-1].total
+    assert not list((sshd.cache / "blobs").glob(".part-*"))
+
+
+def lose(sshd: Sshd, board: SshBoard, model: Path, how: Callable[[], object], folder: Path) -> str:
+    """Loses the link in the run; the name of the job, which goes on."""
+    with pytest.raises(BoardLost, match=r"edgeprof profile --attach ssh/\S+` fetches it.* What was measured until then is kept") as caught:
+        ep.profile(model, board=board, runs=MANY, warmup=1, progress=at(layers_came, how))
+    is_one_sentence(caught.value)
+    opens(caught.value.profile, folder)
+    (folder,) = sshd.jobs
+    assert f"ssh/{folder.name}`" in str(caught.value)
+    return f"ssh/{folder.name}"
+
+
+def test_link_cut_in_the_run_and_the_door_killed(sshd, ssh_board, slow, tmp_path):
+    for how in (sshd.cut, lambda: sshd.agent("door").kill()):
+        name = lose(sshd, ssh_board, slow, how, tmp_path)
+        assert [job.state for job in ssh_board.jobs()] == ["running"]
+        profile = ep.attach(name, slow, board=ssh_board, progress=False)
+        assert profile.context.runs == MANY and "incomplete" not in {finding.id for finding in profile.findings}
+        sshd.is_left_clean()
+
+
+# Something dies on the board
+
+
+def kill_worker(sshd: Sshd) -> None:
+    for process in sshd.agents():
+        if process.cmdline()[-1] == "work":
+            process.kill()
+
+
+@pytest.mark.parametrize("who", ["keep", "work"])
+def test_process_of_a_job_killed(who, sshd, ssh_board, slow, tmp_path):
+    how = (lambda: sshd.agent("keep").kill()) if who == "keep" else (lambda: kill_worker(sshd))
+    with pytest.raises(BoardLost, match=r"died: killed by SIGKILL\. What was measured until then is kept") as caught:
+        ep.profile(slow, board=ssh_board, runs=MANY, warmup=1, progress=at(layers_came, how))
+    is_one_sentence(caught.value)
+    opens(caught.value.profile, tmp_path)
+
+
+def test_runtime_that_crashes(sshd, ssh_board, model):
+    with sshd.runtime("os.write(2, b'cannot open cheese'); os.kill(os.getpid(), signal.SIGSEGV)"), pytest.raises(
+        BoardLost, match=r"killed by SIGSEGV\. Nothing had been measured.*another version.*cannot open cheese"
+    ) as caught:
+        ep.profile(model, board=ssh_board, **FEW)
+    is_one_sentence(caught.value)
+
+
+def test_runtime_that_hangs_frees_the_board(sshd, ssh_board, model, monkeypatch):
+    monkeypatch.setattr(opening, "SILENT_LIMIT_S", 0.5)
+    quick = EnergyPlan(model_s=0.5, loop_s=0.1, idle_s=0.2, warm_limit_s=0)
+    with sshd.runtime("signal.pause()"), pytest.raises(BoardLost, match=r"said nothing for 1 s and was ended; the runtime hangs") as caught:
+        ep.profile(model, board=ssh_board, energy_plan=quick, **FEW)
+    is_one_sentence(caught.value)
+
+
+def test_clock_of_the_board_jumps(sshd, ssh_board, model, tmp_path):
+    (tmp_path / "sitecustomize.py").write_text(
+        "import itertools, time\nnow, jumps = time.time, itertools.cycle([0, 4e8, -4e8])\ntime.time = lambda: now() + next(jumps)\n"
+    )
+    with sshd.login(f"PYTHONPATH={tmp_path}; export PYTHONPATH"):
+        profile = ep.profile(model, board=ssh_board, **FEW)
+    assert profile.context.runs == 4
+    assert profile.runs["start_ms"].is_monotonic_increasing and (profile.runs["latency_ms"] < 60_000).all()
+
+
+# No room
+
+
+def test_file_that_the_board_has_no_room_for(sshd, ssh_board, big):
+    with sshd.login("ulimit -f 4096"):  # 2 MB
+        with pytest.raises(BoardError, match=r"ssh refused: File too large .*Free space there") as caught:
+            ep.profile(big, board=ssh_board, **FEW)
+    is_one_sentence(caught.value)
+    entry = replace(sshd.entry, cache_mb=1)
+    assert ep.profile(big, board=SshBoard(entry), **FEW).context.runs == 4  # a job's own files are never removed
+
+
+@pytest.fixture
+def small_disk(sshd: Sshd, tmp_path: Path) -> Iterator[Path]:
+    """A file system of 80 MB that the board keeps its files on."""
+    if os.getuid() != 0:
+        pytest.skip("only root can mount a small file system")
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=80m", "tmpfs", str(folder)], capture_output=True, text=True)
+    if mounted.returncode:
+        pytest.skip(f"no file system can be mounted here: {mounted.stderr.strip()}")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def fill(folder: Path) -> None:
+    with (folder / "filler").open("wb", buffering=0) as file:
+        for piece in (bytes(1 << 20), bytes(1 << 12), bytes(1)):
+            try:
+                while True:
+                    file.write(piece)
+            except OSError:
+                continue
+
+
+def test_disk_of_the_board_is_full(sshd, slow, big, small_disk, tmp_path):
+    board = SshBoard(replace(sshd.entry, folder=str(small_disk / "cache")))
+    with pytest.raises(
+        BoardError, match=r"ssh refused: [\d,]+ bytes are needed in its folder and [\d,]+ are free.*Free space there"
+    ) as caught:
+        ep.profile(big, board=board, **FEW)
+    is_one_sentence(caught.value)
+    with pytest.raises(BoardError, match=r"The board could not go on: No space left on device") as caught:
+        ep.profile(slow, board=board, runs=MANY, warmup=1, progress=at(layers_came, lambda: fill(small_disk)))
+    is_one_sentence(caught.value)
+    opens(caught.value.profile, tmp_path)
+    board.close()
+    for path in (small_disk / "cache" / "agent").iterdir():
+        path.unlink()
+    fill(small_disk)
+    with pytest.raises(BoardUnreachable, match=r"The agent cannot be put in .*No space left on device.*Free space") as caught:
+        ep.profile(slow, board=board, **FEW)
+    is_one_sentence(caught.value)
+    board.close()
+
+
+# Several at once
+
+
+def test_second_host_waits_and_is_served(sshd, ssh_board, slow, model):
+    other = SshBoard(sshd.entry)
+    first = start(ssh_board, slow)
+    events = first.events()
+    next(event for event in events if in_phase("measure")(event))
+    with pytest.raises(BoardBusy, match=r"ssh is in use by .*@.* since \d\d:\d\d:\d\d \(.*\)\. Wait for it with --wait") as caught:
+        ep.profile(model, board=other, wait_s=0, **FEW)
+    is_one_sentence(caught.value)
+    assert other.health()["in_use"]["who"] == opening.who()
+    heard: list[Event] = []
+
+    def wait(event: Event) -> None:
+        heard.append(event)
+        at(lambda event: isinstance(event, Waiting), first.cancel)(event)
+
+    profile = ep.profile(model, board=other, wait_s=60, **FEW | {"progress": wait})
+    assert profile.context.runs == 4
+    assert any(isinstance(event, Waiting) and "ssh is in use by" in event.text for event in heard)
+    assert list(events)
+    other.close()
+
+
+# Ctrl-C, from the command line
+
+
+class Host:
+    """``edgeprof`` as a process of its own, with the board in its boards file."""
+
+    def __init__(self, sshd: Sshd, folder: Path) -> None:
+        self.folder = folder
+        self.environment = {**os.environ, "EDGEPROF_BOARDS": str(folder / "boards.toml"), "TERM": "dumb"}
+        add(sshd.entry, folder / "boards.toml")
+
+    def begin(self, *arguments: object) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "edgeprof", *map(str, arguments)]
+        return subprocess.Popen(command, cwd=self.folder, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    def run(self, *arguments: object, status: int = 0) -> tuple[str, str]:
+        out, err = (process := self.begin(*arguments)).communicate(timeout=120)
+        assert process.returncode == status, err
+        return out, err
+
+
+@pytest.fixture
+def host(sshd: Sshd, tmp_path: Path) -> Host:
+    return Host(sshd, tmp_path)
+
+
+def interrupted(process: subprocess.Popen[str], again: bool = False) -> tuple[int, str]:
+    process.send_signal(signal.SIGINT)
+    if again:
+        process.send_signal(signal.SIGINT)
+    err = process.communicate(timeout=60)[1]
+    assert "Traceback" not in err
+    return process.returncode, err
+
+
+def measures(sshd: Sshd) -> bool:
+    """Whether layer times have arrived in a job's spool."""
+    return any((job / "spool").exists() and b'"type":"trace"' in (job / "spool").read_bytes() for job in sshd.jobs)
+
+
+def test_interrupted_before_the_run(sshd, host, ssh_board, slow, big, tmp_path):
+    add(replace(sshd.entry, name="slow-python", python=program(tmp_path, "time.sleep(1000)")), tmp_path / "boards.toml")
+    with listener(5) as port:
+        add(at_port(replace(sshd.entry, name="silent"), port), tmp_path / "boards.toml")
+        connecting = host.begin("profile", slow, "--board", "silent", "--quiet")
+        await_(lambda: psutil.Process(connecting.pid).net_connections())
+        assert interrupted(connecting) == (130, "Stopped. Nothing was kept.\n")
+    opening_door = host.begin("profile", slow, "--board", "slow-python", "--quiet")
+    await_(lambda: sshd_runs(sshd, str(tmp_path / "python")))
+    assert interrupted(opening_door) == (130, "Stopped. Nothing was kept.\n")
+    await_(lambda: not sshd_runs(sshd, str(tmp_path / "python")))
+    sending = host.begin("profile", big, "--board", "ssh", "--quiet")
+    await_(lambda: list((sshd.cache / "blobs").glob(".part-*")))
+    assert interrupted(sending) == (130, "Stopped. Nothing was kept.\n")
+    sshd.is_left_clean()
+    holder = start(ssh_board, slow)
+    events = holder.events()
+    next(event for event in events if in_phase("measure")(event))
+    waiting = host.begin("profile", slow, "--board", "ssh", "--wait", "100")
+    assert "ssh is in use by" in waiting.stderr.readline()
+    assert interrupted(waiting)[0] == 130
+    holder.cancel()
+    assert list(events)
+
+
+def test_interrupted_in_the_run(sshd, host, slow, tmp_path):
+    running = host.begin("profile", slow, "--board", "ssh", "--runs", MANY, "-o", "x.edgeprof")
+    await_(lambda: measures(sshd))
+    status, err = interrupted(running)
+    assert status == 130 and "x.partial.edgeprof" in err
+    assert "incomplete" in {finding.id for finding in ep.load(tmp_path / "x.partial.edgeprof").findings}
+    sshd.is_left_clean()
+    running = host.begin("profile", slow, "--board", "ssh", "--runs", MANY, "-o", "y.edgeprof")
+    await_(lambda: measures(sshd))
+    assert interrupted(running, again=True)[0] == 130
+
+
+def test_host_killed_then_attached_from_the_command_line(sshd, host, slow, tmp_path):
+    running = host.begin("profile", slow, "--board", "ssh", "--runs", 1000)
+    await_(lambda: measures(sshd))
+    running.kill()
+    running.communicate()
+    out, _ = host.run("boards", "jobs", "--json")
+    (job,) = sshd.jobs
+    assert f'"job": "{job.name}"' in out and '"model": "slow.onnx"' in out
+    host.run("profile", "--attach", f"ssh/{job.name}", "-o", "fetched.edgeprof", "--quiet")
+    profile = ep.load(tmp_path / "fetched.edgeprof")
+    assert profile.context.runs == 1000 and profile.context.model_name == ep.load_model(slow).name
+
+
+# Detached
+
+
+def test_detached_and_attached(sshd, host, ssh_board, make_model, model, slow, tmp_path):
+    heavy = make_model("external data")
+    with pytest.raises(UsageError, match=r"There is no option 'run'.*'runs'"):
+        profiler.start(heavy, board=ssh_board, run=3)
+    name = profiler.start(heavy, board=ssh_board, runs=5, warmup=1)
+    with pytest.raises(UsageError, match=r"slow\.onnx is not the model that job .* runs \(model\.onnx\)"):
+        ep.attach(name, slow, board=ssh_board, progress=False)
+    fetched = ep.attach(name, board=ssh_board, progress=False)
+    assert fetched.context.runs == 5 and "MatMul" in set(fetched.measured_layers["op_type"])
+    with pytest.raises(BoardError, match=r"There is no job .* on ssh\. `edgeprof boards jobs ssh`"):
+        ep.attach(name, board=ssh_board, progress=False)
+    out, err = host.run("profile", slow, "--board", "ssh", "--runs", MANY, "--detach")
+    assert err.count("\n") == 1 and f"--attach {out.strip()}`" in err
+    host.run("boards", "jobs", "--kill", out.strip())
+    sshd.is_left_clean()
+
+
+def test_attached_to_a_job_that_failed_or_died(sshd, ssh_board, make_model, slow):
+    name = profiler.start(make_model("ints"), board=ssh_board, inputs={"ids": np.full((1, 4), 99)}, runs=5)
+    await_(lambda: [job.state for job in ssh_board.jobs()] == ["failed"])
+    with pytest.raises(RunFailed, match=r"A run of the model failed: .*--inputs"):
+        ep.attach(name, board=ssh_board, progress=False)
+    sshd.is_left_clean()
+    name = profiler.start(slow, board=ssh_board, runs=MANY)
+    await_(lambda: measures(sshd))
+    sshd.agent("keep").kill()
+    await_(lambda: [job.state for job in ssh_board.jobs()] == ["died"])
+    with pytest.raises(BoardLost, match=r"died: it ended without a word\. What was measured until then is kept") as caught:
+        ep.attach(name, board=ssh_board, progress=False)
+    assert 0 < caught.value.profile.context.runs < MANY
+    is_one_sentence(caught.value)
+
+
+def test_inputs_that_are_big_or_texts(ssh_board, tmp_path):
+    text = (
+        '<ir_version: 8, opset_import: ["": 17]> g (float[n] x, string[3] s) => (float[n] y, string[3] t) { y = Relu(x)\n t = Identity(s) }'
+    )
+    onnx.save(parser.parse_model(text), tmp_path / "m.onnx")
+    inputs = {"x": np.ones(5_000_000, np.float32), "s": np.array(["ä\0\n\x1b[2J", "\ud7ff", ""], object)}
+    profile = ep.profile(tmp_path / "m.onnx", board=ssh_board, inputs=inputs, **FEW)
+    assert profile.context.input_shapes == {"x": (5_000_000,), "s": (3,)}
