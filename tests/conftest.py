@@ -1,5 +1,5 @@
-"""For all tests: the profile that laws are tried with, a lock of this machine and a boards file that are nobody else's, and which tests stay
-together when several processes share the suite.
+"""For all tests: the profile that laws are tried with, a lock of this machine and a boards file that are nobody else's, and which tests
+stay together when several processes share the suite.
 """
 
 from __future__ import annotations

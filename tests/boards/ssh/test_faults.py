@@ -276,9 +276,10 @@ def test_process_of_a_job_killed(who, sshd, ssh_board, slow, tmp_path):
 
 
 def test_runtime_that_crashes(sshd, ssh_board, model):
-    with sshd.runtime("os.write(2, b'cannot open cheese'); os.kill(os.getpid(), signal.SIGSEGV)"), pytest.raises(
-        BoardLost, match=r"killed by SIGSEGV\. Nothing had been measured.*another version.*cannot open cheese"
-    ) as caught:
+    with (
+        sshd.runtime("os.write(2, b'cannot open cheese'); os.kill(os.getpid(), signal.SIGSEGV)"),
+        pytest.raises(BoardLost, match=r"killed by SIGSEGV\. Nothing had been measured.*another version.*cannot open cheese") as caught,
+    ):
         ep.profile(model, board=ssh_board, **FEW)
     is_one_sentence(caught.value)
 
