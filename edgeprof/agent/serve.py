@@ -92,6 +92,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
         from .work import die_with_parent
 
         die_with_parent()
+        os.setpgrp()  # so that it can be ended with all that it started; still of the same session
     if role == "sample":
         from .sampler import main as sample
 

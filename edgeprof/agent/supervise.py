@@ -77,7 +77,6 @@ class Process:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             bufsize=0,
-            start_new_session=True,  # so that it can be ended with all that it started
         )
         self.pid = self._process.pid
 
