@@ -102,6 +102,7 @@ _READERS: Mapping[str, Callable[[str], Any]] = {
     "sensors": _words,
     "meters": _words,
     "time_limit_s": options.seconds("--set time_limit_s"),
+    "wait_s": options.seconds("--set wait_s", 0),
 }
 """What ``--set`` takes; parts of one value are joined with ``+``."""
 

@@ -124,7 +124,7 @@ def _settings(settings: Sequence[Mapping[str, Any]] | None, common: Mapping[str,
 
 def _plain_options(options: Mapping[str, Any]) -> dict[str, Any]:
     """All options as JSON values: what a cell's key is made of."""
-    return {name: _plain(options.get(name, default), name) for name, default in OPTIONS.items()}
+    return {name: _plain(options.get(name, default), name) for name, default in OPTIONS.items() if name != "wait_s"}
 
 
 def _plain(value: Any, name: str) -> Any:
