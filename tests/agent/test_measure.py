@@ -7,6 +7,7 @@ import pytest
 
 from edgeprof.agent import measure, protocol
 from edgeprof.agent.machine import Machine
+from edgeprof.agent.runtimes import onnxruntime
 from edgeprof.boards.collect import Collector
 from edgeprof.boards.opening import opening
 from edgeprof.models.probes import make_probes
@@ -69,6 +70,14 @@ def test_short_memory_takes_one_session_at_a_time_and_measures_the_same(tmp_path
     assert "memory-short" in messages
     assert_whole(trace, 20)
     assert len({block.session for block in trace.blocks}) >= 2
+
+
+def test_sessions_that_are_opened_at_the_same_time_have_a_trace_each(tmp_path):
+    """The runtime puts the time into a trace's name, to the millisecond; some of these share one."""
+    model, inputs = make_probes()[0].model, {"x": np.zeros(make_probes()[0].input_shape, np.float32)}
+    runtime = onnxruntime.load()
+    sessions = [runtime.open(model, inputs, {"workdir": str(tmp_path)}, instrumented=True) for _ in range(40)]
+    assert len({session.end_trace() for session in sessions}) == len(list(tmp_path.iterdir())) == 40
 
 
 @pytest.mark.parametrize("runs", [20, 33])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 import os
 import re
@@ -14,6 +15,7 @@ from .base import Isolation, Runtime, Session
 
 _LEVELS = {"all": "ORT_ENABLE_ALL", "extended": "ORT_ENABLE_EXTENDED", "basic": "ORT_ENABLE_BASIC", "disabled": "ORT_DISABLE_ALL"}
 _WEIGHTS_OVER_BYTES = "1024"
+_TRACES = itertools.count()  # the runtime names a trace by the millisecond: two sessions of one millisecond would share a file
 
 
 def load() -> Runtime:
@@ -104,7 +106,7 @@ class OnnxRuntime(Runtime):
             chosen.add_session_config_entry(str(key), str(value))
         if instrumented:
             chosen.enable_profiling = True
-            chosen.profile_file_prefix = os.path.join(options["workdir"], "trace")
+            chosen.profile_file_prefix = os.path.join(options["workdir"], "trace%d" % next(_TRACES))
         if save_to:
             chosen.optimized_model_filepath = save_to
             # Weights go to a file beside it, so that what travels to the host is the graph alone.
