@@ -29,7 +29,7 @@ KEYGEN = shutil.which("ssh-keygen")
 USER = pwd.getpwuid(os.getuid()).pw_name
 
 
-def await_(condition: Callable[[], object], message: Callable[[], str] | str = "it never came", within_s: float = 60) -> None:
+def await_(condition: Callable[[], object], message: Callable[[], str] | str = "it never came", within_s: float = 25) -> None:
     """Waits until ``condition`` holds."""
     end = time.monotonic() + within_s
     while not condition():
