@@ -23,6 +23,7 @@ from edgeprof.records.build import build_profile
 from edgeprof.records.profile import Origin, Profile
 from edgeprof.records.trace import EnergyMode, EnergyPlan, RunPlan, Trace
 
+_SETTLES_WITHIN_S = 5.0
 Inputs = Mapping[str, Any] | str | Path
 OnEvent = Callable[[Event], None]
 Optimization = Literal["all", "extended", "basic", "disabled"]
@@ -258,6 +259,7 @@ def _follow(job: Job, listen: OnEvent) -> Trace | Profile:
                 _tell(listen, event, job)
         except BaseException:  # of the listener, or of a second Ctrl-C: nobody waits for this job any more
             job.kill()
+            job.settle(_SETTLES_WITHIN_S)
             raise
     if isinstance(event, Failed):
         raise event.error

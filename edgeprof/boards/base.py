@@ -164,6 +164,9 @@ class Job:
         """Ends it at once, with Cancelled; what had arrived is kept."""
         self.cancel()
 
+    def settle(self, within_s: float) -> None:
+        """Waits until nothing of a job that was killed is under way any more, at most so long."""
+
     def result(self) -> Trace | Profile:
         """Waits for the end and returns what came of it (see `Done`); raises the BoardError of a failed job."""
         for event in self.events():
@@ -199,6 +202,10 @@ class AgentJob(Job):
         """Ends the agent at once; the job ends with Cancelled, and what had arrived is kept."""
         self._cancelled.set()
         self._link.kill()
+
+    def settle(self, within_s: float) -> None:
+        """See `Job.settle`."""
+        self._thread.join(within_s)
 
     def _pump(self) -> None:
         try:

@@ -247,9 +247,10 @@ class Line:
         self._buffer += data
 
     async def _gone(self, error: BaseException | None) -> BoardLost:
-        with contextlib.suppress(Exception):
-            async with asyncio.timeout(1.0):  # how it ended comes a little later than its end, if it comes
-                await asyncio.gather(self._process.wait_closed(), self._tasks[0])
+        if error is None:
+            with contextlib.suppress(Exception):
+                async with asyncio.timeout(1.0):  # how it ended comes a little later than its end, if it comes
+                    await asyncio.gather(self._process.wait_closed(), self._tasks[0])
         signal, status = self._process.exit_signal, self._process.exit_status
         if signal:
             return BoardLost(f"The agent's door on {self.board} was killed by SIG{clean(str(signal[0]))}.")
