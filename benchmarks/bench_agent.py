@@ -27,6 +27,15 @@ def hello(command: list[str]) -> int:
     return int(frame.fields["rss_bytes"])
 
 
+def of_door(command: list[str]) -> int:
+    """Resident bytes of a door that has said hello."""
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as door:
+        protocol.read(door.stdout)
+        size = psutil.Process(door.pid).memory_info().rss
+        door.stdin.close()
+        return size
+
+
 def beside_the_runtime() -> dict[str, float]:
     """USS in bytes of the agent's other processes, median over the progress of a job."""
     seen: dict[str, list[int]] = {"conductor": [], "sampler": []}
@@ -48,9 +57,11 @@ def main() -> None:
         path = Path(folder, "agent.pyz")
         path.write_bytes(agent_zipapp())
         ours = hello([sys.executable, str(path)])
+        door = of_door([sys.executable, str(path), "door", folder])
     code = "import onnxruntime; print(open('/proc/self/status').read().split('VmRSS:')[1].split()[0])"
     raw = int(subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True).stdout) * 1024
     print(f"row 10: agent {ours / 1e6:.1f} MB resident, zipapp of {len(agent_zipapp()) / 1e3:.0f} kB, 0 bytes installed (reach 12 MB)")
+    print(f"row 10: the door that a host talks with over SSH: {door / 1e6:.1f} MB resident")
     beside = ", ".join(f"{name} {uss / 1e6:.1f} MB" for name, uss in beside_the_runtime().items())
     print(f"row 10: while a job runs, beside the process of the runtime: {beside} (USS)")
     print(f"row 10: Python with onnxruntime imported: {raw / 1e6:.1f} MB")
