@@ -197,15 +197,15 @@ class Line:
             if len(data) >= size or not frame.payload:
                 return bytes(data)
 
-    async def close(self) -> None:
-        """Leaves the door; what was said by then still goes out."""
+    async def close(self, within_s: float = 1.0) -> None:
+        """Leaves the door, and waits so long for its end; what was said by then still goes out."""
         self.say("bye", {})
         with contextlib.suppress(Exception):
             self._process.stdin.write_eof()
         for task in self._tasks:
             task.cancel()
         with contextlib.suppress(Exception):
-            async with asyncio.timeout(1.0):
+            async with asyncio.timeout(within_s):
                 await self._process.wait_closed()
         with contextlib.suppress(Exception):
             self._process.close()
