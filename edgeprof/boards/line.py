@@ -69,6 +69,8 @@ try:
             if not y:
                 sys.exit(4)
             x += y
+        if hashlib.sha256(x).hexdigest() != h:
+            w("error the agent arrived damaged"); sys.exit(6)
         t = "%s.%d" % (p, os.getpid())
         with open(t, "wb") as f:
             f.write(x)
@@ -90,12 +92,16 @@ class Line:
         self._header_bytes = 0
         self._process, self._buffer = process, buffer
         self._words = bytearray()
-        self._tasks = [asyncio.create_task(self._listen_to_errors()), asyncio.create_task(self._ping())]
+        self._tasks = [asyncio.create_task(self._listen_to_errors())]
 
     @property
     def last_words(self) -> str:
         """The end of what was said on standard error."""
         return clean(self._words.decode(errors="replace"))
+
+    def keep_talking(self) -> None:
+        """Says something now and then from here on: a door that hears nothing for long ends."""
+        self._tasks.append(asyncio.create_task(self._ping()))
 
     def say(self, kind: str, fields: Mapping[str, Any], payload: bytes = b"") -> None:
         """Sends a frame; nothing when the link is gone, which who reads finds out."""
@@ -284,6 +290,7 @@ async def open_line(entry: Entry, connection: asyncssh.SSHClientConnection) -> L
                 said = await _first_words(entry, line, nonce)
             _check_first(entry, said)
             hello = await line.hear()
+        line.keep_talking()  # not before: what is said until then is taken for the agent
     except TimeoutError as error:
         await line.close()
         raise BoardLost(
