@@ -50,7 +50,7 @@ def _lock(path: str) -> int:
     import fcntl
 
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)  # waits for a door that just looks whether somebody lives here
     os.ftruncate(descriptor, 0)
     os.write(descriptor, b"%d" % os.getpid())
     return descriptor

@@ -69,6 +69,8 @@ try:
             if not y:
                 sys.exit(4)
             x += y
+        if hashlib.sha256(x).hexdigest() != h:
+            w("error the agent arrived damaged"); sys.exit(6)
         t = "%s.%d" % (p, os.getpid())
         with open(t, "wb") as f:
             f.write(x)
@@ -90,12 +92,16 @@ class Line:
         self._header_bytes = 0
         self._process, self._buffer = process, buffer
         self._words = bytearray()
-        self._tasks = [asyncio.create_task(self._listen_to_errors()), asyncio.create_task(self._ping())]
+        self._tasks = [asyncio.create_task(self._listen_to_errors())]
 
     @property
     def last_words(self) -> str:
         """The end of what was said on standard error."""
         return clean(self._words.decode(errors="replace"))
+
+    def keep_talking(self) -> None:
+        """Says something now and then from here on: a door that hears nothing for long ends."""
+        self._tasks.append(asyncio.create_task(self._ping()))
 
     def say(self, kind: str, fields: Mapping[str, Any], payload: bytes = b"") -> None:
         """Sends a frame; nothing when the link is gone, which who reads finds out."""
@@ -197,15 +203,15 @@ class Line:
             if len(data) >= size or not frame.payload:
                 return bytes(data)
 
-    async def close(self) -> None:
-        """Leaves the door; what was said by then still goes out."""
+    async def close(self, within_s: float = 1.0) -> None:
+        """Leaves the door, and waits so long for its end; what was said by then still goes out."""
         self.say("bye", {})
         with contextlib.suppress(Exception):
             self._process.stdin.write_eof()
         for task in self._tasks:
             task.cancel()
         with contextlib.suppress(Exception):
-            async with asyncio.timeout(1.0):
+            async with asyncio.timeout(within_s):
                 await self._process.wait_closed()
         with contextlib.suppress(Exception):
             self._process.close()
@@ -285,6 +291,7 @@ async def open_line(entry: Entry, connection: asyncssh.SSHClientConnection) -> L
                 said = await _first_words(entry, line, nonce)
             _check_first(entry, said)
             hello = await line.hear()
+        line.keep_talking()  # not before: what is said until then is taken for the agent
     except TimeoutError as error:
         await line.close()
         raise BoardLost(

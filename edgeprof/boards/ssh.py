@@ -188,9 +188,9 @@ class SshBoard:
             self._one_less()
             raise
 
-    async def leave(self, line: Line) -> None:
-        """Closes a door."""
-        await line.close()
+    async def leave(self, line: Line, within_s: float = 1.0) -> None:
+        """Closes a door, and waits so long for its end."""
+        await line.close(within_s)
         self._one_less()
 
     def _one_less(self) -> None:
@@ -489,7 +489,10 @@ class SshLink:
             await self._leave()
 
     async def _never_began(self) -> None:
-        """Ends a job that was given up in the moment that it began: asked anew, since an answer may be on its way that nobody waits for."""
+        """Ends a job that was given up in the moment that it began: asked anew, since an answer may be on its way that nobody waits for,
+        and when the first door has ended, which may still be starting the job.
+        """
+        await self._leave(_ENDS_WITHIN_S)
         line = await self._board.line()
         try:
             await line.ask("kill", {"job": self.job})
@@ -497,11 +500,11 @@ class SshLink:
         finally:
             await self._board.leave(line)
 
-    async def _leave(self) -> None:
+    async def _leave(self, within_s: float = 1.0) -> None:
         line, self._line = self._line, None
         if line is not None:
             self._words = self._words or line.last_words
-            await self._board.leave(line)
+            await self._board.leave(line, within_s)
 
 
 async def _next(work: AsyncIterator[protocol.Frame]) -> protocol.Frame | None:

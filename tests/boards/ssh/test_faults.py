@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -21,7 +22,7 @@ from onnx import numpy_helper, parser
 import edgeprof as ep
 from edgeprof import profiler
 from edgeprof.boards import line, opening
-from edgeprof.boards.base import Arrived, Event, Job, Progress, Waiting
+from edgeprof.boards.base import Arrived, Cancelled, Event, Job, Progress, Waiting
 from edgeprof.boards.entries import Entry, add
 from edgeprof.boards.ssh import SshBoard
 from edgeprof.errors import BoardBusy, BoardError, BoardLost, BoardUnreachable, EdgeprofError, RunFailed, UsageError
@@ -134,23 +135,33 @@ def at_port(entry: Entry, port: int) -> Entry:
     return replace(entry, address=entry.address.rpartition(":")[0] + f":{port}")
 
 
-def too_old(entry: Entry, folder: Path) -> Entry:
-    body = "sys.version_info = (3, 6, 9, 'final', 0)\nsys.argv.pop(0)\nexec(sys.argv.pop(1))"
-    return replace(entry, python=program(folder, body))
+OLD_PYTHON = "sys.version_info = (3, 6, 9, 'final', 0)\nsys.argv.pop(0)\nexec(sys.argv.pop(1))"
+
+
+def stand_in(body: str) -> Callable[[Entry, Path], Entry]:
+    return lambda entry, folder: replace(entry, python=program(folder, body))
+
+
+def with_(**changes: str) -> Callable[[Entry, Path], Entry]:
+    return lambda entry, folder: replace(entry, **changes)
+
+
+def wrong_key(entry: Entry, folder: Path) -> Entry:
+    return replace(entry, key=str(make_key(folder / "other")))
 
 
 UNREACHABLE: dict[str, tuple[Callable[[Entry, Path], Entry], str]] = {
-    "wrong key": (lambda entry, folder: replace(entry, key=str(make_key(folder / "other"))), r"does not let .* in with the key .*ssh-copy-id"),
-    "no such key": (lambda entry, folder: replace(entry, key="/nowhere/key"), r"^/nowhere/key cannot be read: No such file or directory\."),
+    "wrong key": (wrong_key, r"does not let .* in with the key .*ssh-copy-id"),
+    "no such key": (with_(key="/nowhere/key"), r"The key /nowhere/key of ssh is not there\. Name another"),
     "refused": (lambda entry, folder: at_port(entry, 1), r"refused the connection: no SSH server listens there"),
-    "no such host": (lambda entry, folder: replace(entry, address="ssh://board.invalid"), r"There is no host called 'board.invalid'"),
-    "no Python": (lambda entry, folder: replace(entry, python="/nowhere/python3"), r"There is no '/nowhere/python3' on ssh"),
-    "old Python": (too_old, r"is Python 3\.6\.9; the agent needs 3\.8 or newer"),
-    "broken Python": (lambda entry, folder: replace(entry, python=program(folder, "sys.exit('no libc')")), r"status 1 .*It said: no libc"),
-    "killed Python": (lambda entry, folder: replace(entry, python=program(folder, "os.kill(os.getpid(), 9)")), r"killed by SIGKILL"),
-    "endless noise": (lambda entry, folder: replace(entry, python=program(folder, "while print('noise'): pass\nwhile 1: print('x')")), "without end"),
-    "no folder": (lambda entry, folder: replace(entry, folder="/dev/null/edgeprof"), r"cannot be put in /dev/null/edgeprof on ssh: .*Not a directory"),
-}  # fmt: skip
+    "no such host": (with_(address="ssh://board.invalid"), r"There is no host called 'board.invalid'"),
+    "no Python": (with_(python="/nowhere/python3"), r"There is no '/nowhere/python3' on ssh"),
+    "old Python": (stand_in(OLD_PYTHON), r"is Python 3\.6\.9; the agent needs 3\.8 or newer"),
+    "broken Python": (stand_in("sys.exit('no libc')"), r"status 1 .*It said: no libc"),
+    "killed Python": (stand_in("os.kill(os.getpid(), 9)"), r"killed by SIGKILL"),
+    "endless noise": (stand_in("while True: print('noise')"), r"prints without end"),
+    "no folder": (with_(folder="/dev/null/edgeprof"), r"cannot be put in /dev/null/edgeprof on ssh: .*Not a directory"),
+}
 
 
 @pytest.mark.parametrize("kind", UNREACHABLE)
@@ -219,7 +230,8 @@ def test_banner_and_noise_are_passed_over(sshd, model, tmp_path):
 # The link is cut
 
 
-def test_link_cut_in_transfer_then_only_the_rest_is_sent(sshd, ssh_board, big):
+def test_link_cut_in_transfer_then_only_the_rest_is_sent(sshd, ssh_board, big, monkeypatch):
+    monkeypatch.setattr(line, "PING_S", 0.02)  # answers to pings come between the others
     sent: list[Progress] = []
 
     def halfway(event: Event) -> bool:
@@ -306,9 +318,9 @@ def test_clock_of_the_board_jumps(sshd, ssh_board, model, tmp_path):
 
 
 def test_file_that_the_board_has_no_room_for(sshd, ssh_board, big):
-    with sshd.login("ulimit -f 4096"):  # 2 MB
-        with pytest.raises(BoardError, match=r"ssh refused: File too large .*Free space there") as caught:
-            ep.profile(big, board=ssh_board, **FEW)
+    small_files = sshd.login("ulimit -f 4096")  # 2 MB
+    with small_files, pytest.raises(BoardError, match=r"ssh refused: File too large .*Free space there") as caught:
+        ep.profile(big, board=ssh_board, **FEW)
     is_one_sentence(caught.value)
     entry = replace(sshd.entry, cache_mb=1)
     assert ep.profile(big, board=SshBoard(entry), **FEW).context.runs == 4  # a job's own files are never removed
@@ -386,6 +398,26 @@ def test_second_host_waits_and_is_served(sshd, ssh_board, slow, model):
     other.close()
 
 
+def test_cancelled_while_the_board_starts_the_job(sshd, ssh_board, model, tmp_path, monkeypatch):
+    """The door that was told to start it may be slower than the one that is told to end it."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, time\nmake = os.makedirs\n"
+        "def slow(path, *rest, **named):\n    time.sleep(0.5 * ('/jobs/2' in path))\n    make(path, *rest, **named)\n"
+        "os.makedirs = slow\n"
+    )
+    say, jobs = line.Line.say, []
+
+    def say_and_cancel(self: line.Line, kind: str, *rest: object) -> None:
+        say(self, kind, *rest)
+        if kind == "start":
+            threading.Thread(target=jobs[0].cancel).start()
+
+    monkeypatch.setattr(line.Line, "say", say_and_cancel)
+    with sshd.login(f"PYTHONPATH={tmp_path}; export PYTHONPATH"):
+        jobs.append(start(ssh_board, model))
+        assert isinstance(list(jobs[0].events())[-1], Cancelled)
+
+
 # Ctrl-C, from the command line
 
 
@@ -455,8 +487,8 @@ def test_interrupted_in_the_run(sshd, host, slow, tmp_path):
     running = host.begin("profile", slow, "--board", "ssh", "--runs", MANY, "-o", "x.edgeprof")
     await_(lambda: measures(sshd))
     status, err = interrupted(running)
-    assert status == 130 and "x.partial.edgeprof" in err
-    assert "incomplete" in {finding.id for finding in ep.load(tmp_path / "x.partial.edgeprof").findings}
+    assert status == 130 and "Saved x.edgeprof." in err
+    assert "incomplete" in {finding.id for finding in ep.load(tmp_path / "x.edgeprof").findings}
     sshd.is_left_clean()
     running = host.begin("profile", slow, "--board", "ssh", "--runs", MANY, "-o", "y.edgeprof")
     await_(lambda: measures(sshd))
