@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import io
 import secrets
 import threading
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from concurrent.futures import CancelledError, Future
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -92,7 +93,9 @@ class SshBoard:
                 raise BoardError(
                     f"There is no job {clean(job)} on {self.name}. `edgeprof boards jobs {self.name}` lists those that are there."
                 )
-            plan, runtime = plan_of(session.get(job, OPENING, MOST_OPENING_BYTES))
+            first = io.BytesIO()
+            session.get(job, OPENING, MOST_OPENING_BYTES, first.write)
+            plan, runtime = plan_of(first.getvalue())
         about = said.get("about")
         return Attached(self.name, job, about if isinstance(about, dict) else {}, plan, runtime)
 
@@ -157,7 +160,8 @@ class SshBoard:
     @contextmanager
     def session(self) -> Iterator[Session]:
         """The board's door, to ask several things."""
-        line = loop.run(self.line())
+        with making_sense(self.name):
+            line = loop.run(self.line())
         try:
             yield Session(line, self.entry)
         finally:
@@ -227,7 +231,8 @@ class SshBoard:
                     )
                 path = folder / (attached.model_name if name == MODEL else name)
                 path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(session.get(attached.job, name, MOST_MODEL_BYTES))
+                with path.open("wb") as file:
+                    session.get(attached.job, name, MOST_MODEL_BYTES, file.write)
         return path
 
 
@@ -319,10 +324,10 @@ class Session:
             loop.run(self._line.put({digest: path}, self.entry.cache_mb, on_progress))
         return digest
 
-    def get(self, job: str, name: str, most_bytes: int) -> bytes:
-        """A file of a job."""
+    def get(self, job: str, name: str, most_bytes: int, take: Callable[[bytes], object]) -> None:
+        """Has ``take`` take a file of a job, piece by piece."""
         with making_sense(self.entry.name):
-            return loop.run(self._line.get(job, name, most_bytes))
+            loop.run(self._line.get(job, name, most_bytes, take))
 
 
 class SshLink:
