@@ -39,6 +39,8 @@ ENDS_WITHIN_S = 10.0
 MOST_FILES = 1000
 MOST_BLOB_BYTES = 16 << 30
 MOST_ABOUT_BYTES = 1 << 20
+MOST_PAYLOAD_BYTES = 16 << 20
+"""Of one frame: files come in pieces, and a board may have little memory."""
 KEPT_JOBS = 20
 KEPT_AGENTS = 3
 SPARE_BYTES = 64 << 20
@@ -96,7 +98,7 @@ class Door:
             raise Wrong("protocol", "unknown request %r" % frame.type[:40])
         try:
             reply = answer(frame)
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
             raise Wrong("protocol", "the request %r makes no sense (%s: %s)" % (frame.type, type(error).__name__, error)) from error
         if reply is not None:
             self._host.say("reply", reply)

@@ -14,6 +14,8 @@ import socket
 import threading
 from typing import Any, Dict, List, Optional
 
+from .runtimes import Refused
+
 SPOOL, OPENING, BELL, ALIVE, ERRORS, WORK, MODEL = "spool", "opening", "bell", "alive", "errors", "work", "model"
 """Names in a job's folder. ``alive`` is locked as long as the keeper lives; ``model`` holds the model's files."""
 RESERVE = "reserve"
@@ -27,7 +29,7 @@ def keep(folder: str, ready: Optional[int] = None) -> int:
     from .supervise import supervise
 
     def conduct(host: Any, job: Dict[str, Any], frames: List[Any]) -> Dict[str, Any]:
-        paths = {key: os.path.join(folder, str(job[key])) for key in ("model_path", "workdir")}  # some runtimes take others for the model's
+        paths = {key: _inside(folder, job[key]) for key in ("model_path", "workdir")}  # some runtimes take others for the model's
         return supervise(host, dict(job, **paths), frames)
 
     os.chdir(folder)
@@ -44,6 +46,14 @@ def keep(folder: str, ready: Optional[int] = None) -> int:
     os.close(alive)  # first: a door that hears the bell's end must find that nobody is left
     bell.close()
     return status
+
+
+def _inside(folder: str, name: Any) -> str:
+    """The path of what the host calls ``name``, in the job's own folder."""
+    path = os.path.normpath(os.path.join(folder, str(name)))
+    if "\0" in path or not path.startswith(os.path.join(folder, "")):
+        raise Refused("job", "expected a path inside the job's folder, came %r" % str(name)[:80])
+    return path
 
 
 def _lock(path: str) -> int:

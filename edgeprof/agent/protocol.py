@@ -28,6 +28,7 @@ MAGIC = b"EP1"
 MAX_HEADER_BYTES = 8 << 20
 MAX_PAYLOAD_BYTES = 1 << 30
 _MAX_LINE = 64
+_PIECE = 1 << 20
 
 
 class ProtocolError(Exception):
@@ -50,8 +51,8 @@ def write(stream: Any, kind: str, fields: Dict[str, Any], payload: bytes = b"") 
     stream.flush()
 
 
-def read(stream: BinaryIO) -> Frame | None:
-    """The next frame, or None when the stream ended between two frames.
+def read(stream: BinaryIO, most_bytes: int = MAX_PAYLOAD_BYTES) -> Frame | None:
+    """The next frame, or None when the stream ended between two frames. ``most_bytes``: of its payload.
 
     Raises:
         ProtocolError: the bytes are not a frame, a length is over its limit, or the stream ended inside a frame.
@@ -63,7 +64,7 @@ def read(stream: BinaryIO) -> Frame | None:
     if not line.endswith(b"\n") or len(parts) != 3 or parts[0] != MAGIC or not (parts[1] + parts[2]).isdigit():
         raise ProtocolError("expected a frame, came %r" % line[:60])
     header_bytes, payload_bytes = int(parts[1]), int(parts[2])
-    if header_bytes > MAX_HEADER_BYTES or payload_bytes > MAX_PAYLOAD_BYTES:
+    if header_bytes > MAX_HEADER_BYTES or payload_bytes > most_bytes:
         raise ProtocolError("a frame of %d + %d bytes is over the limit" % (header_bytes, payload_bytes))
     header = _exactly(stream, header_bytes)
     payload = _exactly(stream, payload_bytes)
@@ -86,7 +87,7 @@ def _exactly(stream: BinaryIO, size: int) -> bytes:
     pieces = []
     left = size
     while left:
-        piece = stream.read(left)
+        piece = stream.read(min(left, _PIECE))  # a raw stream sets aside what it is asked for, before anything has come
         if not piece:
             raise ProtocolError("the stream ended inside a frame")
         pieces.append(piece)

@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
 
 class Host:
-    """The other end: frames out, and a look whether it wants us to stop."""
+    """The other end: frames out, and a look whether it wants us to stop. ``most_bytes``: of a frame's payload."""
 
-    def __init__(self, source: BinaryIO, sink: Any) -> None:
-        self._source, self._sink = source, sink
+    def __init__(self, source: BinaryIO, sink: Any, most_bytes: int = protocol.MAX_PAYLOAD_BYTES) -> None:
+        self._source, self._sink, self._most_bytes = source, sink, most_bytes
         self._cancelled = False
 
     def say(self, kind: str, fields: Dict[str, Any], payload: bytes = b"") -> None:
@@ -41,7 +41,7 @@ class Host:
 
     def hear(self) -> protocol.Frame | None:
         """Waits for the next frame; None when the host is gone."""
-        return protocol.read(self._source)
+        return protocol.read(self._source, self._most_bytes)
 
     def is_gone(self) -> bool:
         """True when the host's end is closed: it died, or closed the link."""
@@ -98,9 +98,9 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
 
         return sample(rest)
     if role == "door":
-        from .door import Door
+        from .door import MOST_PAYLOAD_BYTES, Door
 
-        return Door(Host(*streams()), *rest).serve()
+        return Door(Host(*streams(), MOST_PAYLOAD_BYTES), *rest).serve()
     if role == "keep":
         from .keep import keep
 

@@ -17,7 +17,7 @@ from typing import Protocol
 from edgeprof.agent import protocol
 from edgeprof.boards.collect import Collector
 from edgeprof.boards.failures import failure_of, lost, waits_for, with_what_is_kept
-from edgeprof.boards.words import tidy
+from edgeprof.boards.words import clean, tidy
 from edgeprof.errors import BoardError, BoardLost, UsageError, did_you_mean
 from edgeprof.records.profile import Origin, Profile
 from edgeprof.records.sensing import Channel, Samples
@@ -211,7 +211,8 @@ class AgentJob(Job):
         try:
             end = self._run()
         except Exception as error:  # whatever an agent says, who waits for the end must hear of one
-            text = f"The agent said something that makes no sense ({type(error).__name__}: {error}). Nothing of it can be used."
+            said = clean(f"{type(error).__name__}: {error}")
+            text = f"The agent said something that makes no sense ({said}). Nothing of it can be used."
             end = Failed(BoardLost(text))
         self._events.put(end)
 
@@ -259,6 +260,8 @@ class AgentJob(Job):
             trace = self._collector.trace(complete=bool(frame.fields["complete"]))
             if trace is not None and (trace.complete or not self._cancelled.is_set()):
                 return Done(trace)
+            if trace is None and not self._cancelled.is_set():
+                return Failed(lost(self._collector, "it ended before it had measured anything", self._link.last_words()))
             return Cancelled(trace)
         else:
             for part in self._collector.take(frame):

@@ -191,17 +191,18 @@ class Line:
         except TimeoutError as error:
             raise BoardLost(f"{self.board} took nothing in for {ANSWERS_S:.0f} s. Try again: what has arrived is kept.") from error
 
-    async def get(self, job: str, name: str, most_bytes: int) -> bytes:
-        """A file of a job that is on the board."""
-        data = bytearray()
+    async def get(self, job: str, name: str, most_bytes: int, take: Callable[[bytes], object]) -> None:
+        """Has ``take`` take a file of a job that is on the board, piece by piece."""
+        came = 0
         while True:
-            frame = await self.ask("get", {"job": job, "name": name, "offset": len(data)})
-            data += frame.payload
+            frame = await self.ask("get", {"job": job, "name": name, "offset": came})
+            came += len(frame.payload)
             size = int(frame.fields["size"])
-            if size > most_bytes or len(data) > most_bytes:
-                raise BoardError(f"{self.board} sends {max(size, len(data)):,} bytes for {name}; at most {most_bytes:,} are taken.")
-            if len(data) >= size or not frame.payload:
-                return bytes(data)
+            if size > most_bytes or came > most_bytes:
+                raise BoardError(f"{self.board} sends {max(size, came):,} bytes for {name}; at most {most_bytes:,} are taken.")
+            take(frame.payload)
+            if came >= size or not frame.payload:
+                return
 
     async def close(self, within_s: float = 1.0) -> None:
         """Leaves the door, and waits so long for its end; what was said by then still goes out."""

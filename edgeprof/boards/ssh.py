@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import io
 import secrets
 import threading
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from concurrent.futures import CancelledError, Future
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -46,6 +47,7 @@ IDLE_S = 30.0
 MOST_OPENING_BYTES = 1 << 30
 MOST_MODEL_BYTES = 16 << 30
 _ENDS_WITHIN_S = 10.0
+_MOST_NAME = 1000
 
 
 class SshBoard:
@@ -79,18 +81,21 @@ class SshBoard:
             raise UsageError("A meter is read from here, so a job that is left alone cannot have one. Leave meters out, or stay attached.")
         files = {MODEL: model.resolve(), **{name: model.parent / name for name in plan.external_files}}
         link = self._link(files, self._own(plan), runtime, None)
-        loop.run(link.start_only())
+        with making_sense(self.name):
+            loop.run(link.start_only())
         return link.job
 
     def attached(self, job: str) -> Attached:
         """What a job that was started before is about; BoardError when the board has no such job."""
-        with self.session() as session:
+        with self.session() as session, making_sense(self.name):
             said = next((told for told in session.ask("jobs", {})["jobs"] if told.get("job") == job), None)
             if said is None:
                 raise BoardError(
                     f"There is no job {clean(job)} on {self.name}. `edgeprof boards jobs {self.name}` lists those that are there."
                 )
-            plan, runtime = plan_of(session.get(job, OPENING, MOST_OPENING_BYTES))
+            first = io.BytesIO()
+            session.get(job, OPENING, MOST_OPENING_BYTES, first.write)
+            plan, runtime = plan_of(first.getvalue())
         about = said.get("about")
         return Attached(self.name, job, about if isinstance(about, dict) else {}, plan, runtime)
 
@@ -136,26 +141,27 @@ class SshBoard:
 
     def jobs(self) -> list[RemoteJob]:
         """Jobs that are on the board: those that run, and those that ended and were not fetched."""
-        with self.session() as session:
-            found = session.ask("jobs", {})["jobs"]
+        with self.session() as session, making_sense(self.name):
+            found = list(session.ask("jobs", {})["jobs"])
         return [_remote(self.name, said) for said in found if isinstance(said, Mapping)]
 
     def kill(self, job: str) -> bool:
         """Ends a job at once and removes what it left; False when it was over already."""
-        with self.session() as session:
+        with self.session() as session, making_sense(self.name):
             killed = bool(session.ask("kill", {"job": job})["killed"])
             session.ask("forget", {"job": job})
         return killed
 
     def clean(self) -> int:
         """Removes everything that edgeprof keeps on the board; the bytes that this frees."""
-        with self.session() as session:
+        with self.session() as session, making_sense(self.name):
             return int(session.ask("clean", {})["bytes"])
 
     @contextmanager
     def session(self) -> Iterator[Session]:
         """The board's door, to ask several things."""
-        line = loop.run(self.line())
+        with making_sense(self.name):
+            line = loop.run(self.line())
         try:
             yield Session(line, self.entry)
         finally:
@@ -219,11 +225,14 @@ class SshBoard:
         """The model of a job, fetched from the board into ``folder``; untrusted like every model."""
         with self.session() as session:
             for name in (*attached.plan.external_files, MODEL):
+                if not _inside(name):
+                    raise BoardError(
+                        f"{self.name} names a file '{clean(str(name), 80)}' outside the model's folder. Do not trust what is on it."
+                    )
                 path = folder / (attached.model_name if name == MODEL else name)
-                if not path.resolve().is_relative_to(folder.resolve()):
-                    raise BoardError(f"{self.name} names a file '{clean(name)}' outside the model's folder. Do not trust what is on it.")
                 path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(session.get(attached.job, name, MOST_MODEL_BYTES))
+                with path.open("wb") as file:
+                    session.get(attached.job, name, MOST_MODEL_BYTES, file.write)
         return path
 
 
@@ -305,26 +314,20 @@ class Session:
     def ask(self, kind: str, fields: Mapping[str, Any], on_progress: Told | None = None) -> dict[str, Any]:
         """The fields of the board's answer; BoardError with its sentence when it refuses."""
         within_s = None if kind in ("install", "check-runtime") else 120.0
-        try:
+        with making_sense(self.entry.name):
             return dict(tidy(loop.run(self._line.ask(kind, fields, on_progress, within_s=within_s)).fields))
-        except protocol.ProtocolError as error:
-            raise _nonsense(self.entry.name, error) from error
 
     def put(self, path: Path | bytes, on_progress: Told | None = None) -> str:
         """Has the board hold a file, and returns its sha256; sends nothing when it is there."""
         digest = digest_of(path)
-        try:
+        with making_sense(self.entry.name):
             loop.run(self._line.put({digest: path}, self.entry.cache_mb, on_progress))
-        except protocol.ProtocolError as error:
-            raise _nonsense(self.entry.name, error) from error
         return digest
 
-    def get(self, job: str, name: str, most_bytes: int) -> bytes:
-        """A file of a job."""
-        try:
-            return loop.run(self._line.get(job, name, most_bytes))
-        except protocol.ProtocolError as error:
-            raise _nonsense(self.entry.name, error) from error
+    def get(self, job: str, name: str, most_bytes: int, take: Callable[[bytes], object]) -> None:
+        """Has ``take`` take a file of a job, piece by piece."""
+        with making_sense(self.entry.name):
+            loop.run(self._line.get(job, name, most_bytes, take))
 
 
 class SshLink:
@@ -515,8 +518,21 @@ def _progress(phase: str, done: int, total: int) -> protocol.Frame:
     return protocol.Frame("progress", {"phase": phase, "done": done, "total": total}, b"")
 
 
-def _nonsense(board: str, error: Exception) -> BoardError:
-    return BoardLost(f"{board} said something that is no message ({clean(str(error))}). Nothing of it can be used.")
+@contextmanager
+def making_sense(board: str) -> Iterator[None]:
+    """Meanwhile what a board says is taken apart: where it is not what was asked for, that is a BoardError."""
+    try:
+        yield
+    except (protocol.ProtocolError, KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        said = clean(f"{type(error).__name__}: {error}")
+        raise BoardLost(f"{board} said something that makes no sense ({said}). Nothing of it can be used.") from error
+
+
+def _inside(name: object) -> bool:
+    """Whether a file that a board names lies in the folder of the model that it belongs to."""
+    if not isinstance(name, str) or "\0" in name or len(name) > _MOST_NAME:
+        return False
+    return all(part not in ("", ".", "..") and len(part.encode("utf-8", "surrogatepass")) <= 255 for part in name.split("/"))
 
 
 def digest_of(source: Path | bytes) -> str:
