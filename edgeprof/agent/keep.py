@@ -156,16 +156,16 @@ class Bell:
                     continue
 
     def close(self) -> None:
-        """Tells every door that nothing comes any more."""
+        """Tells every door that nothing comes any more; from then on the job's folder is left alone, since a door may remove it."""
+        try:
+            os.unlink(BELL)
+        except OSError:
+            pass
         with self._order:
             for door in self._doors:
                 door.close()
             self._doors = []
         self._server.close()
-        try:
-            os.unlink(BELL)
-        except OSError:
-            pass
 
     def _listen(self) -> None:
         while True:
