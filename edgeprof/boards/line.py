@@ -109,8 +109,8 @@ class Line:
             self._process.stdin.write(protocol.encode(kind, dict(fields), payload))
 
     async def drain(self) -> None:
-        """Waits until there is room for more to be sent."""
-        with contextlib.suppress(OSError):
+        """Waits until there is room for more to be sent; not when the link is gone, which who reads finds out."""
+        with contextlib.suppress(Exception):  # AsyncSSH's own
             await self._process.stdin.drain()
 
     async def hear(self) -> protocol.Frame:
