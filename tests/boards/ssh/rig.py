@@ -43,9 +43,25 @@ def make_key(path: Path, passphrase: str = "") -> Path:
 
 
 class Sshd:
-    """A board named ``name`` whose files lie in ``folder``. ``shell``: lines that run before each command, as of a login script."""
+    """A board named ``name`` whose files lie in ``folder``. ``shell``: lines that run before each command, as of a login script.
 
-    def __init__(self, folder: Path, name: str = "board", *, settings: str = "", shell: str = "", python: str = sys.executable) -> None:
+    ``ssh_config``: of the user who goes there.
+    """
+
+    address = "127.0.0.1"
+    prefix: tuple[str, ...] = ()
+    """What the server is started with."""
+
+    def __init__(
+        self,
+        folder: Path,
+        name: str = "board",
+        *,
+        settings: str = "",
+        shell: str = "",
+        python: str = sys.executable,
+        ssh_config: str = "",
+    ) -> None:
         self.folder, self.name, self.python = folder, name, python
         self.home = folder / "home"
         self.home.mkdir(parents=True)
@@ -53,7 +69,7 @@ class Sshd:
         self._host_key = make_key(folder / "host_key")
         (folder / "authorized").write_text((folder / "key.pub").read_text())
         self.port = _free_port()
-        self._settings, self._shell = settings, shell
+        self._settings, self._shell, self._ssh_config = settings, shell, ssh_config
         self.known_hosts = folder / "known_hosts"
         self.know()
         self._process: subprocess.Popen[bytes] | None = None
@@ -70,7 +86,7 @@ class Sshd:
         """As a user would have it in their boards file."""
         return Entry(
             self.name,
-            f"ssh://{USER}@127.0.0.1:{self.port}",
+            f"ssh://{USER}@{self.address}:{self.port}",
             key=str(self.key),
             known_hosts=str(self.known_hosts),
             ssh_config=str(self._empty()),
@@ -92,7 +108,7 @@ class Sshd:
     def know(self) -> None:
         """The user knows the server's key."""
         kind, key = (self.folder / "host_key.pub").read_text().split()[:2]
-        self.known_hosts.write_text(f"[127.0.0.1]:{self.port} {kind} {key}\n")
+        self.known_hosts.write_text(f"[{self.address}]:{self.port} {kind} {key}\n")
 
     def new_host_key(self) -> None:
         """As after a fresh installation: the server has another key than the user knows."""
@@ -106,22 +122,30 @@ class Sshd:
         """Starts the server and waits until it takes connections."""
         config = self.folder / "sshd_config"
         config.write_text("\n".join([
-            f"Port {self.port}", "ListenAddress 127.0.0.1", f"HostKey {self._host_key}", f"AuthorizedKeysFile {self.folder / 'authorized'}",
-            "PidFile none", "UsePAM no", "StrictModes no", "PasswordAuthentication no", "KbdInteractiveAuthentication no", "UseDNS no",
+            f"Port {self.port}", f"ListenAddress {self.address}", f"HostKey {self._host_key}",
+            f"AuthorizedKeysFile {self.folder / 'authorized'}", "PidFile none", "UsePAM no", "StrictModes no", "UseDNS no",
+            "PasswordAuthentication no", "KbdInteractiveAuthentication no",
             "PermitRootLogin prohibit-password", "MaxStartups 100", "MaxSessions 100", "Subsystem sftp internal-sftp",
             f"SetEnv HOME={self.home}", f"ForceCommand {self._command()}", self._settings, "",
         ]))  # fmt: skip
         if os.getuid() == 0:
             Path("/run/sshd").mkdir(exist_ok=True)  # an sshd that root starts wants it
         log = (self.folder / "sshd.log").open("ab")
-        self._process = subprocess.Popen([SSHD, "-D", "-e", "-f", str(config)], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        self._process = subprocess.Popen(
+            [*self.prefix, SSHD, "-D", "-e", "-f", str(config)], stdin=subprocess.DEVNULL, stdout=log, stderr=log
+        )
         log.close()
         end = time.monotonic() + 20
         while time.monotonic() < end:
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
+            if self._listens():
                 return
             assert self._process.poll() is None, (self.folder / "sshd.log").read_text()
         raise AssertionError("the SSH server does not listen")
+
+    def _listens(self) -> bool:
+        with contextlib.suppress(OSError), socket.create_connection((self.address, self.port), 1):
+            return True
+        return False
 
     def stop(self) -> None:
         """Ends the server and all connections; jobs on the board go on."""
@@ -199,7 +223,7 @@ class Sshd:
 
     def _empty(self) -> Path:
         path = self.folder / "ssh_config"
-        path.touch()
+        path.write_text(self._ssh_config)
         return path
 
 

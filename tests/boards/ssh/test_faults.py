@@ -17,23 +17,20 @@ import numpy as np
 import onnx
 import psutil
 import pytest
-from onnx import numpy_helper, parser
+from onnx import parser
 
 import edgeprof as ep
 from edgeprof import profiler
 from edgeprof.boards import line, opening
-from edgeprof.boards.base import Arrived, Cancelled, Event, Job, Progress, Waiting
+from edgeprof.boards.base import Cancelled, Event, Job, Progress, Waiting
 from edgeprof.boards.entries import Entry, add
 from edgeprof.boards.ssh import SshBoard
-from edgeprof.errors import BoardBusy, BoardError, BoardLost, BoardUnreachable, EdgeprofError, RunFailed, UsageError
+from edgeprof.errors import BoardBusy, BoardError, BoardLost, BoardUnreachable, RunFailed, UsageError
 from edgeprof.models.inputs import make_inputs
-from edgeprof.records.profile import Profile
 from edgeprof.records.trace import EnergyPlan, RunPlan
+from tests.boards.ssh.faulty import FEW, MANY, at, in_phase, is_one_sentence, layers_came, lose, opens, write_big, write_slow
+from tests.boards.ssh.fleet import RELAY
 from tests.boards.ssh.rig import Sshd, await_, make_key
-
-MANY = 1500
-"""Runs of the slow model that take some seconds, so that whoever wants to disturb them is in time."""
-FEW = {"runs": 4, "warmup": 1, "progress": False}
 
 
 @pytest.fixture(autouse=True)
@@ -44,65 +41,22 @@ def clean(sshd: Sshd) -> Iterator[None]:
 
 
 @pytest.fixture
-def model(make_model) -> Path:
-    return make_model("one node")
-
-
-@pytest.fixture
 def slow(tmp_path: Path) -> Path:
-    """Takes some milliseconds a run."""
-    text = '<ir_version: 8, opset_import: ["": 17]> g (float[300,300] x) => (float[300,300] y) { a = MatMul(x, x)\n y = Relu(a) }'
-    onnx.save(parser.parse_model(text), tmp_path / "slow.onnx")
-    return tmp_path / "slow.onnx"
+    return write_slow(tmp_path)
 
 
 @pytest.fixture
 def big(tmp_path: Path) -> Path:
-    """Takes a moment to be sent: its weights are 64 MB beside it."""
-    model = parser.parse_model('<ir_version: 8, opset_import: ["": 17]> g (float[1,4000] x) => (float[1,4000] y) { y = MatMul(x, w) }')
-    weights = np.random.default_rng(os.getpid()).standard_normal((4000, 4000)).astype(np.float32)
-    model.graph.initializer.append(numpy_helper.from_array(weights, "w"))
-    onnx.save(model, tmp_path / "big.onnx", save_as_external_data=True, location="big.data", size_threshold=0)
-    return tmp_path / "big.onnx"
+    return write_big(tmp_path)
+
+
+@pytest.fixture
+def model(make_model) -> Path:
+    return make_model("one node")
 
 
 def start(board: SshBoard, model: Path, **options) -> Job:
     return board.start(model, RunPlan(**{"inputs": make_inputs(ep.load_model(model)), "runs": MANY, "warmup": 1} | options))
-
-
-def at(wanted: Callable[[Event], bool], act: Callable[[], object]) -> Callable[[Event], None]:
-    """A listener that acts once, at the first event that is ``wanted``."""
-    acted: list[bool] = []
-
-    def listen(event: Event) -> None:
-        if wanted(event) and not acted:
-            acted.append(True)
-            act()
-
-    return listen
-
-
-def layers_came(event: Event) -> bool:
-    return isinstance(event, Arrived)
-
-
-def in_phase(phase: str) -> Callable[[Event], bool]:
-    return lambda event: isinstance(event, Progress) and event.phase == phase
-
-
-def opens(profile: Profile | None, folder: Path) -> None:
-    """A partial profile can be saved and opened, and says that it is one."""
-    assert profile is not None
-    profile.save(folder / "partial.edgeprof")
-    loaded = ep.load(folder / "partial.edgeprof")
-    assert "incomplete" in {finding.id for finding in loaded.findings}
-    assert 0 < loaded.context.runs < MANY
-
-
-def is_one_sentence(error: EdgeprofError) -> None:
-    text = str(error)
-    own = text.partition(" Its last words: ")[0].partition(" It said: ")[0]
-    assert text.isprintable() and own.endswith((".", "?")) and len(text) < 900, text
 
 
 # No way to it
@@ -247,17 +201,6 @@ def test_link_cut_in_transfer_then_only_the_rest_is_sent(sshd, ssh_board, big, m
     assert profile.context.runs == 4
     assert there < sent[0].done < sent[-1].done == sent[-1].total
     assert not list((sshd.cache / "blobs").glob(".part-*"))
-
-
-def lose(sshd: Sshd, board: SshBoard, model: Path, how: Callable[[], object], folder: Path) -> str:
-    """Loses the link in the run; the name of the job, which goes on."""
-    with pytest.raises(BoardLost, match=r"edgeprof profile --attach ssh/\S+` fetches it.* What was measured until then is kept") as caught:
-        ep.profile(model, board=board, runs=MANY, warmup=1, progress=at(layers_came, how))
-    is_one_sentence(caught.value)
-    opens(caught.value.profile, folder)
-    (folder,) = sshd.jobs
-    assert f"ssh/{folder.name}`" in str(caught.value)
-    return f"ssh/{folder.name}"
 
 
 def test_link_cut_in_the_run_and_the_door_killed(sshd, ssh_board, slow, tmp_path):
@@ -542,6 +485,16 @@ def test_attached_to_a_job_that_failed_or_died(sshd, ssh_board, make_model, slow
         ep.attach(name, board=ssh_board, progress=False)
     assert 0 < caught.value.profile.context.runs < MANY
     is_one_sentence(caught.value)
+
+
+def test_slow_link(sshd, slow, tmp_path):
+    """50 ms each way; one piece in a hundred comes later, as when its packet was lost."""
+    config = tmp_path / "config"
+    config.write_text(f"ProxyCommand {sys.executable} -S {RELAY} %h %p 50 1\n")
+    board = SshBoard(replace(sshd.entry, ssh_config=str(config)))
+    profile = ep.profile(slow, board=board, **FEW)
+    board.close()
+    assert profile.context.runs == 4 and "incomplete" not in {finding.id for finding in profile.findings}
 
 
 def test_inputs_that_are_big_or_texts(ssh_board, tmp_path):

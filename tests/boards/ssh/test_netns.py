@@ -1,0 +1,103 @@
+"""Cables that are pulled and power that goes, on boards in network namespaces: packets vanish, and nobody is told."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+import edgeprof as ep
+from edgeprof.boards import line
+from edgeprof.boards.ssh import SshBoard, digest_of
+from edgeprof.errors import BoardLost, BoardUnreachable
+from tests.boards.ssh.faulty import FEW, MANY, at, in_phase, is_one_sentence, layers_came, lose, opens, write_big, write_slow
+from tests.boards.ssh.fleet import Fleet, NetBoard, why_not
+from tests.boards.ssh.rig import await_
+
+REASON = why_not()
+pytestmark = pytest.mark.skipif(bool(REASON), reason=REASON)
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    with Fleet(tmp_path_factory.mktemp("fleet"), 1) as made:
+        yield made
+
+
+@pytest.fixture
+def far(fleet: Fleet) -> Iterator[NetBoard]:
+    (board,) = fleet.boards
+    yield board
+    board.plug()
+    board.is_left_clean()
+
+
+@pytest.fixture
+def board(far: NetBoard) -> Iterator[SshBoard]:
+    made = SshBoard(far.entry)
+    yield made
+    made.close()
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A dead link is known within 10 s; here within 2."""
+    assert line.KEEPALIVE_S * (line.KEEPALIVES + 1) <= 10
+    monkeypatch.setattr(line, "KEEPALIVE_S", 0.5)
+
+
+def test_cable_pulled_in_the_run_then_the_job_is_fetched(far, board, tmp_path):
+    slow = write_slow(tmp_path)
+    name = lose(far, board, slow, far.unplug, tmp_path)
+    assert far.agent("keep").is_running()
+    far.plug()
+    profile = ep.attach(name, slow, board=board, progress=False)
+    assert profile.context.runs == MANY and "incomplete" not in {finding.id for finding in profile.findings}
+
+
+def test_cable_pulled_in_transfer_then_only_the_rest_is_sent(far, board, tmp_path):
+    """First as a set-up sends wheels, then as a job sends its model."""
+    big, heard = write_big(tmp_path), []
+    part = far.cache / "blobs" / f".part-{digest_of(big.with_name('big.data'))}"
+
+    def pull(phase: str, done: int, total: int) -> None:
+        if done > 4 << 20:
+            far.unplug()
+
+    with (
+        pytest.raises(BoardLost, match=r"The link to b1 was lost \(Server not responding to keepalive\)\.") as caught,
+        board.session() as session,
+    ):
+        session.put(big.with_name("big.data"), pull)
+    is_one_sentence(caught.value)
+    far.plug()
+    first = part.stat().st_size
+    await_(lambda: not far.agents(), "the door of the lost link lives on")
+    with pytest.raises(BoardLost, match="The link to b1 was lost") as caught:
+        ep.profile(big, board=board, **FEW | {"progress": at(lambda event: in_phase("send")(event) and event.done > 2 * first, far.unplug)})
+    is_one_sentence(caught.value)
+    far.plug()
+    second = part.stat().st_size
+    await_(lambda: not far.agents(), "the door of the lost link lives on")
+    assert ep.profile(big, board=board, **FEW | {"progress": heard.append}).context.runs == 4
+    assert 4 << 20 < first < second <= next(event.done for event in heard if in_phase("send")(event))
+
+
+def test_power_lost_in_the_run_then_again_on(far, board, tmp_path, monkeypatch):
+    slow = write_slow(tmp_path)
+    with pytest.raises(BoardLost, match=r"The link to b1 was lost.* --attach b1/.*What was measured until then is kept") as caught:
+        ep.profile(slow, board=board, runs=MANY, warmup=1, progress=at(layers_came, far.lose_power))
+    opens(caught.value.profile, tmp_path)
+    monkeypatch.setattr(line, "CONNECT_S", 1.0)
+    monkeypatch.setattr(line, "LOGIN_S", 1.0)
+    with pytest.raises(BoardUnreachable) as unreachable:
+        ep.profile(slow, board=board, **FEW)
+    is_one_sentence(unreachable.value)
+    monkeypatch.undo()
+    far.boot()
+    (job,) = board.jobs()
+    assert job.state == "died"
+    with pytest.raises(BoardLost, match="it ended without a word") as caught:
+        ep.attach(f"b1/{job.job}", slow, board=board, progress=False)
+    opens(caught.value.profile, tmp_path)
+    assert ep.profile(slow, board=board, **FEW).context.runs == 4
