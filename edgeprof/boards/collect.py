@@ -16,6 +16,7 @@ from edgeprof.agent.memory import SUBJECT as MEMORY
 from edgeprof.agent.protocol import Frame, ProtocolError
 from edgeprof.boards.metering import Metering
 from edgeprof.boards.sensed import FRAMES, Sensed, process_memory
+from edgeprof.boards.words import whole
 from edgeprof.errors import TraceError
 from edgeprof.importers import onnxruntime
 from edgeprof.importers.tokens import with_names_of
@@ -124,15 +125,15 @@ class Collector:
             providers=tuple(self._loaded.get("providers", ())),
             blocks=blocks,
             board=self.board,
-            start_ns=int(self._loaded.get("start_ns", 0)),
+            start_ns=whole(self._loaded.get("start_ns", 0)),
             started_at=self._started_at,
-            load_ns=self._loaded.get("load_ns"),
-            first_run_ns=self._loaded.get("first_run_ns"),
+            load_ns=_time(self._loaded.get("load_ns")),
+            first_run_ns=_time(self._loaded.get("first_run_ns")),
             warmup_ns=np.asarray(self._warmup, np.int64),
             probes=tuple(ProbeRuns(probe, self._blocks(subject_name(probe))) for probe in probes.values()),
             executed_model=bytes(self._executed) or None,
-            environment=self._loaded.get("environment", {}),
-            environment_after=self._result.get("environment_after", {}),
+            environment=_mapping(self._loaded.get("environment")),
+            environment_after=_mapping(self._result.get("environment_after")),
             process=process_memory(self._result.get("process", {})),
             messages=tuple(self._messages),
             complete=complete,
@@ -175,6 +176,14 @@ class Collector:
     def _blocks(self, of: str) -> tuple[Block, ...]:
         subject = self._subjects[of]
         return tuple(_block(fields, subject.spans.get(int(fields["index"]), NO_SPANS)) for fields in subject.blocks)
+
+
+def _mapping(said: Any) -> dict[str, Any]:
+    return said if isinstance(said, dict) else {}
+
+
+def _time(said: Any) -> int | None:
+    return None if said is None else whole(said)
 
 
 def subject_name(probe: Probe) -> str:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgeprof.agent.protocol import Frame, ProtocolError
+from edgeprof.boards.words import whole
 from edgeprof.importers import onnxruntime
 from edgeprof.importers.tokens import with_names_of
 from edgeprof.records.sensing import Channel, Samples, SensorUse
@@ -30,6 +31,7 @@ _STATISTIC = re.compile(r"_[0-9]{1,20}(?:,[0-9]{1,20}){3},([0-9]{1,20})\r?$")
 MAX_SAMPLES = 50_000_000
 MAX_UNPACKED_BYTES = 256 << 20
 MAX_WINDOWS = 1_000_000
+_MOST_INDEX = (1 << 31) - 1
 MAX_STATISTICS_BYTES = 256 << 20
 FRAMES = ("sensors", "samples", "window", "groups", "energy", "node-memory")
 
@@ -62,7 +64,7 @@ class Sensed:
         elif frame.type == "window":
             if len(self._windows) >= MAX_WINDOWS:
                 raise ProtocolError(f"more than {MAX_WINDOWS:,} windows came")
-            self._windows.append(Window(**{f.name: fields[f.name] for f in fields_of(Window) if f.name in fields}))
+            self._windows.append(_window(fields))
         elif frame.type == "groups":
             self._groups = fields
         elif frame.type == "energy":
@@ -173,6 +175,13 @@ class Sensed:
             flat=told.get("flat"),
             throttled=tuple(map(str, told.get("throttled", ()))),
         )
+
+
+def _window(fields: Mapping[str, Any]) -> Window:
+    said = {f.name: fields[f.name] for f in fields_of(Window) if f.name in fields}
+    texts = {name: str(said[name]) for name in ("phase", "label", "note") if name in said}
+    numbers = {name: whole(said[name], -1, _MOST_INDEX) for name in ("group", "round", "runs") if name in said}
+    return Window(**texts, **numbers, start_ns=whole(fields["start_ns"]), end_ns=whole(fields["end_ns"]))  # type: ignore[arg-type]
 
 
 def process_memory(told: Mapping[str, Mapping[str, int]]) -> dict[str, ProcessMemory]:

@@ -6,6 +6,7 @@ from typing import Any
 
 _MOST_CHARACTERS = 10_000
 _MOST_DEPTH = 20
+_MOST_WHOLE = 1 << 62
 
 
 def clean(text: str, most: int = 500) -> str:
@@ -24,4 +25,11 @@ def tidy(value: Any, depth: int = 0) -> Any:
         return {tidy(key, depth + 1): tidy(item, depth + 1) for key, item in value.items()}
     if isinstance(value, list):
         return [tidy(item, depth + 1) for item in value]
+    return value
+
+
+def whole(value: Any, least: int = -_MOST_WHOLE, most: int = _MOST_WHOLE) -> int:
+    """A number that a board said, when it is a whole one within bounds; ValueError when it is not."""
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        raise ValueError(f"expected a whole number, came {clean(repr(value), 60)}")
     return value
