@@ -6,6 +6,7 @@ it is only read by people, so what it says is believed no further than that.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import tempfile
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from typing import Any, Callable, Dict, Optional
 
 _MOST_BYTES = 4096
+_MOST_CHARACTERS = 200
 _LOOK_EVERY_S = 0.1
 _LEAST_S = 0.3
 """So long is always waited: who looks whether the board is free holds the lock for a moment, and so does a job that is just ending."""
@@ -57,8 +59,12 @@ class Lock:
                 if not _is_at(descriptor, self._path):  # somebody cleaned up meanwhile: that lock holds nobody off
                     os.close(descriptor)
                     continue
+                if os.fstat(descriptor).st_size and not _read(descriptor):
+                    os.close(descriptor)
+                    raise OSError(errno.EEXIST, "this file is no lock of edgeprof, name another", self._path)
                 self._descriptor = descriptor
-                _write(descriptor, dict(holder, monotonic_s=time.monotonic(), pid=os.getpid()))
+                short = {key: str(value)[:_MOST_CHARACTERS] for key, value in holder.items()}
+                _write(descriptor, dict(short, monotonic_s=time.monotonic(), pid=os.getpid()))
                 return True
             held_by = _read(descriptor)
             os.close(descriptor)
@@ -129,7 +135,7 @@ def _write(descriptor: int, holder: Optional[Dict[str, Any]]) -> None:
     try:
         os.ftruncate(descriptor, 0)
         if holder is not None:
-            os.pwrite(descriptor, json.dumps(holder).encode()[:_MOST_BYTES], 0)
+            os.pwrite(descriptor, json.dumps(holder).encode(), 0)
     except OSError:
         return
 
@@ -138,7 +144,7 @@ def _read(descriptor: int) -> Dict[str, Any]:
     """``who``, ``job`` (texts) and ``held_s``, as far as the file says."""
     try:
         said = json.loads(os.pread(descriptor, _MOST_BYTES, 0).decode())
-        found: Dict[str, Any] = {key: str(said[key])[:200] for key in ("who", "job") if key in said}
+        found: Dict[str, Any] = {key: str(said[key])[:_MOST_CHARACTERS] for key in ("who", "job") if key in said}
         return dict(found, held_s=max(0.0, time.monotonic() - float(said["monotonic_s"])))
     except (OSError, ValueError, KeyError, TypeError):
         return {}

@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from edgeprof.records.board_state import clean
+
 WHEEL_MACHINES = ("x86_64", "aarch64")
 """What ONNX Runtime offers Linux wheels for. None were found for riscv64, 32-bit ARM or musl."""
 LEAST_PYTHON = (3, 8)
-_MOST_CHARACTERS = 200
 _MOST_INSTALLED = 100
 _THIRTY_TWO_BITS = re.compile(r"arm|armv[5-8].*|i[3-6]86|x86|mips(el)?|ppc")
 
@@ -59,10 +60,10 @@ class About:
         """From a board's answer, which may hold anything: texts are cut and rid of control characters, what has another type is dropped."""
         own, listed = answer.get("own"), answer.get("installed")
         return cls(
-            **{key: text(answer.get(key)) for key in _TEXTS},
+            **{key: clean(answer.get(key)) for key in _TEXTS},
             bits=whole(answer.get("bits")),
             venv=answer["venv"] if isinstance(answer.get("venv"), bool) else None,
-            own=OwnRuntime(*(text(own.get(key)) for key in ("name", "version", "numpy"))) if isinstance(own, Mapping) else None,
+            own=OwnRuntime(*(clean(own.get(key)) for key in ("name", "version", "numpy"))) if isinstance(own, Mapping) else None,
             free_bytes=whole(answer.get("free_bytes")),
             installed=tuple(_installation(each) for each in listed[:_MOST_INSTALLED] if isinstance(each, Mapping))
             if isinstance(listed, list)
@@ -89,13 +90,6 @@ class About:
 
 
 _TEXTS = ("system", "machine", "libc", "libc_version", "python", "implementation", "tag", "folder", "unwritable")
-
-
-def text(value: object) -> str:
-    """What a board said, on one line, without control or direction characters, not too long; empty when it is no text."""
-    if not isinstance(value, str):
-        return ""
-    return "".join(c if c.isprintable() else " " for c in value[:_MOST_CHARACTERS]).strip()
 
 
 def whole(value: object) -> int | None:
@@ -157,9 +151,9 @@ def _missing(about: About) -> str | None:
 
 def _installation(told: Mapping[str, Any]) -> Installation:
     return Installation(
-        name=text(told.get("name")),
-        runtime=text(told.get("runtime")),
-        version=text(told.get("version")),
+        name=clean(told.get("name")),
+        runtime=clean(told.get("runtime")),
+        version=clean(told.get("version")),
         fits=told.get("fits") is True,
         current=told.get("current") is True,
     )

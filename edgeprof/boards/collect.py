@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -32,6 +33,9 @@ MAX_TRACES_BYTES = 16 << 30
 """Of one session's trace, and of all of a job; they are unpacked one after another."""
 MAX_EXECUTED_BYTES = 1 << 30
 MAX_MESSAGES = 1000
+MAX_ID = 40
+_ODD = re.compile("[^a-z0-9-]+")
+"""What the id of a message does not hold: programs read it, and reports show it as it is."""
 MAX_BLOCKS = 1_000_000
 NO_SPANS = Spans(
     (),
@@ -93,7 +97,7 @@ class Collector:
         elif frame.type == "message":
             if len(self._messages) >= MAX_MESSAGES:
                 raise ProtocolError(f"more than {MAX_MESSAGES} messages came")
-            self._messages.append((str(fields["id"]), str(fields["text"])))
+            self._messages.append((_ODD.sub("-", str(fields["id"]))[:MAX_ID], str(fields["text"])))
         elif frame.type == "executed":
             self._executed += frame.payload
             if len(self._executed) > MAX_EXECUTED_BYTES:

@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from edgeprof import units
-from edgeprof.boards.about import About, Installation, refusal, text, whole
+from edgeprof.boards.about import About, Installation, refusal, whole
 from edgeprof.boards.wheel_store import Resolved
 from edgeprof.boards.wheels import resolve
 from edgeprof.errors import BoardError, BoardLost
+from edgeprof.records.board_state import clean
 
 SPARE_BYTES = 64 << 20
 """Left free on the board's disk beside what is sent and unpacked: the environment itself, byte code, room for other programs."""
@@ -190,7 +191,7 @@ def remove(session: Session, version: str | None = None) -> tuple[str, ...]:
             have = ", ".join(each.version for each in there) or "none"
             raise BoardError(f"Expected a runtime {version} that was installed on the board; there are: {have}.")
     answers = [session.ask("remove-runtime", {"name": name}).get("removed") for name in names]
-    return tuple(text(name) for gone in answers if isinstance(gone, list) for name in gone)
+    return tuple(clean(name) for gone in answers if isinstance(gone, list) for name in gone)
 
 
 def _present(about: About, runtime: str, version: str | None) -> Installation | None:
@@ -257,11 +258,11 @@ def _result(plan: SetupPlan, outcome: Outcome, answer: Mapping[str, Any]) -> Set
     return SetupResult(
         plan,
         outcome,
-        name=text(answer.get("name")),
-        python=text(answer.get("python")),
-        version=text(answer.get("version")),
-        numpy=text(answer.get("numpy")),
-        providers=tuple(text(each) for each in providers[:_MOST_PROVIDERS]) if isinstance(providers, list) else (),
+        name=clean(answer.get("name")),
+        python=clean(answer.get("python")),
+        version=clean(answer.get("version")),
+        numpy=clean(answer.get("numpy")),
+        providers=tuple(clean(each) for each in providers[:_MOST_PROVIDERS]) if isinstance(providers, list) else (),
         installed_bytes=whole(answer.get("bytes")),
     )
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+from edgeprof.records import board_state
+
 _MOST_CHARACTERS = 10_000
 _MOST_DEPTH = 20
 _MOST_WHOLE = 1 << 62
 
 
-def clean(text: str, most: int = 500) -> str:
-    """``text`` on one line, cut, with nothing in it that a terminal would obey or that hides what it says."""
-    shown = "".join(c if c.isprintable() else " " if c.isspace() else ascii(c)[1:-1] for c in text[: 2 * most])
-    return " ".join(shown.split())[:most]
+def clean(text: object, most: int = 500) -> str:
+    """What `board_state.clean` makes of ``text``, as long as a sentence may be."""
+    return board_state.clean(text, most)
 
 
 def tidy(value: Any, depth: int = 0) -> Any:

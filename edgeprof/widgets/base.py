@@ -162,3 +162,11 @@ def refuse_unknown(what: str, given: Iterable[str], known: Sequence[str]) -> Non
     for name in given:
         if name not in known:
             raise UsageError(f"{what} takes no argument {name!r}{did_you_mean(name, known)}. It takes: {', '.join(sorted(known))}.")
+
+
+def known_sort(wish: object, sorts: Sequence[str]) -> str:
+    """``wish`` itself, a way that a view can be sorted; TraitError when it is none of ``sorts``."""
+    sort = str(wish)
+    if sort not in sorts:
+        raise traitlets.TraitError(f"Cannot sort by {sort!r}{did_you_mean(sort, sorts)}. Expected one of: {', '.join(sorts)}.")
+    return sort

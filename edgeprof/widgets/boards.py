@@ -10,14 +10,14 @@ import pandas as pd
 import traitlets
 
 from edgeprof.analysis.align import Alignment, align
-from edgeprof.errors import UsageError, did_you_mean
+from edgeprof.errors import UsageError
 from edgeprof.figures.boards import MODES, boards
 from edgeprof.figures.heatmap_picture import draw
 from edgeprof.figures.modules import script, style
 from edgeprof.figures.pen import WIDTH
 from edgeprof.figures.view import ViewData
 from edgeprof.records.profile import Profile
-from edgeprof.widgets.base import STILL, LayersView, compact
+from edgeprof.widgets.base import STILL, LayersView, compact, known_sort
 
 _SORTS = ("execution", "latency", "op_type")
 
@@ -69,12 +69,7 @@ class BoardsView(LayersView):
 
     @traitlets.validate("sort")
     def _known_sort(self, proposal: Any) -> str:
-        sort = str(proposal["value"])
-        if sort not in self._sorts:
-            raise traitlets.TraitError(
-                f"Cannot sort by {sort!r}{did_you_mean(sort, self._sorts)}. Expected one of: {', '.join(self._sorts)}."
-            )
-        return sort
+        return known_sort(proposal["value"], self._sorts)
 
     @traitlets.validate("metric", "baseline")
     def _can_be_shown(self, proposal: Any) -> str | None:

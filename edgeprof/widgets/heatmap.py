@@ -8,7 +8,7 @@ from typing import Any
 
 import traitlets
 
-from edgeprof.errors import UsageError, did_you_mean
+from edgeprof.errors import UsageError
 from edgeprof.figures.heatmap import heatmap as heatmap_data
 from edgeprof.figures.heatmap import heatmap_runs
 from edgeprof.figures.heatmap_picture import PICTURE_RUNS, draw
@@ -16,7 +16,7 @@ from edgeprof.figures.modules import script, style
 from edgeprof.figures.pen import WIDTH
 from edgeprof.figures.view import ViewData
 from edgeprof.records.profile import Profile
-from edgeprof.widgets.base import STILL, View, compact, refuse_unknown
+from edgeprof.widgets.base import STILL, View, compact, known_sort, refuse_unknown
 from edgeprof.widgets.boards import BoardsView
 
 SORTS = ("execution", "latency", "op_type")
@@ -53,12 +53,7 @@ class HeatmapView(View):
 
     @traitlets.validate("sort")
     def _known_sort(self, proposal: Any) -> str:
-        sort = str(proposal["value"])
-        if sort not in self._sorts:
-            raise traitlets.TraitError(
-                f"Cannot sort by {sort!r}{did_you_mean(sort, self._sorts)}. Expected one of: {', '.join(self._sorts)}."
-            )
-        return sort
+        return known_sort(proposal["value"], self._sorts)
 
     @traitlets.observe("mode", "statistic")
     def _bring_runs(self, _: Any) -> None:
