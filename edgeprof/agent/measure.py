@@ -101,7 +101,8 @@ class Measurement:
         self.say("progress", {"phase": "warmup", "done": 0, "total": 0 if wanted == "auto" else wanted})
         times: List[int] = []
         if wanted != "auto":
-            times = _durations(session.run(max(1, int(wanted)))) if wanted else []
+            while len(times) < int(wanted) and not self._host.cancelled():
+                times += _durations(session.run(1))
         else:
             flat = self._until_flat(session, times)
             if not flat:
