@@ -5,6 +5,7 @@ stay together when several processes share the suite.
 from __future__ import annotations
 
 import os
+import signal
 import tempfile
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from tests.laws import PROFILES
 for name, count in PROFILES.items():
     # on top of what is loaded already: where CI is set, that takes the same examples each time
     settings.register_profile(name, settings.default, max_examples=count, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell leaves it to what it starts in the background
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 _OWN = Path(tempfile.gettempdir(), f"edgeprof-tests-{os.getpid()}")
 os.environ["EDGEPROF_LOCK"], os.environ["EDGEPROF_BOARDS"] = f"{_OWN}.lock", f"{_OWN}.toml"
 settings.load_profile(os.environ.get("EDGEPROF_TESTS", "ordinary"))
