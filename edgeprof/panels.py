@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from edgeprof.boards import get_board, health, names
+from edgeprof.boards import get_board, names, status
 from edgeprof.boards.base import Board
 from edgeprof.errors import UsageError
 from edgeprof.widgets.health import HealthTable
@@ -25,6 +25,6 @@ def board_health(*boards: str | Board, refresh_s: float = 10.0) -> HealthTable:
         raise UsageError("A board is named twice. Give each once.")
 
     def ask() -> list[dict[str, Any]]:
-        return [{str(key): value for key, value in row.items()} for row in health(*found).to_dict("records")]
+        return [{str(key): value for key, value in row.items()} for row in status(*found).to_dict("records")]
 
     return HealthTable(ask, refresh_s)

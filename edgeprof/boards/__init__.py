@@ -1,4 +1,4 @@
-"""Boards: where models run. `get_board` finds one by name; `add`, `trust`, `set_up`, `remove` and `health` take care of the user's own."""
+"""Boards: where models run. `get_board` finds one by name; `add`, `trust`, `set_up`, `remove` and `status` take care of the user's own."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def set_up(board: str | Board, *, version: str | None = None, dry_run: bool = Fa
         return setup.set_up(session, dry_run=dry_run, progress=progress, version=version)
 
 
-def health(*boards: str | Board) -> pd.DataFrame:
+def status(*boards: str | Board) -> pd.DataFrame:
     """How boards are now, a row each (docs/health.md); without names all of the user's and this machine. One that is lost is a row too."""
     from concurrent.futures import ThreadPoolExecutor
 

@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import edgeprof as ep
 from edgeprof.boards.health import STATUSES, TABLE_COLUMNS, Health, ask, health_of, health_table
 from edgeprof.boards.local import LocalBoard
 from edgeprof.boards.replay import ReplayBoard
-from edgeprof.errors import BoardLost
+from edgeprof.errors import BoardLost, UsageError
 from tests.agent.sensors.trees import ORIN_NANO, command, plant
 from tests.boards.told import GB, PI
 from tests.records.board_states import anything, shaped
@@ -164,3 +165,20 @@ def test_a_pi_that_may_not_be_asked_says_how_to_allow_it(tmp_path):
     pi = ask("pi4", LocalBoard(sysroot=tmp_path).health)
     assert pi.throttled is None
     assert any(r.value == "throttle-permission" and "usermod" in r.text for r in pi.rows())
+
+
+def test_the_users_boards_in_a_table_and_in_a_cell():
+    """Asked through the public names, whatever modules were imported before."""
+    table = ep.boards.status("local", "simulated")
+    assert list(table["board"]) == ["local", "simulated"]
+    assert table["status"][1] == "fail"
+    assert "simulation, not a board" in table["problems"][1]
+    view = ep.board_health("local")
+    try:
+        view.refresh()
+        assert [row["board"] for row in view.rows] == ["local"]
+        assert view.error == ""
+    finally:
+        view.close()
+    with pytest.raises(UsageError, match="named twice"):
+        ep.board_health("local", "local")
