@@ -279,7 +279,7 @@ async def open_line(entry: Entry, connection: asyncssh.SSHClientConnection) -> L
     code = f"exec(bytes.fromhex('{_BOOTSTRAP.encode().hex()}'))"  # no quote, newline or dollar that some shell would read in its own way
     words = [*shlex.split(entry.python), "-c", code, nonce, digest, str(len(archive)), entry.folder]
     try:
-        process = await connection.create_process(" ".join(["exec", *map(shlex.quote, words)]), encoding=None)
+        process = await _process(connection, " ".join(["exec", *map(shlex.quote, words)]))
     except Exception as error:
         raise BoardLost(f"The link to {entry.name} was lost ({_reason(error)}).") from error
     line = Line(entry.name, process, bytearray())
@@ -305,6 +305,16 @@ async def open_line(entry: Entry, connection: asyncssh.SSHClientConnection) -> L
         await line.close()
         raise BoardError(f"The agent on {entry.name} speaks protocol {clean(str(hello.fields.get('protocol')))}, not {protocol.PROTOCOL}.")
     return line
+
+
+async def _process(connection: asyncssh.SSHClientConnection, command: str) -> Any:
+    """A process on the board; one that is given up while it is being started is closed once it has."""
+    starting = asyncio.ensure_future(connection.create_process(command, encoding=None))
+    try:
+        return await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        starting.add_done_callback(lambda done: None if done.cancelled() or done.exception() else done.result().close())
+        raise
 
 
 async def _first_words(entry: Entry, line: Line, nonce: str) -> str:

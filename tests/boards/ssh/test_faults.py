@@ -416,7 +416,7 @@ def test_interrupted_before_the_run(sshd, host, ssh_board, slow, big, tmp_path):
     await_(lambda: list((sshd.cache / "blobs").glob(".part-*")))
     assert interrupted(sending) == (130, "Stopped. Nothing was kept.\n")
     sshd.is_left_clean()
-    holder = start(ssh_board, slow)
+    holder = start(ssh_board, slow, runs=1_000_000)  # until it is cancelled
     events = holder.events()
     next(event for event in events if in_phase("measure")(event))
     waiting = host.begin("profile", slow, "--board", "ssh", "--wait", "100")
