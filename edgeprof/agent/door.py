@@ -11,24 +11,22 @@ own frames come as they are until ``ended``; meanwhile ``cancel``, ``kill`` and 
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import os
 import re
 import select
-import shutil
 import signal
-import socket
-import subprocess
 import sys
 import time
 
 from . import protocol
-from .keep import ALIVE, BELL, ERRORS, MODEL, OPENING, SPOOL, WORK
+from .places import ALIVE, BELL, ERRORS, MODEL, OPENING, SPOOL, WORK
 from .runtimes import Refused
 
 TYPE_CHECKING = False  # see protocol.py
 if TYPE_CHECKING:
+    import socket
+    import subprocess
     from typing import Any, Callable, Dict, Iterator, List, Optional
 
 DIGEST = re.compile("[0-9a-f]{64}")
@@ -149,6 +147,8 @@ class Door:
 
     def _in_runtime(self, role: str, fields: Dict[str, Any]) -> Optional[Dict[str, Any]]:
         """What the agent says in the Python that jobs run in, when that is another one."""
+        import subprocess
+
         python = self._python()
         if python == sys.executable:
             return None
@@ -215,6 +215,8 @@ class Door:
         return {"bytes": offset + len(frame.payload)}
 
     def _finish(self, part: str, path: str, digest: str) -> None:
+        import hashlib
+
         hashed = hashlib.sha256()
         with open(part, "rb") as file:
             for piece in iter(lambda: file.read(PIECE), b""):
@@ -226,6 +228,8 @@ class Door:
 
     def _make_room(self, wanted: int, limit: int, digest: str) -> None:
         """Removes the files that were not used for longest, until ``wanted`` bytes fit below the limit and on the disk."""
+        import shutil
+
         folder = self._made("blobs")
         files = []
         kept = {digest, _PART + digest, *self._wanted}
@@ -276,6 +280,8 @@ class Door:
 
     def _start(self, frame: protocol.Frame) -> Dict[str, Any]:
         """Starts a job whose files are all here."""
+        import shutil
+
         fields = frame.fields
         folder = self._job(fields["job"], new=True)
         about = json.dumps(fields.get("about") or {})
@@ -299,6 +305,8 @@ class Door:
         return {}
 
     def _spawn(self, folder: str) -> None:
+        import subprocess
+
         hear, tell = os.pipe()
         os.set_inheritable(tell, True)
         try:
@@ -340,6 +348,8 @@ class Door:
         return {"killed": _kill(self._job(frame.fields["job"]))}
 
     def _forget(self, frame: protocol.Frame) -> Dict[str, Any]:
+        import shutil
+
         folder = self._job(frame.fields["job"])
         if _lives(folder):
             raise Wrong("running", "job %s is still running" % frame.fields["job"])
@@ -348,6 +358,8 @@ class Door:
 
     def _forget_old(self) -> None:
         """Removes the oldest jobs that ended and were never fetched, when there are many."""
+        import shutil
+
         ended = [name for name in self._job_names() if not _lives(self._path("jobs", name))]
         for name in ended[: max(0, len(ended) - KEPT_JOBS + 1)]:
             shutil.rmtree(self._path("jobs", name), ignore_errors=True)
@@ -424,6 +436,8 @@ class Door:
 
     def _clean(self, frame: protocol.Frame) -> Dict[str, Any]:
         """Removes everything that edgeprof keeps here."""
+        import shutil
+
         running = [name for name in self._job_names() if _lives(self._path("jobs", name))]
         if running:
             raise Wrong("running", "job %s is still running" % running[0])
@@ -540,6 +554,8 @@ def _hold_on(seconds: float = SILENT_LIMIT_S) -> None:
 
 def _connect(folder: str) -> Optional[socket.socket]:
     """The keeper's bell, or None when there is no keeper any more. Relative, since names of sockets must be short."""
+    import socket
+
     if not _lives(folder):
         return None
     before = os.getcwd()
@@ -599,6 +615,8 @@ def _plain(name: Any) -> str:
 
 def _place(blob: str, path: str) -> None:
     """Puts a file that is here at ``path``: a second name of it where the file system has such, else a copy."""
+    import shutil
+
     if not os.path.exists(blob):
         raise Wrong("upload", "a file of the job is not here; it may have been removed to make room")
     _touch(blob)
@@ -618,6 +636,8 @@ def _lock_or_wrong(file: Any) -> None:
 
 
 def _no_room(error: OSError, wanted: int, folder: str) -> Exception:
+    import shutil
+
     if error.errno not in (errno.ENOSPC, errno.EDQUOT):
         return error
     return Wrong("disk", "%d bytes are needed in its folder and %d are free" % (wanted, shutil.disk_usage(folder).free))

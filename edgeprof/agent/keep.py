@@ -14,10 +14,9 @@ import socket
 import threading
 from typing import Any, Dict, List, Optional
 
+from .places import ALIVE, BELL, OPENING, SPOOL
 from .runtimes import Refused
 
-SPOOL, OPENING, BELL, ALIVE, ERRORS, WORK, MODEL = "spool", "opening", "bell", "alive", "errors", "work", "model"
-"""Names in a job's folder. ``alive`` is locked as long as the keeper lives; ``model`` holds the model's files."""
 RESERVE = "reserve"
 _RESERVE_BYTES = 1 << 16
 MOST_ERRORS_BYTES = 1 << 20
