@@ -78,12 +78,14 @@ def remove(name: str) -> None:
 
 
 def trust(board: str | Board, fingerprint: str) -> None:
-    """Accepts the board's host key, when its fingerprint is this one; UsageError says what it is otherwise."""
+    """Accepts the board's host key, when its fingerprint is this one; UsageError says what it is otherwise.
+
+    That of a jump host on the way, while it is not known: call it once for each.
+    """
     from edgeprof.boards import hostkeys, loop
     from edgeprof.boards.ssh import ssh_board
 
-    entry = ssh_board(board).entry
-    key = loop.run(hostkeys.host_key(entry))
+    entry, key = loop.run(hostkeys.first_key(ssh_board(board).entry))
     seen = hostkeys.fingerprint(key)
     if fingerprint.strip() != seen:
         raise UsageError(f"The host key of {entry.name} has the fingerprint {seen}, not {fingerprint}. Nothing was accepted.")

@@ -68,6 +68,20 @@ class Entry:
         """Port of the address, None for what SSH's own settings say."""
         return urlsplit(self.address).port
 
+    @property
+    def jump_host(self) -> Entry | None:
+        """The last host that ``jump`` names, itself reached through those before it; None when there is none.
+
+        It has the board's key, known hosts and settings. UsageError when it is no address.
+        """
+        before, _, last = self.jump.rpartition(",")
+        if not self.jump:
+            return None
+        host = entry_for(last.strip(), "jump")
+        return replace(
+            host, name=f"the jump host of {self.name}", jump=before, key=self.key, known_hosts=self.known_hosts, ssh_config=self.ssh_config
+        )
+
 
 def user_file() -> Path:
     """The user's own boards file, whether there is one or not; ``EDGEPROF_BOARDS`` names another."""
@@ -128,6 +142,9 @@ def checked(entry: Entry) -> Entry:
         raise UsageError(f"cache_mb of {entry.name} is {entry.cache_mb}; give megabytes from 1 to {1 << 20}.")
     if entry.time_limit_s is not None and not 0 < entry.time_limit_s < float("inf"):
         raise UsageError(f"time_limit_s of {entry.name} is {entry.time_limit_s}; give a number of seconds above 0, or leave it out.")
+    host: Entry | None = entry
+    while host is not None:
+        host = host.jump_host
     for field in ("python", "folder"):
         if not getattr(entry, field) or "\0" in getattr(entry, field):
             raise UsageError(f"{field} of {entry.name} is empty; leave it out for '{getattr(Entry('x', 'y'), field)}'.")

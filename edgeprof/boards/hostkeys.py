@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeprof.boards.entries import Entry
-from edgeprof.boards.line import CONNECT_S, LOGIN_S, connection_options
+from edgeprof.boards.line import CONNECT_S, LOGIN_S, connection_options, tunnel_to
 from edgeprof.boards.words import clean
 from edgeprof.errors import BoardError, BoardUnreachable, OutputError
 
@@ -22,16 +22,20 @@ if TYPE_CHECKING:
 
 _CHANGED = (
     "The host key of {name} is not the one in {file}: either the board was set up anew, or somebody stands between. "
-    "If you know that it was set up anew, remove the old key with `ssh-keygen -R '{host}'`, then run `edgeprof boards check {name}`."
+    "If you know that it was set up anew, remove the old key with `ssh-keygen -R '{host}'`, then run `edgeprof boards check {board}`."
 )
 _UNKNOWN = (
-    "The host key of {name} ({host}) is not in {file}, so it cannot be told whether this is your board. "
-    "Run `edgeprof boards check {name}`: it shows the fingerprint and asks."
+    "The host key of {name} ({host}) is not in {file}, so it cannot be told whether this is yours. "
+    "Run `edgeprof boards check {board}`: it shows the fingerprint and asks."
 )
 
 
 class HostKeyUnknown(BoardUnreachable):
-    """The board's host key is not known yet."""
+    """The host key of ``entry``, the board or a jump host on the way to it, is not known yet."""
+
+    def __init__(self, message: str, entry: Entry) -> None:
+        super().__init__(message)
+        self.entry = entry
 
 
 class HostKeyChanged(BoardUnreachable):
@@ -40,6 +44,13 @@ class HostKeyChanged(BoardUnreachable):
 
 def unreachable(entry: Entry, error: Exception) -> BoardError:
     """What an error of connecting means, and what to do."""
+    meant = _meant(entry, error)
+    if meant.args and str(meant).startswith("the jump host"):
+        meant.args = (str(meant).replace("the", "The", 1), *meant.args[1:])
+    return meant
+
+
+def _meant(entry: Entry, error: Exception) -> BoardError:
     import asyncssh
 
     if isinstance(error, BoardError):
@@ -53,9 +64,7 @@ def unreachable(entry: Entry, error: Exception) -> BoardError:
         advice = "Put your public key there with `ssh-copy-id`, or name another with --key."
         return BoardUnreachable(f"{entry.name} ({host}) does not let {user} in with {key}. {advice}")
     if isinstance(error, asyncssh.KeyEncryptionError | asyncssh.KeyImportError):
-        return BoardUnreachable(
-            f"The key {entry.key} cannot be used: {clean(str(error))}. Give the right one, or load it into the SSH agent."
-        )
+        return _key_unusable(entry, str(error))
     if isinstance(error, OSError) and error.filename and entry.key and not Path(entry.key).expanduser().is_file():
         return BoardUnreachable(f"The key {entry.key} of {entry.name} is not there. Name another with --key, or leave it to the SSH agent.")
     if isinstance(error, asyncssh.ConfigParseError):
@@ -82,6 +91,17 @@ def unreachable(entry: Entry, error: Exception) -> BoardError:
     return BoardUnreachable(f"{entry.name} ({host}) cannot be reached: {reason}. Check its address, and that `ssh` gets there.")
 
 
+def _key_unusable(entry: Entry, reason: str) -> BoardError:
+    key = f"The key {entry.key or 'in ~/.ssh'}"
+    if "must be specified" in reason:
+        add = f"ssh-add {entry.key}".rstrip()
+        return BoardUnreachable(
+            f"{key} needs a passphrase and there is no terminal to ask for it. Load it into the SSH agent with `{add}`."
+        )
+    advice = "Try again, or load it into the SSH agent" if "assphrase" in reason else "Name another, or load it into the SSH agent"
+    return BoardUnreachable(f"{key} cannot be used: {clean(reason)}. {advice}.")
+
+
 def where(entry: Entry) -> str:
     """Host, and port when one was named."""
     return f"{entry.host}:{entry.port}" if entry.port else entry.host
@@ -93,19 +113,34 @@ def known_hosts_file(entry: Entry) -> Path:
 
 
 async def host_key(entry: Entry) -> asyncssh.SSHKey:
-    """The key that the host at the other end has now, whoever it is; BoardUnreachable when there is none to be had."""
+    """The key that the host at the other end has now, whoever it is; BoardUnreachable when there is none to be had.
+
+    A jump host on the way must be known: HostKeyUnknown names it.
+    """
     import asyncssh
 
     options = connection_options(entry)
-    kept: dict[str, Any] = {key: options[key] for key in ("host", "port", "config", "tunnel") if key in options}
+    kept: dict[str, Any] = {key: options[key] for key in ("host", "port", "config") if key in options}
+    tunnel = await tunnel_to(entry)
     try:
         async with asyncio.timeout(CONNECT_S + LOGIN_S):
-            key = await asyncssh.get_server_host_key(**kept)
+            key = await asyncssh.get_server_host_key(**kept, tunnel=tunnel or ())
     except Exception as error:
         raise unreachable(entry, error) from error
+    finally:
+        if tunnel:
+            tunnel.close()
     if key is None:
         raise BoardUnreachable(f"{entry.name} ({where(entry)}) shows no host key. Check that an SSH server listens there.")
     return key
+
+
+async def first_key(entry: Entry) -> tuple[Entry, asyncssh.SSHKey]:
+    """The first host on the way to the board that is not known, or the board itself, with its key."""
+    try:
+        return entry, await host_key(entry)
+    except HostKeyUnknown as unknown:
+        return await first_key(unknown.entry)
 
 
 def fingerprint(key: asyncssh.SSHKey) -> str:
@@ -132,8 +167,8 @@ def accept(entry: Entry, key: asyncssh.SSHKey) -> Path:
 
 
 def _key_error(entry: Entry) -> BoardError:
-    fields = {"name": entry.name, "host": where(entry), "file": known_hosts_file(entry)}
-    return HostKeyChanged(_CHANGED.format(**fields)) if _known(entry) else HostKeyUnknown(_UNKNOWN.format(**fields))
+    fields = {"name": entry.name, "board": entry.name.split()[-1], "host": where(entry), "file": known_hosts_file(entry)}
+    return HostKeyChanged(_CHANGED.format(**fields)) if _known(entry) else HostKeyUnknown(_UNKNOWN.format(**fields), entry)
 
 
 def _known(entry: Entry) -> bool:

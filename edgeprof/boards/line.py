@@ -14,6 +14,7 @@ import shlex
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -374,29 +375,49 @@ def _check_first(entry: Entry, said: str) -> None:
 
 
 async def connect(entry: Entry, passphrase: Passphrase | None = None) -> asyncssh.SSHClientConnection:
-    """A connection to the board, its host key verified.
+    """A connection to the board, its host key verified; through the board's jump host, whose key is verified too.
 
     Raises:
-        BoardUnreachable: the sentence says why: host down, key refused, host key unknown or changed.
+        BoardUnreachable: the sentence says why: host down, key refused, host key unknown or changed; of the board or of the jump host.
         MissingExtra: AsyncSSH is not installed.
     """
     asyncssh = _asyncssh()
-    options = connection_options(entry)
+    tunnel = await tunnel_to(entry, passphrase)
+    options = connection_options(entry) | ({"tunnel": tunnel} if tunnel else {})
     try:
         try:
-            return await _connected(options)
-        except (asyncssh.PermissionDenied, asyncssh.KeyEncryptionError) as denied:
+            connection = await _connected(options)
+        except (asyncssh.PermissionDenied, asyncssh.KeyEncryptionError, asyncssh.KeyImportError) as denied:
             keys = await _locked_keys(entry, passphrase)
             if not keys:
                 raise
             try:
-                return await _connected(dict(options, client_keys=keys))
+                connection = await _connected(dict(options, client_keys=keys))
             except asyncssh.PermissionDenied:
                 raise denied from None
-    except Exception as error:
+        connection.set_tunnel(tunnel)  # which ends with it
+    except BaseException as error:
+        if tunnel:
+            tunnel.close()
+        if not isinstance(error, Exception):
+            raise
         from edgeprof.boards.hostkeys import unreachable
 
         raise unreachable(entry, error) from error
+    return connection
+
+
+async def tunnel_to(entry: Entry, passphrase: Passphrase | None = None) -> asyncssh.SSHClientConnection | None:
+    """The connection to the board's jump host: with the board's key or, where that is not let in, as SSH's settings say."""
+    host = entry.jump_host
+    if host is None:
+        return None
+    try:
+        return await connect(host, passphrase)
+    except BoardUnreachable as error:
+        if not host.key or not isinstance(error.__cause__, _asyncssh().PermissionDenied):
+            raise
+        return await connect(replace(host, key=""), passphrase)
 
 
 async def _connected(options: Mapping[str, Any]) -> asyncssh.SSHClientConnection:
@@ -416,7 +437,7 @@ def connection_options(entry: Entry) -> dict[str, Any]:
         "keepalive_count_max": KEEPALIVES,
         "compression_algs": None,  # traces come compressed
     }
-    named = {"port": entry.port, "username": entry.user, "tunnel": entry.jump or None}
+    named = {"port": entry.port, "username": entry.user}
     files = {"client_keys": entry.key, "known_hosts": entry.known_hosts, "config": entry.ssh_config}
     options |= {key: value for key, value in named.items() if value is not None}
     options |= {key: str(Path(value).expanduser()) for key, value in files.items() if value}
@@ -426,25 +447,39 @@ def connection_options(entry: Entry) -> dict[str, Any]:
 
 
 async def _locked_keys(entry: Entry, passphrase: Passphrase | None) -> list[Any]:
-    """Keys that need a passphrase, opened with what a person says."""
+    """Keys that need a passphrase, opened with what a person says: once, however many boards know the key."""
     asyncssh = _asyncssh()
     ask = passphrase or (_ask_on_terminal if sys.stdin is not None and sys.stdin.isatty() else None)
-    if ask is None:
-        return []
     names = [entry.key] if entry.key else [f"~/.ssh/{name}" for name in ("id_ed25519", "id_ecdsa", "id_rsa")]
     found = []
     for path in [Path(name).expanduser() for name in names]:
-        with contextlib.suppress(OSError, asyncssh.KeyImportError):
-            try:
-                asyncssh.read_private_key(path)
-            except asyncssh.KeyEncryptionError:
-                said = await asyncio.to_thread(ask, str(path))
-                found.append(asyncssh.read_private_key(path, said))
-            except asyncssh.KeyImportError as error:
-                if "assphrase" in str(error):
-                    said = await asyncio.to_thread(ask, str(path))
-                    found.append(asyncssh.read_private_key(path, said))
+        with contextlib.suppress(OSError):
+            data = path.read_bytes()
+            if not _is_locked(data):
+                continue
+            async with _ASKING:
+                if data not in _OPENED and ask is not None:
+                    _OPENED[data] = asyncssh.import_private_key(data, await asyncio.to_thread(ask, str(path)))
+            if data in _OPENED:
+                found.append(_OPENED[data])
     return found
+
+
+_OPENED: dict[bytes, Any] = {}
+"""Keys that a passphrase opened, by what their files hold; in memory only."""
+_ASKING = asyncio.Lock()
+"""One question at a time."""
+
+
+def _is_locked(data: bytes) -> bool:
+    asyncssh = _asyncssh()
+    try:
+        asyncssh.import_private_key(data)
+    except asyncssh.KeyEncryptionError:
+        return True
+    except asyncssh.KeyImportError as error:
+        return "assphrase" in str(error)  # AsyncSSH has no other word for it
+    return False
 
 
 def _ask_on_terminal(path: str) -> str:

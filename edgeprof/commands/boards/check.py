@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from edgeprof.boards.entries import Entry
+    from edgeprof.boards.hostkeys import HostKeyUnknown
     from edgeprof.boards.ssh import SshBoard
     from edgeprof.commands.doctor import Check
 
@@ -26,7 +27,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def add_key_arguments(parser: argparse.ArgumentParser) -> None:
     """How a host key that is not known is accepted."""
     parser.add_argument(
-        "--fingerprint", metavar="SHA256:...", help="accept the board's host key without asking when this is its fingerprint"
+        "--fingerprint",
+        action="append",
+        default=[],
+        metavar="SHA256:...",
+        help="accept the board's host key without asking when this is its fingerprint; repeat for a jump host",
     )
 
 
@@ -46,10 +51,13 @@ def look(entry: Entry, args: argparse.Namespace) -> int:
 
     board = SshBoard(entry)
     try:
-        try:
-            loop.run(board.connected())
-        except HostKeyUnknown as unknown:
-            _accept(entry, args, unknown)
+        for _ in range(entry.jump.count(",") + 3):  # hosts on the way, the board
+            try:
+                loop.run(board.connected())
+            except HostKeyUnknown as unknown:
+                _accept(unknown, args)
+            else:
+                break
         found = list(_checks(board))
     finally:
         board.close()
@@ -63,22 +71,24 @@ def look(entry: Entry, args: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
-def _accept(entry: Entry, args: argparse.Namespace, unknown: BoardError) -> None:
-    """Shows the host key and asks whether it is the board's; the error itself when nobody can say."""
+def _accept(unknown: HostKeyUnknown, args: argparse.Namespace) -> None:
+    """Shows the host key and asks whether it is that host's; the error itself when nobody can say."""
     from edgeprof.boards import hostkeys, loop
 
+    entry = unknown.entry
     key = loop.run(hostkeys.host_key(entry))
     seen = hostkeys.fingerprint(key)
-    if args.fingerprint:
-        if args.fingerprint.strip() != seen:
-            raise UsageError(f"The host key of {entry.name} has the fingerprint {seen}, not {args.fingerprint}. Nothing was accepted.")
+    said = [fingerprint.strip() for fingerprint in args.fingerprint]
+    if said:
+        if seen not in said:
+            raise UsageError(f"The host key of {entry.name} has the fingerprint {seen}, not {' or '.join(said)}. Nothing was accepted.")
     elif sys.stdin is None or not sys.stdin.isatty():
-        unknown.add_note(f"Its fingerprint is {seen}: if that is your board, accept it with --fingerprint {seen}.")
+        unknown.add_note(f"Its fingerprint is {seen}: if that is yours, accept it with --fingerprint {seen}.")
         raise unknown
     else:
         print(f"{entry.name} ({hostkeys.where(entry)}) is not known yet. The fingerprint of its host key is\n  {seen}", file=sys.stderr)
-        print("On the board, `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` (or the file of its kind) prints it too.", file=sys.stderr)
-        if input("Is this your board? [y/N] ").strip().lower() not in ("y", "yes"):
+        print("There, `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` (or the file of its kind) prints it too.", file=sys.stderr)
+        if input("Is this the one? [y/N] ").strip().lower() not in ("y", "yes"):
             raise unknown
     file = hostkeys.accept(entry, key)
     print(f"The host key stands in {file} now.", file=sys.stderr)
