@@ -13,6 +13,9 @@
     │   └── BundleTooNew
     ├── OutputError             a result cannot be written (disk full, read-only folder)
     ├── StudyError              a folder is no study, or its files cannot be read
+    ├── DataError               calibration or test data cannot be read, or does not fit the model
+    ├── RecipeError             a recipe makes no sense, or not for this model; names the line
+    ├── WorkerError             a process that worked on a model crashed, was killed, ran out of memory, or a library failed in it
     └── BoardError              something went wrong where the model runs
         ├── BoardUnreachable    no way to it: host down, key refused, host key unknown or changed, no Python there
         ├── BoardBusy           somebody else measures on it
@@ -90,6 +93,18 @@ class OutputError(EdgeprofError):
 
 class StudyError(EdgeprofError):
     """A folder is no study, or its files cannot be read."""
+
+
+class DataError(EdgeprofError):
+    """Calibration or test data cannot be read, or does not fit the model."""
+
+
+class RecipeError(EdgeprofError):
+    """A recipe makes no sense, or not for this model."""
+
+
+class WorkerError(EdgeprofError):
+    """A process that worked on a model crashed, was killed, ran out of memory, or a library failed in it."""
 
 
 class BoardError(EdgeprofError):

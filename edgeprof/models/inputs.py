@@ -77,15 +77,19 @@ def read_inputs(path: str | Path, graph: Graph, *, most_bytes: int = MOST_BYTES)
     No object of Python is ever unpickled, and the claimed sizes are checked before anything is loaded. What comes out is not yet
     checked against the model; see `check_inputs`.
     """
+    found = read_arrays(path, most_bytes=most_bytes)
+    return found if isinstance(found, dict) else {_only_input(graph, Path(path)): found}
+
+
+def read_arrays(path: str | Path, *, most_bytes: int = MOST_BYTES) -> dict[str, Array] | Array:
+    """Arrays by name from a ``.npz``, or the one array of a ``.npy``. InputError says what is wrong with the file."""
     file = Path(path)
     if not file.exists():
         raise InputError(f"There is no input data at {file}. Check the path.")
     if not file.is_file():
         raise InputError(f"{file} is not a file; expected a .npy or .npz file with input data.")
     try:
-        if zipfile.is_zipfile(file):
-            return _read_npz(file, most_bytes)
-        return {_only_input(graph, file): _read_npy(file, most_bytes)}
+        return _read_npz(file, most_bytes) if zipfile.is_zipfile(file) else _read_npy(file, most_bytes)
     except OSError as error:
         raise InputError(f"{file} cannot be read: {error.strerror or error}.") from error
 

@@ -1,0 +1,91 @@
+"""Runs a model over samples, for calibration and scores. Only this file and `recipes` import the runtime, and only in a process apart.
+
+Latency is never measured here: that is the boards' work (`edgeprof.profile`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeprof import apart, units
+from edgeprof.datasets import Dataset
+from edgeprof.errors import ModelError
+
+Array = NDArray[Any]
+Model = str | Path | bytes
+"""A model file, or what would be in it."""
+
+MOST_OUTPUT_BYTES = 4 << 30
+
+
+def outputs(model: Model, data: Dataset, names: Sequence[str] | None = None) -> dict[str, Array]:
+    """The model's outputs by name (all, or those that ``names`` lists), samples along the first axis.
+
+    Called in a process apart (`edgeprof.apart`). Tensors that are no outputs of the model can be had with `with_outputs`.
+
+    Raises:
+        ModelError: the runtime refuses the model or fails on a sample.
+    """
+    session = open_session(model)
+    wanted = list(names) if names is not None else [output.name for output in session.get_outputs()]
+    parts: dict[str, list[Array]] = {name: [] for name in wanted}
+    total = done = 0
+    for feed, count in data.batches():
+        for name, value in zip(wanted, run(session, wanted, feed), strict=True):
+            kept = value[None] if data.batch == 0 else value[:count]
+            parts[name].append(kept)
+            total += kept.nbytes
+        if total > MOST_OUTPUT_BYTES:
+            raise ModelError(f"The outputs for {len(data)} samples need more than {units.size(MOST_OUTPUT_BYTES)}. Use fewer samples.")
+        done += count
+        apart.tell("run", done, len(data))
+    return {name: np.concatenate(values) for name, values in parts.items()}
+
+
+def batches_of(model: Model, data: Dataset, names: Sequence[str]) -> Iterator[tuple[dict[str, Array], int]]:
+    """The same batch by batch, for what is too big to keep: values by name and how many samples count."""
+    session = open_session(model)
+    for feed, count in data.batches():
+        yield dict(zip(names, run(session, list(names), feed), strict=True)), count
+
+
+def run(session: Any, names: Sequence[str], feed: Mapping[str, Array]) -> list[Array]:
+    """One run; ModelError with the runtime's reason when it fails."""
+    try:
+        return [np.asarray(value) for value in session.run(list(names), dict(feed))]
+    except Exception as error:  # the runtime's own classes
+        raise ModelError(f"The runtime failed on a sample: {_reason(error)}.") from error
+
+
+def open_session(model: Model) -> Any:
+    """A session on one thread of the processor. ModelError with the runtime's reason when it does not take the model."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = 1
+    try:
+        return onnxruntime.InferenceSession(model if isinstance(model, bytes) else str(model), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # the runtime's own classes
+        raise ModelError(f"The runtime does not take the model: {_reason(error)}.") from error
+
+
+def with_outputs(model: Any, names: Sequence[str]) -> Any:
+    """A copy of the ModelProto that also gives the tensors ``names``, whatever their types."""
+    import onnx
+
+    changed = onnx.ModelProto()
+    changed.CopyFrom(model)
+    there = {output.name for output in changed.graph.output}
+    changed.graph.output.extend(onnx.ValueInfoProto(name=name) for name in dict.fromkeys(names) if name not in there)
+    return changed
+
+
+def _reason(error: Exception) -> str:
+    text = " ".join(str(error).split()).rstrip(".")
+    return text if len(text) <= 400 else f"{text[:397]}..."
