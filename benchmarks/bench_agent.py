@@ -61,7 +61,7 @@ def main() -> None:
     code = "import onnxruntime; print(open('/proc/self/status').read().split('VmRSS:')[1].split()[0])"
     raw = int(subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True).stdout) * 1024
     print(f"row 10: agent {ours / 1e6:.1f} MB resident, zipapp of {len(agent_zipapp()) / 1e3:.0f} kB, 0 bytes installed (reach 12 MB)")
-    print(f"row 10: the door that a host talks with over SSH: {door / 1e6:.1f} MB resident")
+    print(f"row 10: the door that a host talks with over SSH: {door / 1e6:.1f} MB resident (reach 12 MB)")
     beside = ", ".join(f"{name} {uss / 1e6:.1f} MB" for name, uss in beside_the_runtime().items())
     print(f"row 10: while a job runs, beside the process of the runtime: {beside} (USS)")
     print(f"row 10: Python with onnxruntime imported: {raw / 1e6:.1f} MB")

@@ -48,8 +48,14 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_cable_pulled_in_the_run_then_the_job_is_fetched(far, board, tmp_path):
     slow = write_slow(tmp_path)
-    name = lose(far, board, slow, far.unplug, tmp_path)
+
+    def unplug() -> None:
+        far.unplug()
+        far.agent("work").suspend()  # so that the job is not over when the loss is known, however fast the machine is
+
+    name = lose(far, board, slow, unplug, tmp_path)
     assert far.agent("keep").is_running()
+    far.agent("work").resume()
     far.plug()
     profile = ep.attach(name, slow, board=board, progress=False)
     assert profile.context.runs == MANY and "incomplete" not in {finding.id for finding in profile.findings}
