@@ -42,8 +42,8 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif")
 class Dataset:
     """Samples for a model: ``inputs`` by name, each of shape (n, ...) without the model's own batch axis; ``labels`` (n, ...) or None.
 
-    ``batch`` says how many samples the model takes at once, as it is profiled: the size of its first axis (1 where that is open), or 0 where
-    it has no batch axis at all, and a sample is all of an input. ``source`` says where they come from, in words.
+    ``batch`` says how many samples the model takes at once, as it is profiled: the size of its first axis (1 where that is open), or
+    0 where it has no batch axis at all, and a sample is all of an input. ``source`` says where they come from, in words.
     """
 
     inputs: Mapping[str, Array]
@@ -140,8 +140,8 @@ def _batch(tensor: TensorInfo, shape: tuple[int, ...], source: str) -> int:
         return 0
     if len(shape) != len(tensor.shape) or not shape:
         raise DataError(
-            f"{_from(source)} has the shape {show_shape(shape)} for '{tensor.name}'; expected samples of {show_shape(tensor.shape[1:])} along"
-            " a first axis."
+            f"{_from(source)} has the shape {show_shape(shape)} for '{tensor.name}'; expected samples of {show_shape(tensor.shape[1:])}"
+            " along a first axis."
         )
     first = tensor.shape[0]
     return first if isinstance(first, int) else 1
@@ -154,15 +154,16 @@ def _fitting(tensor: TensorInfo, array: Array, batch: int, source: str) -> Array
         same = all(not isinstance(dim, int) or dim == came for dim, came in zip(wanted, array.shape[1:], strict=True))
         if not same:
             raise DataError(
-                f"{_from(source)} has samples of the shape {show_shape(array.shape[1:])} for '{tensor.name}'; expected {show_shape(wanted)}."
+                f"{_from(source)} has samples of the shape {show_shape(array.shape[1:])} for '{tensor.name}';"
+                f" expected {show_shape(wanted)}."
             )
     if tensor.dtype and array.dtype.name != tensor.dtype:
         floats = array.dtype.kind == "f" and tensor.dtype in ("float32", "float16", "float64")
         whole = array.dtype.kind in "iu" and tensor.dtype in ("int64", "int32")
         if not (floats or whole):
             raise DataError(
-                f"{_from(source)} is {array.dtype.name} for '{tensor.name}'; expected {tensor.dtype}. Convert it, or declare how (scale, mean) in"
-                " a data file: docs/data.md."
+                f"{_from(source)} is {array.dtype.name} for '{tensor.name}'; expected {tensor.dtype}. Convert it, or declare how"
+                " (scale, mean) in a data file: docs/data.md."
             )
         array = array.astype(tensor.dtype)
     if array.dtype.kind == "f" and not np.isfinite(array).all():

@@ -5,7 +5,8 @@
 3. ``sqnr_db``: where there are no labels, how far the outputs are from those of the model that it was made from, as signal to noise power,
    ``10 log10(sum y^2 / sum (y - y')^2)`` over all samples; ``cosine``: mean cosine of the two. Intervals by bootstrap over samples
    (Efron 1979; 400 draws, one seed).
-4. A callable ``metric(outputs, labels)`` gives a number (no interval), or one for each sample (95 % interval of their mean); larger is better.
+4. A callable ``metric(outputs, labels)`` gives a number (no interval), or one for each sample (95 % interval of their mean); larger is
+   better.
 
 What a change cost is read from pairs, the same sample before and after (`drop`): on 1,000 images two accuracies are told apart by about a
 point only, the images on which the answer changed say more.

@@ -1,4 +1,4 @@
-"""What the steps of `apply` have in common: each takes a model and gives a changed one, with a `Change` for each layer it was asked to change.
+"""What the steps of `apply` have in common: each takes a model and gives a changed one, with a `Change` for each wish of the recipe.
 
 A step is ``step(work, ...) -> Work``. Nodes of the main graph are named as `Graph` names its layers throughout, so that what is left of an
 original node after any step is found by its name.
@@ -21,8 +21,8 @@ from edgeprof.recipes.target import Target
 class Change:
     """What became of one wish of a recipe: the field ``asked`` (precision, prune, sparsity) of ``layer``.
 
-    ``wish`` is what was asked for in words (``int8``, ``25 % of 64 channels``), ``done`` what was made of it, empty when nothing; ``reason``
-    says why it is not what was asked for, in one clause.
+    ``wish`` is what was asked for in words (``int8``, ``25 % of 64 channels``), ``done`` what was made of it, empty when nothing;
+    ``reason`` says why it is not what was asked for, in one clause.
     """
 
     layer: str

@@ -63,10 +63,7 @@ def apply(
         raise OutputError(f"{output} is the model itself. Name another file.")
     doing = f"changing {graph.name}"
     order = (graph.path, graph, found, recipe.quantization, target, dataset)
-    if worker is None:
-        work = apart.call(doing, _apply, *order, told=told)
-    else:
-        work = worker.call(_apply, *order, told=told)
+    work = apart.call(doing, _apply, *order, told=told) if worker is None else worker.call(_apply, *order, told=told)
     kind = recipe.quantization.activation_type
     used = any(change.done == "int8" for change in work.changes)
     built = Built(
@@ -91,7 +88,7 @@ def quantize(
     quantization: Quantization | None = None,
     **options: Any,
 ) -> Built:
-    """The short form: every layer that can be is ``precision``, but those that ``exclude`` names (names or patterns). ``options``: of `apply`."""
+    """The short form: every layer that can be is ``precision``, but those that ``exclude`` names (or matches). ``options``: of `apply`."""
     return apply(model, quantize_recipe(precision, exclude, quantization), **options)
 
 
@@ -136,7 +133,7 @@ def write_model(built: Built, path: str | os.PathLike[str]) -> Path:
 
 
 def _selecting(text: str, **decided: Any) -> Decision:
-    return Decision(**{"pattern" if any(c in text for c in "*?[") else "layer": text}, **decided)
+    return Decision(pattern=text, **decided) if any(c in text for c in "*?[") else Decision(layer=text, **decided)
 
 
 def _other_model(recipe: Recipe, graph: Graph) -> list[str]:

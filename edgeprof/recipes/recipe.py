@@ -190,7 +190,8 @@ def _selects_none(decision: Decision, graph: Graph, layers: list[Layer]) -> str:
         return f"{at}{graph.name} has no layer '{decision.layer}'{did_you_mean(decision.layer, [layer.name for layer in layers])}."
     if decision.op_type:
         ops = sorted({layer.op_type for layer in layers})
-        return f"{at}{graph.name} has no layer of op type '{decision.op_type}'{did_you_mean(decision.op_type, ops)}. It has: {', '.join(ops[:30])}."
+        close = did_you_mean(decision.op_type, ops)
+        return f"{at}{graph.name} has no layer of op type '{decision.op_type}'{close}. It has: {', '.join(ops[:30])}."
     some = ", ".join(f"'{layer.name}'" for layer in layers[:3])
     return f"{at}No layer of {graph.name} matches the pattern '{decision.pattern}'. Its layers are called {some} and so on."
 
@@ -241,7 +242,7 @@ def parse_recipe(text: str) -> Recipe:
 
 
 def recipe_text(recipe: Recipe) -> str:
-    """The recipe as TOML; `parse_recipe` makes the same recipe of it. One decision a block, so that two recipes can be compared line by line."""
+    """The recipe as TOML, of which `parse_recipe` makes the same recipe. One decision a block, so that two can be compared line by line."""
     lines = [f"format = {FORMAT}"]
     lines += [f"{key} = {_toml(getattr(recipe, key))}" for key in ("name", "model_sha256") if getattr(recipe, key)]
     settings = [setting for setting in fields(Quantization) if getattr(recipe.quantization, setting.name) != setting.default]
