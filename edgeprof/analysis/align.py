@@ -150,7 +150,7 @@ _DIFFERENCES: tuple[Callable[[Profile], str], ...] = (
 
 def _rows(layers: Sequence[_Layers], order: Mapping[str, int]) -> list[list[_Part]]:
     """Parts of each row, rows in the model's order; what was inserted comes after them and ``(between layers)`` last."""
-    group_of = _components(layer["source_nodes"] for own in layers for layer in own)
+    group_of = components(layer["source_nodes"] for own in layers for layer in own)
     rows: dict[tuple[str, str], list[_Part]] = defaultdict(list)
     place: dict[tuple[str, str], tuple[float, ...]] = {}
     for p, own in enumerate(layers):
@@ -181,7 +181,7 @@ def _node_order(profiles: Sequence[Profile]) -> dict[str, int]:
     return {name: position for position, name in enumerate(dict.fromkeys(names))}
 
 
-def _components(sets: Iterable[Sequence[str]]) -> dict[str, str]:
+def components(sets: Iterable[Sequence[str]]) -> dict[str, str]:
     """A representative of the connected component of each node: nodes of one set are connected."""
     parent: dict[str, str] = {}
 

@@ -141,7 +141,8 @@ class Thermal:
 class RunContext:
     """Everything needed to read the numbers and to repeat them. None is not known or not measured.
 
-    ``recorded_origin`` is the origin of the recording that was replayed, empty for all else.
+    ``recorded_origin`` is the origin of the recording that was replayed, empty for all else. ``recipe`` is the text of the recipe that the
+    model was made by (`edgeprof.recipes`) of the one that the profile's ``parent`` names, empty for a model as it came.
     """
 
     model_name: str
@@ -177,4 +178,5 @@ class RunContext:
     fingerprint_after: Mapping[str, object] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     scores: Mapping[str, object] = field(default_factory=dict)
+    recipe: str = ""
     recorded_origin: str = ""

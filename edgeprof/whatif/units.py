@@ -1,0 +1,111 @@
+"""Units: the finest parts of a model that every variant of it times as a whole.
+
+A runtime fuses nodes differently once some are int8, so a layer of one variant is part of a layer of another. Units are the connected
+components of original nodes that some layer of some variant carries out together. What carries out no original node (QuantizeLinear,
+DequantizeLinear, reorders, casts, transposes between layouts) is boundary: it comes and goes with the recipe.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from edgeprof.analysis.align import components
+from edgeprof.models.cost import graph_costs
+from edgeprof.models.graph import Graph
+from edgeprof.records.profile import Profile
+
+
+@dataclass(frozen=True)
+class Unit:
+    """Original nodes that are timed together. ``leader`` is the one with the most MACs: its choice of precision is the unit's."""
+
+    leader: str
+    op_type: str
+    nodes: tuple[str, ...]
+
+
+def units_of(graph: Graph, profiles: Iterable[Profile]) -> tuple[Unit, ...]:
+    """The units that these profiles of variants of ``graph`` have in common, in the model's order."""
+    known = {layer.name: layer for layer in graph.layers if layer.parent is None}
+    sets = [[name for name in sources if name in known] for p in profiles for sources in p.measured_layers["source_nodes"]]
+    root = components(nodes for nodes in sets if nodes)
+    members: dict[str, list[str]] = {}
+    for name in known:
+        if name in root:
+            members.setdefault(root[name], []).append(name)
+    costs = graph_costs(graph)
+    made = []
+    for nodes in members.values():
+        macs = {name: 0.0 if math.isnan(costs[name].macs) else costs[name].macs for name in nodes}
+        leader = max(nodes, key=macs.__getitem__)
+        made.append(Unit(leader, known[leader].op_type, tuple(nodes)))
+    return tuple(made)
+
+
+def unit_times(units: Sequence[Unit], profile: Profile) -> tuple[list[float], float]:
+    """Milliseconds of each unit in this profile (NaN where none of its nodes ran), and of all boundary layers together."""
+    place = {node: number for number, unit in enumerate(units) for node in unit.nodes}
+    found = [math.nan] * len(units)
+    boundary = 0.0
+    layers = profile.measured_layers
+    layers = layers[(layers["kind"] != "nested") & layers["latency_ms"].notna()]
+    for sources, latency in zip(layers["source_nodes"], layers["latency_ms"].tolist(), strict=True):
+        number = next((place[name] for name in sources if name in place), None)
+        if number is None:
+            boundary += latency
+        else:
+            found[number] = latency if math.isnan(found[number]) else found[number] + latency
+    return found, boundary
+
+
+def work_of(units: Sequence[Unit], graph: Graph) -> list[float]:
+    """How much each unit has to do: MACs, or bytes of activations where it has none. NaN where neither is known."""
+    costs = graph_costs(graph)
+    found = []
+    for unit in units:
+        macs = math.fsum(costs[name].macs for name in unit.nodes if costs[name].macs > 0)
+        found.append(macs or math.fsum(costs[name].activation_bytes for name in unit.nodes))
+    return found
+
+
+def crossings(units: Sequence[Unit], graph: Graph) -> list[tuple[int, int, float]]:
+    """Tensors that go from one unit to another: (unit that makes it, unit that reads it, elements), each pair and tensor once.
+
+    -1 is the caller: who gives the model's inputs and takes its outputs.
+    """
+    place = {node: number for number, unit in enumerate(units) for node in unit.nodes}
+    made: dict[str, int] = {tensor.name: -1 for tensor in graph.inputs}
+    read: dict[str, set[int]] = {output.name: {-1} for output in graph.outputs}
+    passed: Mapping[str, str] = _passed_on(graph, place)
+    for layer in graph.layers:
+        if layer.parent is None and layer.name in place:
+            made.update(dict.fromkeys((name for name in layer.outputs if name), place[layer.name]))
+            for name in layer.inputs:
+                read.setdefault(_origin(name, passed), set()).add(place[layer.name])
+    found = []
+    for name, readers in read.items():
+        if name in made:
+            elements = graph.tensor(name).elements
+            found += [(made[name], reader, elements) for reader in sorted(readers) if reader != made[name] and elements > 0]
+    return found
+
+
+def _passed_on(graph: Graph, place: Mapping[str, int]) -> dict[str, str]:
+    """Outputs of nodes that never ran (folded, removed) and the tensor that they hand on."""
+    return {
+        output: layer.inputs[0]
+        for layer in graph.layers
+        if layer.parent is None and layer.name not in place and layer.inputs
+        for output in layer.outputs
+        if output
+    }
+
+
+def _origin(name: str, passed: Mapping[str, str]) -> str:
+    for _ in range(len(passed) + 1):
+        if name not in passed:
+            break
+        name = passed[name]
+    return name
