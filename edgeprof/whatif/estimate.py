@@ -129,15 +129,8 @@ def _layers(costs: Costs, planned: Plan, predicted: Prediction) -> pd.DataFrame:
 def _by_unit(costs: Costs) -> list[dict[str, Any]]:
     """What the base profile says of each unit: energy, mean power over its time, provider, precision."""
     place = {node: number for number, unit in enumerate(costs.units) for node in unit.nodes}
-    blank = {
-        "energy_mj": math.nan,
-        "energy_low_mj": math.nan,
-        "energy_high_mj": math.nan,
-        "power_mw": math.nan,
-        "provider": "",
-        "precision": "",
-    }
-    found = [dict(blank) for _ in costs.units]
+    numbers = dict.fromkeys(("energy_mj", "energy_low_mj", "energy_high_mj", "power_mw"), math.nan)
+    found: list[dict[str, Any]] = [{**numbers, "provider": "", "precision": ""} for _ in costs.units]
     work = np.zeros((len(costs.units), 2))
     rows: list[dict[str, Any]] = costs.base.measured_layers.to_dict("records")  # type: ignore[assignment]
     for row in rows:
