@@ -1,8 +1,410 @@
-"""int8: static QDQ."""
+"""int8: weights and activations, static, as QuantizeLinear and DequantizeLinear around each layer (QDQ).
 
-from edgeprof.recipes.base import Work
+ONNX Runtime's quantizer does the work, on ranges that `calibration` finds. What is done besides, so that a recipe comes true layer by
+layer and every layer keeps its name:
+
+1. a BatchNormalization after a Conv is folded into it, as ONNX Runtime does with float models, unless it is to stay float;
+2. a Relu or Clip after an 8-bit layer is part of it, unless it is to stay float; the quantizer leaves it out, it is put back: at load
+   the runtime drops it where the rounding does the same;
+3. constants that other layers read as well are copied, and float layers read the float values wherever their maker is float too;
+4. what came out is looked at: a layer is int8 only where all that it reads and gives is 8-bit. Where that is not so, nothing is done
+   to the layer, and the change says why.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from edgeprof.datasets import Dataset
+from edgeprof.errors import RecipeError
+from edgeprof.recipes.base import Change, Work, refuse_or_report
+from edgeprof.recipes.calibration import Ranges, ranges
+from edgeprof.recipes.kernels import ACTIVATIONS, COMPUTING, PASSING, data_inputs, is_quantized, lacks_kernel
+from edgeprof.recipes.wiring import Wiring, attribute, copied, element_types, import_opset, opset_of, reads
+
+FEW_SAMPLES = 32
+"""Fewer are taken, with a note: ranges of activations are found from some hundreds as a rule."""
+_LEAST_OPSET = 13  # scales for each channel
 
 
 def quantize(work: Work) -> Work:
-    """The work, changed."""
-    return work
+    """The work with the layers in int8 that are to be."""
+    floats = [Change(layer, "precision", "fp32", "fp32") for layer, choice in work.choices.items() if choice.precision == "fp32"]
+    asked = [layer for layer, choice in work.choices.items() if choice.precision == "int8"]
+    if not asked:
+        return work.then(work.model, floats)
+    _refuse_quantized(work)
+    data = work.needs_data("int8")
+    model, notes = _newer(copied(work.model), work)
+    wiring = Wiring(model)
+    folded = _fold_norms(wiring, work)
+    there = {node.name for node in model.graph.node}
+    reasons = {layer: "it is not there any more" for layer in asked if layer not in there and layer not in folded}
+    types = element_types(model, work.graph)
+    for node in list(model.graph.node):
+        if node.name in asked and (reason := _cannot(node, wiring, types, opset_of(model))):
+            reasons[node.name] = reason
+    result, done = _quantized(model, [layer for layer in asked if layer in there and layer not in reasons], work, data, reasons, types)
+    changes = [_change(work, layer, folded, done, reasons) for layer in asked]
+    return work.then(result, [*floats, *changes], [*notes, *_notes(work, data, folded, bool(done))])
+
+
+def _change(work: Work, layer: str, folded: Mapping[str, str], done: set[str], reasons: Mapping[str, str]) -> Change:
+    if layer in folded:
+        return Change(layer, "precision", "int8", f"folded into '{folded[layer]}'")
+    if layer in done:
+        return Change(layer, "precision", "int8", "int8")
+    return refuse_or_report(work, layer, "precision", "int8", reasons.get(layer, "what it reads or gives is not 8-bit"))
+
+
+def _notes(work: Work, data: Dataset, folded: Mapping[str, str], any_done: bool) -> list[str]:
+    notes = []
+    target, settings = work.target, work.quantization
+    if any_done and settings.activation_type == "auto":
+        kind = "x86" if target.is_x86 else (target.architecture or "processors other than x86")
+        notes.append(f"Activations are {target.activation_type}, which ONNX Runtime is fastest with on {kind} ({target.name}).")
+    if any_done and target.reduce_range:
+        notes.append(f"Weights keep to 7 bits: {target.name} has no 8-bit dot product, and sums of wider ones would saturate.")
+    if folded:
+        notes.append(f"{len(folded)} BatchNormalization {'layer is' if len(folded) == 1 else 'layers are'} folded into the Conv before.")
+    if any_done and len(data) < FEW_SAMPLES:
+        samples = "1 sample" if len(data) == 1 else f"{len(data)} samples"
+        notes.append(f"Calibrated with {samples} only; ranges of activations are surer with some hundreds.")
+    return notes
+
+
+def _refuse_quantized(work: Work) -> None:
+    found = sorted({layer.op_type for layer in work.graph.layers if is_quantized(layer.op_type)})
+    if found:
+        raise RecipeError(
+            f"{work.graph.name} is quantized already (it has {', '.join(found)}). Give the float model that it was made from."
+        )
+
+
+def _newer(model: Any, work: Work) -> tuple[Any, list[str]]:
+    """The model in an operator set that has scales for each channel, its layers still named."""
+    import onnx
+
+    before = opset_of(model)
+    if before >= _LEAST_OPSET:
+        return model, []
+    names = {node.name for node in model.graph.node}
+    try:
+        changed = onnx.version_converter.convert_version(model, _LEAST_OPSET)
+    except Exception as error:  # the converter's own
+        text = " ".join(str(error).split())[:200]
+        raise RecipeError(
+            f"{work.graph.name} is of operator set {before}; int8 needs {_LEAST_OPSET}, and onnx cannot convert it ({text}). "
+            f"Export it again with operator set {_LEAST_OPSET} or newer."
+        ) from error
+    changed = copied(changed)
+    for lost in names - {node.name for node in changed.graph.node}:
+        raise RecipeError(
+            f"Layer '{lost}' is lost when {work.graph.name} is converted from operator set {before} to {_LEAST_OPSET}, which int8 needs. "
+            f"Export it again with operator set {_LEAST_OPSET} or newer."
+        )
+    for number, node in enumerate(changed.graph.node):
+        if not node.name:  # the converter's own
+            node.name = f"{node.op_type}_of_opset_{_LEAST_OPSET}_{number}"
+    return changed, [f"{work.graph.name} was converted from operator set {before} to {_LEAST_OPSET}, which int8 needs."]
+
+
+def _fold_norms(wiring: Wiring, work: Work) -> dict[str, str]:
+    """Case 1: which BatchNormalization went into which Conv."""
+    folded: dict[str, str] = {}
+    for node in list(wiring.graph.node):
+        conv = wiring.maker.get(node.input[0]) if node.op_type == "BatchNormalization" else None
+        if conv is None or conv.op_type != "Conv" or not _wants(work, conv.name, "int8") or not _wants(work, node.name, None, "int8"):
+            continue
+        if wiring.readers[node.input[0]] != [node] or node.input[0] in wiring.outputs or attribute(node, "training_mode", 0):
+            continue
+        if len([name for name in node.output if name]) == 1 and _fold_norm(wiring, conv, node):
+            folded[node.name] = conv.name
+    if folded:
+        wiring.sweep()
+    return folded
+
+
+def _fold_norm(wiring: Wiring, conv: Any, norm: Any) -> bool:
+    scale, shift, mean, variance = (wiring.constant(name) for name in norm.input[1:5])
+    weight = wiring.constant(conv.input[1])
+    biased = len(conv.input) > 2 and bool(conv.input[2])
+    bias = wiring.constant(conv.input[2]) if biased else None
+    if any(one is None for one in (scale, shift, mean, variance, weight)) or (biased and bias is None):
+        return False
+    assert scale is not None and shift is not None and mean is not None and variance is not None and weight is not None  # noqa: S101
+    factor = scale.astype(np.float64) / np.sqrt(variance.astype(np.float64) + attribute(norm, "epsilon", 1e-5))
+    moved = shift + ((0.0 if bias is None else bias.astype(np.float64)) - mean) * factor
+    wiring.give(conv, 1, (weight * factor.reshape(-1, *[1] * (weight.ndim - 1))).astype(np.float32), f"{conv.input[1]}_folded")
+    while len(conv.input) < 3:
+        conv.input.append("")
+    conv.input[2] = ""
+    wiring.give(conv, 2, moved.astype(np.float32), f"{conv.name}_bias")
+    wiring.graph.node.remove(norm)
+    conv.output[0] = norm.output[0]
+    wiring.maker[norm.output[0]] = conv
+    return True
+
+
+def _wants(work: Work, layer: str, *precisions: str | None) -> bool:
+    choice = work.choices.get(layer)
+    return (choice.precision if choice else None) in precisions
+
+
+def _cannot(node: Any, wiring: Wiring, types: Mapping[str, int], opset: int) -> str:
+    """Why a node cannot be int8, as a clause, as far as that can be told beforehand."""
+    data = [name for name in data_inputs(node) if types.get(name) in (1, 10, 11, 16) or name not in types]
+    if not data or not any(types.get(name, 1) in (1, 10, 11, 16) for name in node.output):
+        return "it works on no float values"
+    if reason := lacks_kernel(node, wiring, opset):
+        return reason
+    for name in data:
+        if types.get(name) != 1:
+            return f"'{name}' is not float32"
+        values = wiring.constant(name)
+        if values is not None and not np.isfinite(values).all():
+            return f"its constant '{name}' has values that are not finite"
+    return ""
+
+
+def _quantized(
+    model: Any, wanted: list[str], work: Work, data: Dataset, reasons: dict[str, str], types: Mapping[str, int]
+) -> tuple[Any, set[str]]:
+    """The quantized model and which layers are int8 in it. Those that turn out not to be are left out, with a reason, and it is done anew."""
+    wiring = Wiring(model)
+    found = ranges(model, data, _tensors(wiring, wanted, types), work.quantization.calibration) if wanted else {}
+    for node in model.graph.node:
+        odd = [name for name in (*data_inputs(node), *node.output) if not all(map(math.isfinite, found.get(name, (0.0, 0.0))))]
+        if node.name in wanted and odd:
+            wanted = [layer for layer in wanted if layer != node.name]
+            reasons[node.name] = f"'{odd[0]}' has values that are not finite on the calibration data"
+    while wanted:
+        riders = _riders(wiring, wanted, work)
+        result = _once(model, [*wanted, *riders], found, work, types)
+        done = _true_ones(Wiring(result), wanted, riders)
+        if len(done) == len(wanted):
+            return result, done
+        for layer in set(wanted) - done:
+            op = wiring.node(layer).op_type
+            reasons[layer] = (
+                f"{op} is 8-bit only where what it reads is, and that is float"
+                if op in PASSING | ACTIVATIONS
+                else "a layer next to it is float"
+            )
+        wanted = [layer for layer in wanted if layer in done]
+    return model, set()
+
+
+def _tensors(wiring: Wiring, wanted: list[str], types: Mapping[str, int]) -> list[str]:
+    """The tensors whose ranges are needed: what those layers read and give in float32, and the activations that go with them."""
+    names: dict[str, None] = {}
+    for node in wiring.graph.node:
+        before = wiring.maker.get(node.input[0]) if node.op_type in ACTIVATIONS and node.input else None
+        if node.name in wanted or (before is not None and before.name in wanted):
+            names |= dict.fromkeys(name for name in (*data_inputs(node), *node.output) if name)
+    return [name for name in names if types.get(name) == 1 and wiring.constant(name) is None]
+
+
+def _riders(wiring: Wiring, wanted: list[str], work: Work) -> list[str]:
+    """Case 2: activations of which the recipe says nothing, each right after a layer that is int8."""
+    found = []
+    for node in wiring.graph.node:
+        before = wiring.maker.get(node.input[0]) if node.op_type in ACTIVATIONS and _wants(work, node.name, None) else None
+        alone = before is not None and wiring.readers[node.input[0]] == [node] and node.input[0] not in wiring.outputs
+        if before is not None and alone and before.name in wanted and before.op_type in COMPUTING:
+            found.append(node.name)
+    return found
+
+
+def _once(model: Any, chosen: list[str], found: Ranges, work: Work, types: Mapping[str, int]) -> Any:
+    """ONNX Runtime's quantizer, and the cases 2 and 3 of the module."""
+    before = copied(model)
+    wiring = Wiring(before)
+    overrides = _own_constants(wiring, chosen)
+    wiring.sweep(keep=lambda node: node.name in work.choices and node.op_type not in ("Constant", "ConstantOfShape"))
+    result = _run_quantizer(before, chosen, found, work, overrides, types)
+    _put_back(result, before, chosen)
+    _free_float_readers(result, chosen)
+    _tidy(result, before)
+    return result
+
+
+def _own_constants(wiring: Wiring, chosen: list[str]) -> dict[str, list[dict[str, Any]]]:
+    """Case 3 for constants. What comes back are those that have one scale for all their channels."""
+    from onnxruntime.quantization import QuantType
+
+    whole: dict[str, list[dict[str, Any]]] = {}
+    for node in wiring.graph.node:
+        if node.name not in chosen:
+            continue
+        for index, name in enumerate(node.input):
+            if not name or name not in data_inputs(node) or wiring.constant(name) is None:
+                continue
+            is_weight = node.op_type in ("Conv", "Gemm", "MatMul")
+            shared = any(reader.name not in chosen for reader in wiring.readers.get(name, [])) or name not in wiring.stored
+            if shared or (is_weight and len(wiring.readers.get(name, [])) > 1):
+                wiring.own(node, index)
+            values = wiring.constant(node.input[index])
+            if node.op_type == "MatMul" and values is not None and (index == 0 or values.ndim != 2):
+                whole[node.input[index]] = [{"quant_type": QuantType.QInt8}]
+    return whole
+
+
+def _run_quantizer(
+    model: Any, chosen: list[str], found: Ranges, work: Work, overrides: dict[str, list[dict[str, Any]]], types: Mapping[str, int]
+) -> Any:
+    import onnx
+    from onnxruntime.quantization import CalibrationMethod, QDQQuantizer, QuantType, TensorsData
+    from onnxruntime.quantization.quant_utils import add_infer_metadata
+
+    kind = work.quantization.activation_type
+    kind = work.target.activation_type if kind == "auto" else kind
+    given = onnx.ModelProto()
+    given.CopyFrom(model)
+    known = {entry.name for entry in (*given.graph.value_info, *given.graph.input, *given.graph.output)}
+    touched = [name for node in given.graph.node if node.name in chosen for name in (*node.input, *node.output)]
+    names = dict.fromkeys(name for name in touched if name in types)
+    given.graph.value_info.extend(onnx.helper.make_tensor_value_info(name, types[name], None) for name in names if name not in known)
+    add_infer_metadata(given)  # types are all that it wants to know, and those are there
+    pairs = {name: (np.array(low, np.float32), np.array(high, np.float32)) for name, (low, high) in found.items()}
+    with _quiet():
+        quantizer = QDQQuantizer(
+            given,
+            work.quantization.per_channel,
+            work.target.reduce_range,
+            QuantType.QInt8,
+            QuantType.QUInt8 if kind == "uint8" else QuantType.QInt8,
+            TensorsData(CalibrationMethod.MinMax, pairs),
+            chosen,
+            [],
+            sorted(COMPUTING | PASSING | ACTIVATIONS),
+            {"TensorQuantOverrides": overrides},
+        )
+        quantizer.quantize_model()
+        quantizer.model.topological_sort()
+    return quantizer.model.model
+
+
+def _put_back(result: Any, before: Any, chosen: list[str]) -> None:
+    """Case 2: the activations that the quantizer took out, each behind the layer that it belongs to."""
+    there = {node.name for node in result.graph.node}
+    wiring = Wiring(result)
+    stored = {one.name: one for one in before.graph.initializer}
+    for node in reversed(before.graph.node):
+        if node.name not in chosen or node.name in there:
+            continue
+        output = node.output[0] if node.output[0] not in wiring.outputs else f"{node.output[0]}_QuantizeLinear_Input"
+        maker = wiring.maker[output]
+        maker.output[[*maker.output].index(output)] = node.input[0]
+        wiring.insert(maker, node, after=True)
+        back = next(one for one in result.graph.node if one.name == node.name)
+        back.output[0] = output
+        result.graph.initializer.extend(stored[name] for name in node.input[1:] if name in stored and name not in wiring.stored)
+        wiring.renew()
+
+
+def _free_float_readers(result: Any, chosen: list[str]) -> None:
+    """Case 3 for activations: float layers, and outputs of the model, have the float values of float layers."""
+    wiring = Wiring(result)
+    for rounder in [node for node in result.graph.node if node.op_type == "QuantizeLinear"]:
+        source = rounder.input[0]
+        maker = wiring.maker.get(source)
+        if (maker is not None and maker.name in chosen) or source in wiring.stored:
+            continue
+        for widener in wiring.readers.get(rounder.output[0], []):
+            _free(wiring, source, rounder, widener, maker, chosen)
+
+
+def _free(wiring: Wiring, source: str, rounder: Any, widener: Any, maker: Any, chosen: list[str]) -> None:
+    rounded = widener.output[0]
+    if rounded in wiring.outputs:  # its name belongs to the float values
+        name = wiring.fresh(f"{rounded}_DequantizeLinear_Output")
+        for reader in wiring.readers.get(rounded, []):
+            _reconnect(reader, rounded, name)
+        widener.output[0] = name
+        for node in wiring.readers.get(source, []):
+            _reconnect(node, source, rounded)
+        if maker is not None:
+            maker.output[[*maker.output].index(source)] = rounded
+        wiring.renew()
+        source, rounded = rounded, name
+    for reader in wiring.readers.get(rounded, []):
+        if reader.name not in chosen and not is_quantized(reader.op_type):
+            _reconnect(reader, rounded, source)
+    wiring.renew()
+
+
+def _reconnect(node: Any, before: str, after: str) -> None:
+    for index, name in enumerate(node.input):
+        if name == before:
+            node.input[index] = after
+
+
+def _tidy(result: Any, before: Any) -> None:
+    """The model's own words in place of the quantizer's, and nothing that nobody reads."""
+    known = {entry.name for entry in before.graph.value_info}
+    kept = [entry for entry in result.graph.value_info if entry.name in known]
+    del result.graph.value_info[:]
+    result.graph.value_info.extend(kept)
+    del result.metadata_props[:]
+    result.metadata_props.extend(before.metadata_props)
+    result.producer_name, result.producer_version = before.producer_name, before.producer_version
+    used = {name for node in result.graph.node for name in reads(node)} | {output.name for output in result.graph.output}
+    dead = [one for one in result.graph.initializer if one.name not in used]
+    for one in dead:
+        result.graph.initializer.remove(one)
+    for node in result.graph.node:
+        if node.domain == "com.microsoft":
+            import_opset(result, "com.microsoft")
+
+
+def _true_ones(wiring: Wiring, wanted: list[str], riders: list[str]) -> set[str]:
+    """Case 4: those layers all of whose data comes out of DequantizeLinear and goes into QuantizeLinear, activations in between."""
+    inside = {*wanted, *riders}
+    types = {one.name: one.data_type for one in wiring.graph.initializer}
+    done = set()
+    for node in wiring.graph.node:
+        if node.name in wanted:
+            read = [name for name in data_inputs(node) if types.get(name, 1) == 1]
+            if all(_comes_8bit(name, wiring, inside) for name in read) and all(
+                _goes_8bit(name, wiring, inside) for name in node.output if name
+            ):
+                done.add(node.name)
+    return done
+
+
+def _comes_8bit(name: str, wiring: Wiring, inside: set[str]) -> bool:
+    maker = wiring.maker.get(name)
+    if maker is None:
+        return False
+    is_activation = (
+        bool(wiring.readers[name][0].op_type in ACTIVATIONS) and maker.name in inside and maker.op_type in COMPUTING | ACTIVATIONS
+    )
+    return maker.op_type == "DequantizeLinear" or is_activation
+
+
+def _goes_8bit(name: str, wiring: Wiring, inside: set[str]) -> bool:
+    readers = wiring.readers.get(name, [])
+    if len(readers) != 1 or name in wiring.outputs:
+        return not readers and name not in wiring.outputs
+    (reader,) = readers
+    if reader.op_type == "QuantizeLinear":
+        return True
+    return reader.op_type in ACTIVATIONS and reader.name in inside and _goes_8bit(reader.output[0], wiring, inside)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the quantizer's advice, which goes to the root logger."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
