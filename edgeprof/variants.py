@@ -17,7 +17,7 @@ import numpy as np
 
 from edgeprof.errors import BoardBusy, BoardError, BoardLost, BoardUnreachable, RecipeError
 from edgeprof.models.graph import Graph
-from edgeprof.recipes.plan import prunable_groups, quantizable
+from edgeprof.recipes.plan import follow, prunable_groups, quantizable
 from edgeprof.recipes.recipe import Decision, Precision, Recipe
 from edgeprof.records.profile import Profile
 from edgeprof.workshop import Workshop
@@ -76,7 +76,8 @@ def random_recipe(
     decisions: list[Decision] = []
     part = rng.uniform(0.25, 0.75)
     chosen = [layer for layer in quantizable(graph) if rng.random() < part]
-    decisions += [Decision(layer=layer, precision=precisions[int(rng.integers(len(precisions)))]) for layer in chosen]
+    drawn = {layer: precisions[int(rng.integers(len(precisions)))] for layer in chosen}
+    decisions += [Decision(layer=layer, precision=precision) for layer, precision in follow(graph, drawn).items()]
     groups = prunable_groups(graph)
     ratios = {number: float(widths[int(rng.integers(len(widths)))]) for number in range(len(groups))} if widths else {}
     decisions += _widths(groups, ratios)
@@ -96,6 +97,7 @@ def measure_variants(
     widths: Sequence[float] = WIDTHS,
     mixed: int = MIXED,
     seed: int = 0,
+    score: bool = False,
     told: Told | None = None,
 ) -> Variants:
     """Builds variants of the workshop's model and measures them and the model on its board.
@@ -107,6 +109,7 @@ def measure_variants(
         widths: parts of the channels that go, of every group at once; the more, the better curves over widths.
         mixed: how many mixtures; the error bar of estimates comes from them.
         seed: for the mixtures.
+        score: whether to score each too.
         told: hears of progress.
 
     Raises:
@@ -119,7 +122,7 @@ def measure_variants(
         if told is not None:
             told(recipe.name or f"recipe {number + 1}", number, len(wanted))
         try:
-            found.append(shop.measure(recipe, score=False))
+            found.append(shop.measure(recipe, score=score))
         except (RecipeError, BoardError) as error:
             if isinstance(error, BoardUnreachable | BoardLost | BoardBusy):
                 raise

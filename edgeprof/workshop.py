@@ -85,6 +85,7 @@ class Workshop:
         self._target = target
         self._base: Profile | None = None
         self._reference: Outputs | None = None
+        self._base_score: Score | None = None
 
     def __enter__(self) -> Workshop:
         return self
@@ -149,6 +150,13 @@ class Workshop:
         """The score of a recipe's model, or of the model itself. UsageError when there is no data."""
         path = Path(self.graph.path) if recipe is None else self.build(recipe, told=told)
         return self.score_model(path, told=told)
+
+    @property
+    def base_score(self) -> Score:
+        """The score of the model as it is."""
+        if self._base_score is None:
+            self._base_score = scoring.score_outputs(self.reference, self._scored, self.metric, self.reference)
+        return self._base_score
 
     def score_model(self, model: Path | bytes, *, told: Told | None = None) -> Score:
         """The score of any model with the same inputs and outputs, such as one that is not kept."""
