@@ -15,10 +15,9 @@ from edgeprof.models.graph import Graph, Layer, TensorInfo
 from edgeprof.recipes.kernels import ACTIVATIONS, COMPUTING, PASSING
 from edgeprof.recipes.pruning.groups import Coupling, couple
 from edgeprof.recipes.pruning.widths import width, wishes
-from edgeprof.recipes.recipe import Choice, Precision, Recipe, choices
+from edgeprof.recipes.recipe import FLOAT, Choice, Precision, Recipe, choices
 from edgeprof.recipes.target import Target
 
-FLOAT = "fp32"
 WEIGHTED = frozenset({"Conv", "Gemm", "MatMul"})
 
 

@@ -43,6 +43,7 @@ from edgeprof.errors import OutputError, RecipeError, did_you_mean
 from edgeprof.models.graph import Graph, Layer
 
 FORMAT = 1
+FLOAT = "fp32"
 SUFFIX = ".recipe.toml"
 MOST_BYTES = 4 << 20
 MOST_DECISIONS = 100_000

@@ -67,7 +67,7 @@ class SearchResult:
 
     @property
     def table(self) -> pd.DataFrame:
-        """One row a candidate: estimated, measured and gap of each objective, whether it keeps to the constraints, and its recipe's name."""
+        """One row a candidate: estimated, measured and gap of each objective, and whether it keeps to the constraints."""
         import pandas as pd
 
         rows = []
@@ -87,11 +87,12 @@ class SearchResult:
         return f"<Search of {self.base.title}: {self.trials} trials, {len(self.candidates)} candidates, {built} measured{state}>"
 
     def _repr_html_(self) -> str:
-        head = "".join(f"<th>{escape(text)}</th>" for text in self._headings())
+        head = "".join(f"<th>{escape(text)}</th>" for text in self.headings())
         body = "".join("<tr>" + "".join(f"<td>{escape(text)}</td>" for text in row) + "</tr>" for row in self.rows())
         return f"<p>{escape(repr(self)[1:-1])}</p><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
-    def _headings(self) -> list[str]:
+    def headings(self) -> list[str]:
+        """Titles of the table, with units."""
         found = ["Candidate"]
         for name in self.objectives:
             title, unit = OBJECTIVES[name]

@@ -1,7 +1,7 @@
 """`search`: Optuna proposes recipes, estimates judge them, and the best are built, measured and scored.
 
 1. The model and variants of it are measured (`edgeprof.variants`) and scored, each decision is tried alone
-   (`edgeprof.sensitivity`): from these come estimates of time, energy, memory and size (`edgeprof.whatif`) and of the loss (`whatif.quality`).
+   (`edgeprof.sensitivity`): from these come estimates of time, energy, memory and size (`edgeprof.whatif`) and of the loss.
 2. Optuna (Akiba et al., KDD 2019) makes all objectives small at once, under the constraints; the model as it is, uniform recipes and, one
    layer after the other, the decisions that cost least are among the first trials.
 3. Of the estimated front, recipes that lie apart are built, measured on the board and scored. What they were estimated at stands beside.
@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -37,6 +37,7 @@ Sampler = Literal["tpe", "nsga2", "nsga3", "random", "qmc"]
 TRIALS = 400
 BUILD = 5
 _NAME = "edgeprof"
+_FREE = Constraints()
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +52,7 @@ def search(
     shop: Workshop,
     *,
     objectives: Sequence[str] = ("latency_ms", "loss"),
-    constraints: Constraints = Constraints(),
+    constraints: Constraints = _FREE,
     precisions: Sequence[Precision] = ("int8",),
     widths: Sequence[float] = WIDTHS,
     trials: int = TRIALS,
@@ -169,7 +170,9 @@ def _check(objectives: Sequence[str], trials: int, minutes: float | None, sample
     if minutes is not None and not 0 < minutes < math.inf:
         raise UsageError(f"minutes is {minutes}; give a number above 0, or None.")
     if sampler not in get_args(Sampler):
-        raise UsageError(f"There is no sampler '{sampler}'{did_you_mean(sampler, get_args(Sampler))}. There are: {', '.join(get_args(Sampler))}.")
+        raise UsageError(
+            f"There is no sampler '{sampler}'{did_you_mean(sampler, get_args(Sampler))}. There are: {', '.join(get_args(Sampler))}."
+        )
 
 
 def _open(
@@ -227,7 +230,9 @@ def starts(space: Space, known: Knowledge, steps: int = 12) -> list[dict[str, st
     noise = known.quality.noise
     for precision in precisions:
         whole = space.uniform(precision=precision)
-        order = sorted((name for name in whole if name.startswith("precision ")), key=lambda name: noise.get((name[10:], precision), math.inf))
+        order = sorted(
+            (name for name in whole if name.startswith("precision ")), key=lambda name: noise.get((name[10:], precision), math.inf)
+        )
         for step in range(1, steps):
             kept = set(order[: round(len(order) * step / steps)])
             found.append({name: value if name in kept else space.variables[name][0] for name, value in whole.items()})

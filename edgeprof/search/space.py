@@ -1,6 +1,7 @@
 """The recipes that a search may try: a precision for each layer with weights, a width for each group of layers that can be pruned.
 
-Layers without weights follow: one becomes 8-bit where all that it reads is 8-bit, else it stays float, since a change of format costs more than it brings.
+Layers without weights follow: one becomes 8-bit where all that it reads is 8-bit, else it stays float, since a change of format costs
+more than it brings.
 """
 
 from __future__ import annotations
@@ -10,9 +11,8 @@ from dataclasses import dataclass
 
 from edgeprof.models.graph import Graph
 from edgeprof.recipes.plan import follow, prunable_groups, quantizable
-from edgeprof.recipes.recipe import Decision, Precision, Recipe
+from edgeprof.recipes.recipe import FLOAT, Decision, Precision, Recipe
 
-FLOAT = "fp32"
 Params = Mapping[str, str | float]
 
 

@@ -26,11 +26,11 @@ from edgeprof.errors import UsageError
 from edgeprof.models.cost import graph_costs
 from edgeprof.models.graph import Graph
 from edgeprof.recipes.plan import Plan, plan
-from edgeprof.recipes.recipe import Recipe, recipe_text
+from edgeprof.recipes.recipe import FLOAT, Recipe, recipe_text
 from edgeprof.records import schema
 from edgeprof.records.context import Energy, Instrument, Latency, Memory
 from edgeprof.records.profile import Finding, Profile
-from edgeprof.whatif.fit import FLOAT, Costs, Prediction, fit
+from edgeprof.whatif.fit import Costs, Prediction, fit
 from edgeprof.whatif.units import unit_times
 
 BOUNDARY = "(format changes)"

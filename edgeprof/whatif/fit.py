@@ -25,14 +25,13 @@ from numpy.typing import NDArray
 from edgeprof.errors import UsageError
 from edgeprof.models.graph import Graph
 from edgeprof.recipes.plan import Plan, plan
-from edgeprof.recipes.recipe import Recipe, parse_recipe
+from edgeprof.recipes.recipe import FLOAT, Recipe, parse_recipe
 from edgeprof.recipes.target import Target, target_of
 from edgeprof.records.profile import Profile
 from edgeprof.whatif.units import Unit, crossings, unit_times, units_of, work_of
 
 Floats = NDArray[np.float64]
 
-FLOAT = "fp32"
 SAME_WORK = 0.005
 """Relative difference of work below which two variants count as the same."""
 _BLOCKED = frozenset({"Conv", "MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool"})

@@ -66,9 +66,7 @@ class Quality:
         """How far a loss may be off, 95 %; NaN when fewer than three variants were scored."""
         if len(self.points) < 3 or self.metric == "sqnr_db":
             return math.nan
-        missed = [
-            _on_curve(noise, [*self.points[:n], *self.points[n + 1 :]]) - loss for n, (noise, loss) in enumerate(self.points)
-        ]
+        missed = [_on_curve(noise, [*self.points[:n], *self.points[n + 1 :]]) - loss for n, (noise, loss) in enumerate(self.points)]
         return 2 * math.sqrt(math.fsum(e * e for e in missed) / len(missed))
 
 
