@@ -46,6 +46,7 @@ class Work:
     quantization: Quantization
     target: Target
     data: Dataset | None = None
+    mend: bool = True
     changes: tuple[Change, ...] = ()
     notes: tuple[str, ...] = ()
 

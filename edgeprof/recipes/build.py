@@ -34,6 +34,7 @@ def apply(
     *,
     data: Any = None,
     target: Target | None = None,
+    mend: bool = True,
     output: str | os.PathLike[str] | None = None,
     worker: Apart | None = None,
     told: Told | None = None,
@@ -45,6 +46,8 @@ def apply(
         recipe: a Recipe, or the path of a ``.recipe.toml``.
         data: calibration data, which int8, activation-based importance and compensation need (`edgeprof.datasets.load_data`).
         target: the processor that it is meant for; None is this machine's.
+        mend: whether layers are fitted anew after channels were removed; without it a model is built sooner, and is as fast, but answers
+            worse: for measuring time.
         output: the path of the file to write, whole or not at all; never the model itself.
         worker: a process apart to do it in; None starts one.
         told: hears of progress.
@@ -62,7 +65,7 @@ def apply(
     if output is not None and Path(output).resolve() == Path(graph.path).resolve():
         raise OutputError(f"{output} is the model itself. Name another file.")
     doing = f"changing {graph.name}"
-    order = (graph.path, graph, found, recipe.quantization, target, dataset)
+    order = (graph.path, graph, found, recipe.quantization, target, dataset, mend)
     work = apart.call(doing, _apply, *order, told=told) if worker is None else worker.call(_apply, *order, told=told)
     kind = recipe.quantization.activation_type
     used = any(change.done == "int8" for change in work.changes)
@@ -146,7 +149,7 @@ def _apply(path: str, graph: Graph, found: Mapping[str, Choice], settings: Quant
     """In the process apart. The Work that comes back has the bytes of the file in place of the model, and no data."""
     from edgeprof.recipes import half, prune, quantize, sparsify, weights
 
-    work = Work(_load(Path(path), graph), graph, found, settings, target, data)
+    work = Work(_load(Path(path), graph), graph, found, settings, target, data, mend)
     for number, step in enumerate((sparsify.sparsify, prune.prune, weights.weights_only, half.half, quantize.quantize)):
         apart.tell("change", number, 5)
         work = step(work)
