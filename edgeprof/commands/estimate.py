@@ -1,4 +1,4 @@
-"""``edgeprof estimate MODEL RECIPE --data D``: what a recipe would bring on a board, with an error bar, before anything is built for good."""
+"""``edgeprof estimate MODEL RECIPE --data D``: what a recipe would bring on a board, with an error bar."""
 
 from __future__ import annotations
 

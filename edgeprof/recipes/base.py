@@ -37,7 +37,8 @@ class Work:
     """A model on its way through the steps.
 
     ``model``: onnx ModelProto, its nodes named as layers are, initializers inside. ``graph``: the model as it came, by which ``choices``
-    name layers. ``data``: for calibration, or None. ``notes``: sentences for a reader of the result.
+    name layers. ``data``: for calibration, or None. ``mend``: whether layers are fitted anew after channels were removed. ``notes``:
+    sentences for a reader of the result.
     """
 
     model: Any

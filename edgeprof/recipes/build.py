@@ -145,7 +145,7 @@ def _other_model(recipe: Recipe, graph: Graph) -> list[str]:
     return [f"The recipe was written for another model ({recipe.model_sha256[:12]}) than {graph.name} ({graph.digest[:12]})."]
 
 
-def _apply(path: str, graph: Graph, found: Mapping[str, Choice], settings: Quantization, target: Target, data: Dataset | None) -> Work:
+def _apply(path: str, graph: Graph, found: Mapping[str, Choice], settings: Quantization, target: Target, data: Dataset | None, mend: bool) -> Work:
     """In the process apart. The Work that comes back has the bytes of the file in place of the model, and no data."""
     from edgeprof.recipes import half, prune, quantize, sparsify, weights
 

@@ -164,7 +164,7 @@ def _check_same(base: Profile, variant: Profile) -> None:
         ours, theirs = getattr(base.context, name), getattr(variant.context, name)
         if ours != theirs:
             raise UsageError(
-                f"The variant {variant.context.model_name} was measured with {name} {theirs!r}, the model with {ours!r}; both must be the same."
+                f"The variant {variant.context.model_name} was measured with {name} {theirs!r}, the model with {ours!r}. Measure both alike."
             )
 
 
