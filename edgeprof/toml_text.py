@@ -85,4 +85,13 @@ def _lines(text: str) -> dict[Place, int]:
 
 
 def _names(key: str) -> Place:
-    return tuple(part[1:-1] if part[0] in "\"'" else part for part in _PARTS.findall(key))
+    return tuple(_name(part) for part in _PARTS.findall(key))
+
+
+def _name(part: str) -> str:
+    if part[0] not in "\"'":
+        return part
+    try:
+        return str(tomllib.loads(f"name = {part}")["name"])
+    except ValueError:  # an escape that is none, which the parser tells of
+        return part
