@@ -43,6 +43,8 @@ def prune(work: Work) -> Work:
     if not gone:
         return work.then(work.model, changes)
     model = cut(work.model, coupling, gone)
+    if not work.mend:
+        return work.then(model, changes, ["Channels were removed and what is left was not fitted to make up for them: for timing only."])
     if work.data is None:
         return work.then(model, changes, ["Channels were removed without data: what is left was not fitted to make up for them."])
     model, note = compensate(work, coupling, model, gone)

@@ -308,9 +308,11 @@ class _Place:
             return None
         at = 1 - list(node.input).index(self.fit.layer.outputs[0])
         ours = node.input[at] in self.stored and self._readers(node.input[at]) == 1
-        return (node, at) if ours and self._value(node.input[at]).shape[-1:] == (len(self.table),) and self._value(node.input[at]).size == len(
-            self.table
-        ) else None
+        return (
+            (node, at)
+            if ours and self._value(node.input[at]).shape[-1:] == (len(self.table),) and self._value(node.input[at]).size == len(self.table)
+            else None
+        )
 
     def _bias(self) -> Values:
         """What is added to each output of the node itself; nothing for a MatMul, whose bias comes after."""
@@ -382,7 +384,12 @@ def _padded(value: Array, kernel: Sequence[int], attributes: dict[str, Any]) -> 
 
 
 def patches(
-    padded: Array, places: NDArray[np.int64], spatial: Sequence[int], kernel: Sequence[int], strides: Sequence[int], dilations: Sequence[int]
+    padded: Array,
+    places: NDArray[np.int64],
+    spatial: Sequence[int],
+    kernel: Sequence[int],
+    strides: Sequence[int],
+    dilations: Sequence[int],
 ) -> Array:
     """(places, channels x kernel): what a Conv multiplies with its weights at each place of its output, places counted over all samples."""
     sample, *at = np.unravel_index(places, (len(padded), *spatial))
