@@ -254,7 +254,7 @@ def _run(
     done = len(study.trials) - sum(trial.state == optuna.trial.TrialState.WAITING for trial in study.trials)
     while done < trials and time.monotonic() < end:
         trial = study.ask()
-        params = {name: trial.suggest_categorical(name, list(choices)) for name, choices in space.variables.items()}
+        params: dict[str, Any] = {name: trial.suggest_categorical(name, list(choices)) for name, choices in space.variables.items()}
         try:
             _, values = guess(known, space.recipe(params))
             seen = [values[name] for name in objectives]

@@ -163,9 +163,8 @@ def _check_same(base: Profile, variant: Profile) -> None:
     for name in ("board", "runtime", "threads", "optimization", "providers"):
         ours, theirs = getattr(base.context, name), getattr(variant.context, name)
         if ours != theirs:
-            raise UsageError(
-                f"The variant {variant.context.model_name} was measured with {name} {theirs!r}, the model with {ours!r}. Measure both alike."
-            )
+            what = f"The variant {variant.context.model_name} was measured with {name} {theirs!r}, the model with {ours!r}"
+            raise UsageError(f"{what}; an estimate needs the same.")
 
 
 def _variant(units: Sequence[Unit], profile: Profile, planned: Plan, *, is_base: bool) -> Variant:
