@@ -73,7 +73,7 @@ class Quality:
 def keys_of(layer: str, precision: str | None, prune: float | None) -> list[Key]:
     """The decisions that are one each for `Quality`."""
     found = [(layer, precision)] if precision not in (None, "fp32") else []
-    return [*found, *([(layer, f"prune {prune:g}")] if prune else [])]  # type: ignore[list-item]
+    return [*found, *([(layer, f"prune {prune:g}")] if prune else [])]
 
 
 def _on_curve(noise: float, points: Sequence[tuple[float, float]]) -> float:
