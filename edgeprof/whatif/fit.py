@@ -265,13 +265,22 @@ def _line(points: Sequence[tuple[float, float]], shape: tuple[float, float] | No
     at = np.array([point[0] for point in points])
     times = np.array([point[1] for point in points])
     if at.max() - at.min() > SAME_WORK:
-        found = nnls(np.stack([np.ones_like(at), at], axis=1) / times[:, None].clip(1e-9), np.ones_like(at))  # relative errors
-        return float(found[0]), float(found[1])
+        return _straight(at, times.clip(1e-9))
     time, width = float(times.mean()), float(at.mean())
     if shape is not None and shape[0] + shape[1] * width > 0:
         factor = time / (shape[0] + shape[1] * width)
         return shape[0] * factor, shape[1] * factor
     return 0.0, time / width
+
+
+def _straight(at: Floats, times: Floats) -> tuple[float, float]:
+    """(a, b) >= 0 of ``a + b * at`` with the least sum of squared relative errors."""
+    ones, work = 1 / times, at / times
+    matrix = np.array([[ones @ ones, ones @ work], [ones @ work, work @ work]])
+    a, b = np.linalg.solve(matrix, [ones.sum(), work.sum()]).tolist()
+    if a < 0:
+        return 0.0, float(work.sum() / (work @ work))
+    return (a, b) if b >= 0 else (float(ones.sum() / (ones @ ones)), 0.0)
 
 
 class _Boundaries:
