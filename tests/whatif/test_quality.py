@@ -8,21 +8,40 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgeprof.recipes.plan import prunable_groups, quantizable
 from edgeprof.recipes.recipe import Decision, Recipe
 from edgeprof.whatif.quality import Quality
+from tests.whatif.world import graph_of
 
-NOISE = {("a", "int8"): 0.01, ("b", "int8"): 0.02, ("b", "prune 0.25"): 0.05}
+NOISE = {("a", "int8"): 0.01}
 POINTS = ((0.01, 0.0), (0.03, 0.02), (0.08, 0.1))
+
+
+@pytest.fixture(scope="module")
+def graph():
+    return graph_of("resnet8_mnist")
+
+
 places = st.floats(0, 1, allow_nan=False)
 
 
-def test_noise_adds_up_and_what_was_never_tried_is_not_known():
-    quality = Quality(NOISE, "top1", 0.9, points=POINTS)
-    assert quality.noise_of(Recipe()) == 0
-    both = Recipe((Decision(layer="a", precision="int8"), Decision(layer="b", precision="int8", prune=0.25)))
-    assert quality.noise_of(both) == pytest.approx(0.08)
-    assert quality.noise_of(Recipe((Decision(layer="a", precision="fp32"),))) == 0
-    assert math.isnan(quality.noise_of(Recipe((Decision(layer="c", precision="int8"),))))
+def test_noise_adds_up_and_what_was_never_tried_is_not_known(graph):
+    conv, other, *_ = quantizable(graph)
+    leader = prunable_groups(graph)[1]
+    noise = {(conv, "int8"): 0.01, (other, "int8"): 0.02, (leader, "prune 0.25"): 0.05, (leader, "prune 0.5"): 0.2}
+    quality = Quality(noise, "top1", 0.9)
+
+    def of(*decisions: Decision) -> float:
+        return quality.noise_of(Recipe(decisions), graph)
+
+    assert of() == 0
+    assert of(Decision(layer=conv, precision="int8"), Decision(layer=other, precision="int8")) == pytest.approx(0.03)
+    assert of(Decision(layer=leader, prune=0.25), Decision(layer=conv, precision="int8")) == pytest.approx(0.06)
+    assert of(Decision(layer=leader, prune=0.375)) == pytest.approx(0.125)
+    assert of(Decision(layer=conv, precision="fp32")) == 0
+    assert of(Decision(op_type="Relu", precision="int8")) == 0  # follows its neighbours
+    assert math.isnan(of(Decision(layer=leader, prune=0.75)))
+    assert math.isnan(of(Decision(pattern="*", precision="int8")))
     assert math.isnan(quality.loss(math.nan))
 
 
