@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--trials", type=options.whole_number("--trials", 1), default=400, metavar="N", help="recipes to estimate (default: 400)"
     )
     how.add_argument("--minutes", type=options.seconds("--minutes"), metavar="M", help="end the trials after so long")
-    how.add_argument("--sampler", default="tpe", metavar="S", help="tpe (default), nsga2, nsga3, random, qmc")
+    how.add_argument("--sampler", default="tpe", metavar="S", help="tpe (default), nsga2, nsga3 or random")
     how.add_argument("--seed", type=options.whole_number("--seed", 0), default=0, metavar="N", help="of the sampler")
     how.add_argument("--storage", metavar="URL", help="Optuna storage to share with others (default: SQLite in the study)")
     how.add_argument("--build", type=options.whole_number("--build", 0), default=5, metavar="N", help="candidates to build and measure")

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeprof.models.cost import Cost, graph_costs
 from edgeprof.models.graph import Graph, Layer, TensorInfo
 from edgeprof.recipes.kernels import ACTIVATIONS, COMPUTING, PASSING
 from edgeprof.recipes.pruning.groups import Coupling, couple
@@ -28,6 +29,11 @@ class Plan:
 
     precision: Mapping[str, Precision]
     graph: Graph
+
+    @cached_property
+    def costs(self) -> dict[str, Cost]:
+        """What each layer costs at its new widths, in float32."""
+        return graph_costs(self.graph)
 
 
 def plan(recipe: Recipe, graph: Graph, target: Target) -> Plan:

@@ -34,16 +34,16 @@ class Constraints:
             if value is not None and not 0 <= value < math.inf:
                 raise UsageError(f"The constraint {one.name} is {value}; give a number, 0 or more.")
 
-    def excess(self, values: Mapping[str, float]) -> tuple[float, ...]:
+    def excess(self, values: Mapping[str, float]) -> dict[str, float]:
         """For each limit by what part of it a candidate is over; 0 or less is within. What is not known is over."""
-        found = []
+        found = {}
         for one in fields(self):
             limit = getattr(self, one.name)
             if limit is not None:
                 value = values.get(one.name, math.nan)
-                found.append(1.0 if math.isnan(value) else (value - limit) / (limit or 1.0))
-        return tuple(found)
+                found[one.name] = 1.0 if math.isnan(value) else (value - limit) / (limit or 1.0)
+        return found
 
     def holds(self, values: Mapping[str, float]) -> bool:
         """Whether a candidate keeps to all of them."""
-        return all(over <= 0 for over in self.excess(values))
+        return all(over <= 0 for over in self.excess(values).values())

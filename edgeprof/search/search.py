@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -26,16 +26,18 @@ from edgeprof.search.constraints import OBJECTIVES, Constraints
 from edgeprof.search.result import Candidate, SearchResult
 from edgeprof.search.space import Space, make_space
 from edgeprof.variants import MIXED, WIDTHS, measure_variants
-from edgeprof.whatif import Costs, estimate, fit
+from edgeprof.whatif import Costs, estimate, fit, totals
 from edgeprof.whatif.quality import Quality
 from edgeprof.workshop import Told, Workshop
 
 if TYPE_CHECKING:
     import optuna
 
-Sampler = Literal["tpe", "nsga2", "nsga3", "random", "qmc"]
+Sampler = Literal["tpe", "nsga2", "nsga3", "random"]
 TRIALS = 400
 BUILD = 5
+SYNC = 16
+"""After so many trials those of others are looked for."""
 _NAME = "edgeprof"
 _FREE = Constraints()
 
@@ -75,7 +77,7 @@ def search(
         widths: parts of the channels that groups of layers may lose.
         trials: how many recipes to estimate, those of earlier searches in the same storage included.
         minutes: ends the trials after so long; variants are measured and candidates built besides.
-        sampler: how Optuna proposes: tpe, nsga2, nsga3, random or qmc.
+        sampler: how Optuna proposes: tpe, nsga2, nsga3 or random.
         seed: for the sampler and the mixtures.
         storage: URL of an Optuna storage; None is SQLite in the study.
         build: how many of the front to build, measure and score; 0 for none.
@@ -96,11 +98,12 @@ def search(
     known = knowledge or learn(shop, precisions=precisions, widths=widths, mixed=mixed, seed=seed, told=told)
     if known.quality is None and ("loss" in objectives or constraints.loss is not None):
         raise UsageError("A loss needs data to score with. Give some (data=...), or leave loss out of the objectives and constraints.")
-    study = _open(optuna, shop, storage, objectives, constraints, sampler, seed)
-    _enqueue(study, space, known, seed)
+    study = _open(optuna, shop, storage, objectives)
     complete = True
     try:
-        _run(optuna, study, space, known, objectives, constraints, trials, minutes, told)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # parts of samplers are, in Optuna's words
+            _run(optuna, study, _sampler(optuna, sampler, seed), space, known, constraints, trials, minutes, told)
     except KeyboardInterrupt:
         complete = False
     candidates = _front(study, space, known, objectives, constraints)
@@ -145,6 +148,14 @@ def values_of(profile: Profile, loss: float) -> dict[str, float]:
     return {"loss": loss} | {name: math.nan if value is None else float(value) for name, value in told.items()}
 
 
+def judge(known: Knowledge, recipe: Recipe) -> dict[str, float]:
+    """The estimated values of a recipe by objective, without making a Profile of them: quick."""
+    loss = math.nan
+    if known.quality is not None:
+        loss = known.quality.loss(known.quality.noise_of(recipe, known.costs.graph))
+    return {"loss": loss, **totals(known.costs, recipe)}
+
+
 def guess(known: Knowledge, recipe: Recipe) -> tuple[Profile, dict[str, float]]:
     """The estimate of a recipe, with its estimated score, and its values by objective."""
     profile = estimate(known.costs, recipe)
@@ -175,60 +186,39 @@ def _check(objectives: Sequence[str], trials: int, minutes: float | None, sample
         )
 
 
-def _open(
-    optuna: Any, shop: Workshop, storage: str | None, objectives: Sequence[str], constraints: Constraints, sampler: str, seed: int
-) -> optuna.Study:
-    """The Optuna study of this model, board, objectives and constraints, with what earlier searches tried."""
+def _open(optuna: Any, shop: Workshop, storage: str | None, objectives: Sequence[str]) -> optuna.Study:
+    """The Optuna study of this model, board and objectives, with what earlier searches tried."""
     url = storage or f"sqlite:///{shop.study.path.resolve() / 'search.sqlite'}"
     name = f"{_NAME} {shop.graph.digest[:16]} {shop.board.name} {' '.join(objectives)}"
     try:
-        study = optuna.create_study(
-            study_name=name,
-            storage=url,
-            directions=["minimize"] * len(objectives),
-            sampler=_sampler(optuna, sampler, seed),
-            load_if_exists=True,
-        )
+        study = optuna.create_study(study_name=name, storage=url, directions=["minimize"] * len(objectives), load_if_exists=True)
+        study.set_user_attr("objectives", list(objectives))
     except Exception as error:  # of SQLAlchemy, whichever driver it uses
         text = " ".join(str(error).split())[:200]
         raise UsageError(f"The storage {url.split('@')[-1]} cannot be opened: {text}. Give the URL of an Optuna storage.") from error
-    study.set_user_attr("model", shop.graph.name)
     return study  # type: ignore[no-any-return]
 
 
 def _sampler(optuna: Any, sampler: str, seed: int) -> Any:
-    def excess(trial: Any) -> Sequence[float]:
-        return trial.user_attrs.get("excess") or (0.0,)
-
     samplers = optuna.samplers
     if sampler == "tpe":
-        return samplers.TPESampler(seed=seed, multivariate=True, group=True, n_startup_trials=40, constraints_func=excess)
+        return samplers.TPESampler(seed=seed, multivariate=True, n_startup_trials=40)
     if sampler == "nsga2":
-        return samplers.NSGAIISampler(seed=seed, population_size=40, constraints_func=excess)
+        return samplers.NSGAIISampler(seed=seed, population_size=40)
     if sampler == "nsga3":
-        return samplers.NSGAIIISampler(seed=seed, population_size=40, constraints_func=excess)
-    return samplers.RandomSampler(seed=seed) if sampler == "random" else samplers.QMCSampler(seed=seed, warn_independent_sampling=False)
-
-
-def _enqueue(study: optuna.Study, space: Space, known: Knowledge, seed: int) -> None:
-    """First trials that a person would try: nothing, everything, and decisions from the one that costs least on."""
-    if study.trials:
-        return
-    for params in starts(space, known):
-        study.enqueue_trial(params, skip_if_exists=True)
+        return samplers.NSGAIIISampler(seed=seed, population_size=40)
+    return samplers.RandomSampler(seed=seed)
 
 
 def starts(space: Space, known: Knowledge, steps: int = 12) -> list[dict[str, str | float]]:
-    """Params to begin with; see `_enqueue`."""
+    """Params to begin with, each once; see `_enqueue`."""
     precisions = sorted({str(one) for name, choices in space.variables.items() if name.startswith("precision ") for one in choices[1:]})
     widths = sorted({float(one) for name, choices in space.variables.items() if name.startswith("prune ") for one in choices[1:]})
     found = [space.unchanged(), *(space.uniform(precision=p) for p in precisions)]
     found += [space.uniform(prune=w) for w in widths]
-    found += [space.uniform(precision=p, prune=w) for p in precisions for w in widths[:1]]
-    if known.quality is None:
-        return found
-    noise = known.quality.noise
-    for precision in precisions:
+    found += [space.uniform(precision=p, prune=w) for p in precisions for w in widths]
+    noise = known.quality.noise if known.quality is not None else {}
+    for precision in precisions if noise else []:
         whole = space.uniform(precision=precision)
         order = sorted(
             (name for name in whole if name.startswith("precision ")), key=lambda name: noise.get((name[10:], precision), math.inf)
@@ -236,48 +226,71 @@ def starts(space: Space, known: Knowledge, steps: int = 12) -> list[dict[str, st
         for step in range(1, steps):
             kept = set(order[: round(len(order) * step / steps)])
             found.append({name: value if name in kept else space.variables[name][0] for name, value in whole.items()})
-    return found
+    return list({tuple(params.items()): params for params in found}.values())
 
 
 def _run(
     optuna: Any,
-    study: optuna.Study,
+    shared: optuna.Study,
+    sampler: Any,
     space: Space,
     known: Knowledge,
-    objectives: Sequence[str],
     constraints: Constraints,
     trials: int,
     minutes: float | None,
     told: Told | None,
 ) -> None:
+    """Tries recipes: proposed from memory, where asking is quick; those that are done go to the storage, others' come from it."""
     end = time.monotonic() + minutes * 60 if minutes is not None else math.inf
-    done = len(study.trials) - sum(trial.state == optuna.trial.TrialState.WAITING for trial in study.trials)
-    while done < trials and time.monotonic() < end:
+    study = optuna.create_study(directions=shared.directions, sampler=sampler)
+    objectives: list[str] = shared.user_attrs["objectives"]
+    seen: set[int] = set()
+    first = starts(space, known) if not shared.get_trials(deepcopy=False) else []
+    while time.monotonic() < end:
+        if not len(seen) % SYNC:
+            _take_in(study, shared, seen)
+        if len(seen) >= trials:
+            return
+        if first:
+            study.enqueue_trial(first.pop(0))
         trial = study.ask()
         params: dict[str, Any] = {name: trial.suggest_categorical(name, list(choices)) for name, choices in space.variables.items()}
-        try:
-            _, values = guess(known, space.recipe(params))
-            seen = [values[name] for name in objectives]
-            trial.set_user_attr("excess", [float(over) for over in constraints.excess(values)])
-            if any(math.isnan(value) for value in seen):
-                study.tell(trial, state=optuna.trial.TrialState.FAIL)
-            else:
-                study.tell(trial, seen)
-        except (RecipeError, UsageError):
-            study.tell(trial, state=optuna.trial.TrialState.FAIL)
-        except BaseException:
-            study.tell(trial, state=optuna.trial.TrialState.FAIL)
-            raise
-        done += 1
+        study.tell(trial, *_tried(optuna, trial, space, known, params, objectives, constraints))
+        done = study.get_trials(deepcopy=False)[-1]
+        shared.add_trial(done)
+        seen.add(shared.get_trials(deepcopy=False)[-1].number)
         if told is not None:
-            told("search", done, trials)
+            told("search", len(seen), trials)
+
+
+def _tried(
+    optuna: Any, trial: Any, space: Space, known: Knowledge, params: Mapping[str, Any], objectives: Sequence[str], constraints: Constraints
+) -> tuple[list[float] | None, Any]:
+    """What to tell Optuna of a trial: its values, or that it came to nothing."""
+    failed = (None, optuna.trial.TrialState.FAIL)
+    try:
+        values = judge(known, space.recipe(params))
+    except (RecipeError, UsageError):
+        return failed
+    for name, over in constraints.excess(values).items():
+        trial.set_constraint(name, over)
+    wanted = [values[name] for name in objectives]
+    return failed if any(math.isnan(value) for value in wanted) else (wanted, optuna.trial.TrialState.COMPLETE)
+
+
+def _take_in(study: optuna.Study, shared: optuna.Study, seen: set[int]) -> None:
+    """Takes in what others have tried meanwhile, and what was tried before."""
+    for trial in shared.get_trials(deepcopy=False):
+        if trial.number not in seen:
+            seen.add(trial.number)
+            study.add_trial(trial)
 
 
 def _front(study: optuna.Study, space: Space, known: Knowledge, objectives: Sequence[str], constraints: Constraints) -> list[Candidate]:
     """The estimated front, within the constraints where anything is, in the order of the first objective; each recipe once."""
     found: dict[tuple[object, ...], Candidate] = {}
     every = [trial for trial in study.trials if trial.values is not None]
-    fitting = [trial for trial in every if all(over <= 0 for over in trial.user_attrs.get("excess", []))] or every
+    fitting = [trial for trial in every if all(over <= 0 for over in trial.constraints.values())] or every
     for trial in sorted(_undominated(fitting), key=lambda trial: trial.values):
         recipe = space.recipe(trial.params)
         if recipe.decisions and recipe.decisions not in found:

@@ -23,7 +23,6 @@ import numpy as np
 import pandas as pd
 
 from edgeprof.errors import UsageError
-from edgeprof.models.cost import graph_costs
 from edgeprof.models.graph import Graph
 from edgeprof.recipes.plan import Plan, plan
 from edgeprof.recipes.recipe import FLOAT, Recipe, recipe_text
@@ -31,7 +30,6 @@ from edgeprof.records import schema
 from edgeprof.records.context import Energy, Instrument, Latency, Memory
 from edgeprof.records.profile import Finding, Profile
 from edgeprof.whatif.fit import Costs, Prediction, fit
-from edgeprof.whatif.units import unit_times
 
 BOUNDARY = "(format changes)"
 """Name of the row for quantizing, dequantizing, reordering and casting between layers, all together."""
@@ -83,7 +81,7 @@ def estimate(profile: Profile | Costs, recipe: Recipe, variants: Sequence[Profil
             instrument=Instrument(),
             closure=None,
             memory=_memory(costs, planned),
-            energy=_energy(costs, layers, total),
+            energy=_energy(costs, _unit_energy(costs, predicted), total),
             fingerprint_after={},
             scores={},
             recipe=recipe_text(recipe),
@@ -96,22 +94,41 @@ def estimate(profile: Profile | Costs, recipe: Recipe, variants: Sequence[Profil
     )
 
 
+def totals(costs: Costs, recipe: Recipe) -> dict[str, float]:
+    """What `estimate` says of the whole: ``latency_ms, energy_mj, peak_memory_bytes, model_bytes``; NaN is not known."""
+    planned = plan(recipe, costs.graph, costs.target)
+    predicted = costs.predict(planned)
+    energy = _energy(costs, _unit_energy(costs, predicted), predicted.total_ms)
+    told = (energy.inference_mj, _memory(costs, planned).peak_bytes, _model_bytes(costs, planned))
+    found = dict(
+        zip(("energy_mj", "peak_memory_bytes", "model_bytes"), (math.nan if one is None else float(one) for one in told), strict=True)
+    )
+    return {"latency_ms": predicted.total_ms, **found}
+
+
+def _unit_energy(costs: Costs, predicted: Prediction) -> list[float]:
+    """Millijoules of each unit: as measured, times what its time becomes."""
+    return [
+        own["energy_mj"] * time / own["latency_ms"] if own["latency_ms"] > 0 else math.nan
+        for own, time in zip(costs.figures, predicted.time_ms.tolist(), strict=True)
+    ]
+
+
 def _layers(costs: Costs, planned: Plan, predicted: Prediction) -> pd.DataFrame:
-    base_times, _ = unit_times(costs.units, costs.base)
-    measured = _by_unit(costs)
-    cost = graph_costs(planned.graph)
+    energies = _unit_energy(costs, predicted)
+    measured = costs.figures
+    cost = planned.costs
     rows = []
     for number, unit in enumerate(costs.units):
         time = float(predicted.time_ms[number])
         spread = costs.spread(number)
         own = measured[number]
         precision = predicted.precision[number]
-        ratio = time / base_times[number] if base_times[number] > 0 else math.nan
         macs = math.fsum(cost[name].macs for name in unit.nodes if cost[name].macs > 0)
         params = math.fsum(_weight_bytes(cost[name].param_bytes, planned.precision.get(name, FLOAT)) for name in unit.nodes)
         moved = math.fsum(cost[name].activation_bytes for name in unit.nodes) * _ACTIVATION_PARTS.get(precision, 1.0)
         low, high = _ends(time, max(spread, costs.error) if not math.isnan(costs.error) else spread)
-        energy = own["energy_mj"] * ratio
+        energy = energies[number]
         energy_low, energy_high = _ends(energy, max(spread, _relative(own), 0.0 if math.isnan(costs.error) else costs.error))
         rows.append({
             "name": unit.leader, "op_type": unit.op_type, "kind": "layer", "source_nodes": list(unit.nodes), "provider": own["provider"],
@@ -123,28 +140,6 @@ def _layers(costs: Costs, planned: Plan, predicted: Prediction) -> pd.DataFrame:
         })  # fmt: skip
     rows.append({"name": BOUNDARY, "op_type": "QuantizeLinear", "kind": "inserted", **_timed(predicted.boundary_ms, costs.error)})
     return _table(rows, predicted.total_ms)
-
-
-def _by_unit(costs: Costs) -> list[dict[str, Any]]:
-    """What the base profile says of each unit: energy, mean power over its time, provider, precision."""
-    place = {node: number for number, unit in enumerate(costs.units) for node in unit.nodes}
-    numbers = dict.fromkeys(("energy_mj", "energy_low_mj", "energy_high_mj", "power_mw"), math.nan)
-    found: list[dict[str, Any]] = [{**numbers, "provider": "", "precision": ""} for _ in costs.units]
-    work = np.zeros((len(costs.units), 2))
-    rows: list[dict[str, Any]] = costs.base.measured_layers.to_dict("records")  # type: ignore[assignment]
-    for row in rows:
-        number = next((place[name] for name in row["source_nodes"] if name in place), None)
-        if number is None:
-            continue
-        own = found[number]
-        own["provider"], own["precision"] = own["provider"] or row["provider"], own["precision"] or row["precision"]
-        for name in ("energy_mj", "energy_low_mj", "energy_high_mj"):
-            own[name] = row[name] if math.isnan(own[name]) else own[name] + row[name]
-        if not math.isnan(row["power_mw"]) and row["latency_ms"] > 0:
-            work[number] += (row["power_mw"] * row["latency_ms"], row["latency_ms"])
-    for own, (energy, time) in zip(found, work.tolist(), strict=True):
-        own["power_mw"] = energy / time if time > 0 else math.nan
-    return found
 
 
 def _relative(own: Mapping[str, Any]) -> float:
@@ -184,7 +179,7 @@ def _model_bytes(costs: Costs, planned: Plan) -> int | None:
     before = costs.base.context.model_bytes
     if before is None:
         return None
-    old, new = graph_costs(costs.graph), graph_costs(planned.graph)
+    old, new = costs.as_it_is.costs, planned.costs
     top = [layer.name for layer in costs.graph.layers if layer.parent is None]
     saved = math.fsum(
         _weight_bytes(old[name].param_bytes, FLOAT) - _weight_bytes(new[name].param_bytes, planned.precision.get(name, FLOAT))
@@ -227,15 +222,16 @@ def _peak(profile: Profile, sizes: Sequence[float]) -> float:
     return float(alive.max(initial=0.0))
 
 
-def _energy(costs: Costs, layers: pd.DataFrame, total: float) -> Energy:
+def _energy(costs: Costs, units: Sequence[float], total: float) -> Energy:
     base = costs.base.context.energy
     before = costs.base.context.latency.median_ms
     if base.above_idle_mj is None or not before:
         return Energy(reason="The model's energy was not measured, so nothing can be said of the recipe's.")
-    summed = layers["energy_mj"].sum(min_count=1)
-    old = costs.base.measured_layers["energy_mj"].sum(min_count=1)
-    by_layer = base.method == "layers" and not math.isnan(summed) and old > 0
-    above = base.above_idle_mj * (summed / old if by_layer else total / before)
+    old = [own["energy_mj"] for own in costs.figures]
+    known = [(a, b) for a, b in zip(units, old, strict=True) if not math.isnan(a + b)]
+    summed, before_mj = math.fsum(a for a, _ in known), math.fsum(b for _, b in known)
+    by_layer = base.method == "layers" and before_mj > 0
+    above = base.above_idle_mj * (summed / before_mj if by_layer else total / before)
     idle = (base.idle_mw or 0.0) * total / 1e3
     error = max(costs.error if not math.isnan(costs.error) else 0.0, _relative_energy(base))
     return Energy(

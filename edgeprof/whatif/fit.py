@@ -19,6 +19,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +30,7 @@ from edgeprof.recipes.plan import Plan, plan
 from edgeprof.recipes.recipe import FLOAT, Recipe, parse_recipe
 from edgeprof.recipes.target import Target, target_of
 from edgeprof.records.profile import Profile
-from edgeprof.whatif.units import Unit, crossings, unit_times, units_of, work_of
+from edgeprof.whatif.units import Unit, crossings, unit_figures, unit_times, units_of, work_of
 
 Floats = NDArray[np.float64]
 
@@ -76,6 +77,16 @@ class Costs:
         rms = math.sqrt(math.fsum(e * e for e in self.errors) / n)
         return rms * (_T95[n - 1] if n <= len(_T95) else 1.96 + 2.5 / n)
 
+    @cached_property
+    def as_it_is(self) -> Plan:
+        """The plan that changes nothing."""
+        return Plan({}, self.graph)
+
+    @cached_property
+    def figures(self) -> list[dict[str, Any]]:
+        """What the base profile says of each unit; see `units.unit_figures`."""
+        return unit_figures(self.units, self.base)
+
     def spread(self, number: int) -> float:
         """Relative scatter of a unit's times around its line, root mean square, doubled: how far one estimate of it may be off."""
         return self._lines.spread(number)
@@ -96,7 +107,7 @@ class Costs:
                 f"No variant of {self.graph.name} was measured with {' or '.join(missing)} layers on {self.base.context.board}, so nothing"
                 " can be said of them. Measure one: `edgeprof variants --precision`, or ep.measure_variants(precisions=...)."
             )
-        work = np.array(work_of(self.units, planned.graph))
+        work = np.array(work_of(self.units, planned.costs))
         times, borrowed = np.empty(len(self.units)), []
         for number, unit in enumerate(self.units):
             times[number], own = self._lines.time(number, precision[number], work[number])
@@ -175,7 +186,7 @@ def _variant(units: Sequence[Unit], profile: Profile, planned: Plan, *, is_base:
     precision = _unit_precisions(units, planned)
     return Variant(
         precision=precision,
-        work=np.array(work_of(units, planned.graph)),
+        work=np.array(work_of(units, planned.costs)),
         time_ms=np.array(times) * scale,
         boundary_ms=boundary * scale,
         formats=_formats(units, precision, planned.graph),

@@ -60,7 +60,8 @@ class Quality:
         known = self._ratios.get(layer)
         if not known:
             return math.nan
-        return float(np.interp(ratio, *zip((0.0, 0.0), *known, strict=True))) if ratio <= known[-1][0] else math.nan
+        at, noise = [0.0, *(place for place, _ in known)], [0.0, *(value for _, value in known)]
+        return float(np.interp(ratio, at, noise)) if ratio <= at[-1] else math.nan
 
     @cached_property
     def _ratios(self) -> dict[str, list[tuple[float, float]]]:

@@ -10,9 +10,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
 
 from edgeprof.analysis.align import components
-from edgeprof.models.cost import graph_costs
+from edgeprof.models.cost import Cost, graph_costs
 from edgeprof.models.graph import Graph
 from edgeprof.records.profile import Profile
 
@@ -60,9 +63,30 @@ def unit_times(units: Sequence[Unit], profile: Profile) -> tuple[list[float], fl
     return found, boundary
 
 
-def work_of(units: Sequence[Unit], graph: Graph) -> list[float]:
+def unit_figures(units: Sequence[Unit], profile: Profile) -> list[dict[str, Any]]:
+    """What a profile says of each unit: latency_ms, energy with its interval, mean power over its time, provider, precision."""
+    place = {node: number for number, unit in enumerate(units) for node in unit.nodes}
+    numbers = dict.fromkeys(("latency_ms", "energy_mj", "energy_low_mj", "energy_high_mj", "power_mw"), math.nan)
+    found: list[dict[str, Any]] = [{**numbers, "provider": "", "precision": ""} for _ in units]
+    work = np.zeros((len(units), 2))
+    rows: list[dict[str, Any]] = profile.measured_layers.to_dict("records")  # type: ignore[assignment]
+    for row in rows:
+        number = next((place[name] for name in row["source_nodes"] if name in place), None)
+        if number is None:
+            continue
+        own = found[number]
+        own["provider"], own["precision"] = own["provider"] or row["provider"], own["precision"] or row["precision"]
+        for name in ("latency_ms", "energy_mj", "energy_low_mj", "energy_high_mj"):
+            own[name] = row[name] if math.isnan(own[name]) else own[name] + row[name]
+        if not math.isnan(row["power_mw"]) and row["latency_ms"] > 0:
+            work[number] += (row["power_mw"] * row["latency_ms"], row["latency_ms"])
+    for own, (energy, time) in zip(found, work.tolist(), strict=True):
+        own["power_mw"] = energy / time if time > 0 else math.nan
+    return found
+
+
+def work_of(units: Sequence[Unit], costs: Mapping[str, Cost]) -> list[float]:
     """How much each unit has to do: MACs, or bytes of activations where it has none. NaN where neither is known."""
-    costs = graph_costs(graph)
     found = []
     for unit in units:
         macs = math.fsum(costs[name].macs for name in unit.nodes if costs[name].macs > 0)
