@@ -25,8 +25,8 @@ from edgeprof.datasets import Dataset
 from edgeprof.errors import RecipeError
 from edgeprof.recipes.base import Change, Work, refuse_or_report
 from edgeprof.recipes.calibration import Ranges, ranges
-from edgeprof.recipes.kernels import ACTIVATIONS, COMPUTING, PASSING, data_inputs, is_quantized, lacks_kernel
-from edgeprof.recipes.wiring import Wiring, attribute, copied, element_types, import_opset, opset_of, reads
+from edgeprof.recipes.kernels import ACTIVATIONS, COMPUTING, PASSING, bias_row, data_inputs, is_quantized, lacks_kernel
+from edgeprof.recipes.wiring import Wiring, attribute, copied, element_types, import_opset, opset_of, put_in_order, reads
 
 FEW_SAMPLES = 32
 """Fewer are taken, with a note: ranges of activations are found from some hundreds as a rule."""
@@ -71,6 +71,11 @@ def _notes(work: Work, data: Dataset, folded: Mapping[str, str], any_done: bool)
     if any_done and settings.activation_type == "auto":
         kind = "x86" if target.is_x86 else (target.architecture or "processors other than x86")
         notes.append(f"Activations are {target.activation_type}, which ONNX Runtime is fastest with on {kind} ({target.name}).")
+    if any_done and settings.activation_type not in ("auto", target.activation_type):
+        notes.append(
+            f"Activations are {settings.activation_type}, as the recipe says; on {target.name} ONNX Runtime is made for "
+            f"{target.activation_type}, and may compute some layers in float."
+        )
     if any_done and target.reduce_range:
         notes.append(f"Weights keep to 7 bits: {target.name} has no 8-bit dot product, and sums of wider ones would saturate.")
     if folded:
@@ -106,6 +111,11 @@ def _newer(model: Any, work: Work) -> tuple[Any, list[str]]:
             f"Export it again with operator set {_LEAST_OPSET} or newer."
         ) from error
     changed = copied(changed)
+    there = {node.name for node in changed.graph.node}
+    makes = {node.output[0]: node.name for node in model.graph.node if node.output and node.name not in there}
+    for node in changed.graph.node:
+        if not node.name and node.output:  # another operator in its place
+            node.name = makes.get(node.output[0], "")
     for lost in names - {node.name for node in changed.graph.node}:
         raise RecipeError(
             f"Layer '{lost}' is lost when {work.graph.name} is converted from operator set {before} to {_LEAST_OPSET}, which int8 needs. "
@@ -159,6 +169,8 @@ def _wants(work: Work, layer: str, *precisions: str | None) -> bool:
 
 def _cannot(node: Any, wiring: Wiring, types: Mapping[str, int], opset: int) -> str:
     """Why a node cannot be int8, as a clause, as far as that can be told beforehand."""
+    if any(one.HasField("g") or one.graphs for one in node.attribute):
+        return f"{node.op_type} runs other layers inside it"
     data = data_inputs(node)
     if not _has_float(data, types) or not _has_float(node.output, types):
         return "it works on no float values"
@@ -229,11 +241,13 @@ def _once(model: Any, chosen: list[str], found: Ranges, work: Work, types: Mappi
     """ONNX Runtime's quantizer, and the cases 2 and 3 of the module."""
     before = copied(model)
     wiring = Wiring(before)
+    _make_gemms_plain(wiring, chosen)
     overrides = _own_constants(wiring, chosen) | _softmax_ranges(wiring, chosen, found)
     wiring.sweep(keep=lambda node: node.name in work.choices and node.op_type not in ("Constant", "ConstantOfShape"))
     result = _run_quantizer(before, chosen, found, work, overrides, types)
     _put_back(result, before, chosen)
     _free_float_readers(result, chosen)
+    put_in_order(result)
     _tidy(result, before)
     return result
 
@@ -257,6 +271,22 @@ def _own_constants(wiring: Wiring, chosen: list[str]) -> dict[str, list[dict[str
             if node.op_type == "MatMul" and values is not None and (index == 0 or values.ndim != 2):
                 whole[node.input[index]] = [{"quant_type": QuantType.QInt8}]
     return whole
+
+
+def _make_gemms_plain(wiring: Wiring, chosen: list[str]) -> None:
+    """The factors of a Gemm go into its constants: with others than 1, what the runtime's 8-bit kernel adds is not the bias."""
+    for node in wiring.graph.node:
+        if node.name not in chosen or node.op_type != "Gemm":
+            continue
+        alpha, beta = attribute(node, "alpha", 1.0), attribute(node, "beta", 1.0)
+        row, weight = bias_row(node, wiring), wiring.constant(node.input[1])
+        if weight is not None and alpha != 1:
+            wiring.give(node, 1, (weight * alpha).astype(weight.dtype), node.input[1])
+        if row is not None:
+            wiring.give(node, 2, (row * beta).astype(row.dtype), node.input[2])
+        kept = [one for one in node.attribute if one.name not in ("alpha", "beta")]
+        del node.attribute[:]
+        node.attribute.extend(kept)
 
 
 def _softmax_ranges(wiring: Wiring, chosen: list[str], found: Ranges) -> dict[str, list[dict[str, Any]]]:
@@ -296,7 +326,6 @@ def _run_quantizer(
             {"TensorQuantOverrides": overrides},
         )
         quantizer.quantize_model()
-        quantizer.model.topological_sort()
     return quantizer.model.model
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -162,6 +163,28 @@ def element_types(model: Any, graph: Graph) -> dict[str, int]:
         if entry.type.HasField("tensor_type") and entry.type.tensor_type.elem_type:
             known[entry.name] = entry.type.tensor_type.elem_type
     return known | {one.name: one.data_type for one in model.graph.initializer}
+
+
+def put_in_order(model: Any) -> None:
+    """Has each node stand behind those that it reads, what its subgraphs read included; otherwise the order stays."""
+    nodes = list(model.graph.node)
+    maker = {name: place for place, node in enumerate(nodes) for name in node.output if name}
+    waits = [{maker[name] for name in reads(node) if name in maker} for node in nodes]
+    after: dict[int, list[int]] = {}
+    for place, needed in enumerate(waits):
+        for before in needed:
+            after.setdefault(before, []).append(place)
+    ready = [place for place, needed in enumerate(waits) if not needed]
+    order = []
+    while ready:
+        place = heapq.heappop(ready)
+        order.append(type(nodes[place]).FromString(nodes[place].SerializeToString()))
+        for later in after.get(place, []):
+            waits[later].discard(place)
+            if not waits[later]:
+                heapq.heappush(ready, later)
+    del model.graph.node[:]
+    model.graph.node.extend(order)
 
 
 def attribute(node: Any, name: str, default: Any = None) -> Any:
