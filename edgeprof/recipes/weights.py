@@ -143,19 +143,20 @@ def narrowed(values: Array, bits: int) -> tuple[Array, Array]:
     Nearest in squared error, of scales that take the largest value as it is and of those, for 4 bits, that cut it off a little.
     """
     least, most = -(1 << (bits - 1)), (1 << (bits - 1)) - 1
-    high, low = values.max(axis=-1, keepdims=True), values.min(axis=-1, keepdims=True)
-    largest = np.maximum(np.abs(high), np.abs(low))
-    tightest = np.where(-low > high, low / least, largest / most)  # there is one more number below zero than above
-    best = scales = None
-    for start in (largest / most, tightest):
+    largest = np.abs(values).max(axis=-1, keepdims=True)
+    largest = np.where(largest * np.float32(0.25 / most) > 0, largest, np.float32(1.0))  # zeros, and what is too small for a scale
+    even = values / largest
+    high, low = even.max(axis=-1, keepdims=True), even.min(axis=-1, keepdims=True)
+    tightest = np.where(-low > high, low / least, np.float32(1 / most))  # there is one more number below zero than above
+    best = error = None
+    for start in (np.full_like(tightest, 1 / most), tightest):
         for ratio in _RATIOS[bits]:
-            tried = np.where(largest > 0, start * ratio, 1.0).astype(np.float32)
-            tried = np.where(tried == 0, np.float32(1.0), tried)  # of numbers that are too small for a scale
-            error = np.square(np.clip(np.rint(values / tried), least, most) * tried - values).sum(axis=-1, keepdims=True)
-            better = np.ones_like(error, bool) if best is None else error < best
-            best = error if best is None else np.where(better, error, best)
-            scales = tried if scales is None else np.where(better, tried, scales)
-    assert scales is not None  # noqa: S101 - there are ratios
+            tried = np.where(start > 0, start * np.float32(ratio), np.float32(1.0))
+            came = np.square(np.clip(np.rint(even / tried), least, most) * tried - even).sum(axis=-1, keepdims=True)
+            better = np.ones_like(came, bool) if error is None else came < error
+            best, error = (tried, came) if best is None else (np.where(better, tried, best), np.where(better, came, error))
+    assert best is not None  # noqa: S101 - there are ratios
+    scales = (best * largest).astype(np.float32)
     return np.clip(np.rint(values / scales), least, most).astype(np.int8), scales
 
 
