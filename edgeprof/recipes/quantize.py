@@ -26,7 +26,7 @@ from edgeprof.errors import RecipeError
 from edgeprof.recipes.base import Change, Work, refuse_or_report
 from edgeprof.recipes.calibration import Ranges, ranges
 from edgeprof.recipes.kernels import ACTIVATIONS, COMPUTING, PASSING, bias_row, data_inputs, is_quantized, lacks_kernel
-from edgeprof.recipes.wiring import Wiring, attribute, copied, element_types, import_opset, opset_of, put_in_order, reads
+from edgeprof.recipes.wiring import Wiring, attribute, copied, element_types, import_opset, in_opset, opset_of, put_in_order, reads
 
 FEW_SAMPLES = 32
 """Fewer are taken, with a note: ranges of activations are found from some hundreds as a rule."""
@@ -42,7 +42,7 @@ def quantize(work: Work) -> Work:
         return work.then(work.model, floats)
     _refuse_quantized(work)
     data = work.needs_data("int8")
-    model, notes = _newer(copied(work.model), work)
+    model, notes = in_opset(copied(work.model), _LEAST_OPSET, work.graph.name, "int8")
     nodes, wiring = list(model.graph.node), Wiring(model)
     folded = _fold_norms(wiring, work)
     types = element_types(model, work.graph)
@@ -92,39 +92,6 @@ def _refuse_quantized(work: Work) -> None:
         raise RecipeError(
             f"{work.graph.name} is quantized already (it has {', '.join(found)}). Give the float model that it was made from."
         )
-
-
-def _newer(model: Any, work: Work) -> tuple[Any, list[str]]:
-    """The model in an operator set that has scales for each channel, its layers still named."""
-    import onnx
-
-    before = opset_of(model)
-    if before >= _LEAST_OPSET:
-        return model, []
-    names = {node.name for node in model.graph.node}
-    try:
-        changed = onnx.version_converter.convert_version(model, _LEAST_OPSET)
-    except Exception as error:  # the converter's own
-        text = " ".join(str(error).split())[:200]
-        raise RecipeError(
-            f"{work.graph.name} is of operator set {before}; int8 needs {_LEAST_OPSET}, and onnx cannot convert it ({text}). "
-            f"Export it again with operator set {_LEAST_OPSET} or newer."
-        ) from error
-    changed = copied(changed)
-    there = {node.name for node in changed.graph.node}
-    makes = {node.output[0]: node.name for node in model.graph.node if node.output and node.name not in there}
-    for node in changed.graph.node:
-        if not node.name and node.output:  # another operator in its place
-            node.name = makes.get(node.output[0], "")
-    for lost in names - {node.name for node in changed.graph.node}:
-        raise RecipeError(
-            f"Layer '{lost}' is lost when {work.graph.name} is converted from operator set {before} to {_LEAST_OPSET}, which int8 needs. "
-            f"Export it again with operator set {_LEAST_OPSET} or newer."
-        )
-    for number, node in enumerate(changed.graph.node):
-        if not node.name:  # the converter's own
-            node.name = f"{node.op_type}_of_opset_{_LEAST_OPSET}_{number}"
-    return changed, [f"{work.graph.name} was converted from operator set {before} to {_LEAST_OPSET}, which int8 needs."]
 
 
 def _fold_norms(wiring: Wiring, work: Work) -> dict[str, str]:
@@ -242,17 +209,18 @@ def _once(model: Any, chosen: list[str], found: Ranges, work: Work, types: Mappi
     before = copied(model)
     wiring = Wiring(before)
     _make_gemms_plain(wiring, chosen)
-    overrides = _own_constants(wiring, chosen) | _softmax_ranges(wiring, chosen, found)
+    overrides = _own_constants(wiring, chosen, _activation_type(work)) | _softmax_ranges(wiring, chosen, found)
     wiring.sweep(keep=lambda node: node.name in work.choices and node.op_type not in ("Constant", "ConstantOfShape"))
     result = _run_quantizer(before, chosen, found, work, overrides, types)
     _put_back(result, before, chosen)
     _free_float_readers(result, chosen)
+    _part_inputs(result, chosen)
     put_in_order(result)
     _tidy(result, before)
     return result
 
 
-def _own_constants(wiring: Wiring, chosen: list[str]) -> dict[str, list[dict[str, Any]]]:
+def _own_constants(wiring: Wiring, chosen: list[str], kind: Any) -> dict[str, list[dict[str, Any]]]:
     """Case 3 for constants. What comes back are those that have one scale for all their channels."""
     from onnxruntime.quantization import QuantType
 
@@ -269,7 +237,7 @@ def _own_constants(wiring: Wiring, chosen: list[str]) -> dict[str, list[dict[str
                 wiring.own(node, index)
             values = wiring.constant(node.input[index])
             if node.op_type == "MatMul" and values is not None and (index == 0 or values.ndim != 2):
-                whole[node.input[index]] = [{"quant_type": QuantType.QInt8}]
+                whole[node.input[index]] = [{"quant_type": kind if index == 0 else QuantType.QInt8}]  # the first is of activations' kind
     return whole
 
 
@@ -295,6 +263,13 @@ def _softmax_ranges(wiring: Wiring, chosen: list[str], found: Ranges) -> dict[st
     return {name: [{"rmin": np.float32(0.0), "rmax": np.float32(found[name][1])}] for name in outputs}
 
 
+def _activation_type(work: Work) -> Any:
+    from onnxruntime.quantization import QuantType
+
+    kind = work.quantization.activation_type
+    return QuantType.QUInt8 if (work.target.activation_type if kind == "auto" else kind) == "uint8" else QuantType.QInt8
+
+
 def _run_quantizer(
     model: Any, chosen: list[str], found: Ranges, work: Work, overrides: dict[str, list[dict[str, Any]]], types: Mapping[str, int]
 ) -> Any:
@@ -302,8 +277,6 @@ def _run_quantizer(
     from onnxruntime.quantization import CalibrationMethod, QDQQuantizer, QuantType, TensorsData
     from onnxruntime.quantization.quant_utils import add_infer_metadata
 
-    kind = work.quantization.activation_type
-    kind = work.target.activation_type if kind == "auto" else kind
     given = onnx.ModelProto()
     given.CopyFrom(model)
     known = {entry.name for entry in (*given.graph.value_info, *given.graph.input, *given.graph.output)}
@@ -318,7 +291,7 @@ def _run_quantizer(
             work.quantization.per_channel,
             work.target.reduce_range,
             QuantType.QInt8,
-            QuantType.QUInt8 if kind == "uint8" else QuantType.QInt8,
+            _activation_type(work),
             TensorsData(CalibrationMethod.MinMax, pairs),
             chosen,
             [],
@@ -380,6 +353,23 @@ def _give_output_its_floats(wiring: Wiring, source: str, widener: Any, maker: An
         _reconnect(node, source, name)
     if maker is not None:
         maker.output[[*maker.output].index(source)] = name
+
+
+def _part_inputs(result: Any, chosen: list[str]) -> None:
+    """A layer that reads one tensor twice (a product with itself) gets it from two DequantizeLinear: else the runtime leaves it float."""
+    import onnx
+
+    wiring = Wiring(result)
+    for node in list(result.graph.node):
+        for index, name in enumerate(node.input):
+            maker = wiring.maker.get(name)
+            if node.name not in chosen or name not in node.input[:index] or maker is None or maker.op_type != "DequantizeLinear":
+                continue
+            twin = onnx.NodeProto()
+            twin.CopyFrom(maker)
+            twin.name, twin.output[0] = f"{maker.name}_{index}_of_{node.name}", wiring.fresh(f"{name}_{index}")
+            node.input[index] = twin.output[0]
+            result.graph.node.append(twin)
 
 
 def _reconnect(node: Any, before: str, after: str) -> None:

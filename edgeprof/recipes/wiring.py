@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeprof.errors import RecipeError
 from edgeprof.models.graph import Graph
 
 Array = NDArray[Any]
@@ -222,6 +223,37 @@ def copied(model: Any) -> Any:
     _keep(changed.graph.input, lambda entry: entry.name not in stored)
     changed.ir_version = max(changed.ir_version, 8)
     return changed
+
+
+def in_opset(model: Any, least: int, name: str, why: str) -> tuple[Any, list[str]]:
+    """The model in operator set ``least`` or newer, its layers named as before, and a note where it had to be converted.
+
+    Raises:
+        RecipeError: onnx cannot convert it; ``why`` it must be ends the sentence.
+    """
+    import onnx
+
+    before = opset_of(model)
+    if before >= least:
+        return model, []
+    export = f"Export it again with operator set {least} or newer."
+    try:
+        changed = copied(onnx.version_converter.convert_version(model, least))
+    except Exception as error:  # the converter's own
+        text = " ".join(str(error).split())[:200]
+        raise RecipeError(
+            f"{name} is of operator set {before}; {why} needs {least}, and onnx cannot convert it ({text}). {export}"
+        ) from error
+    there = {node.name for node in changed.graph.node}
+    lost = {node.output[0]: node.name for node in model.graph.node if node.output and node.name not in there}
+    for number, node in enumerate(changed.graph.node):
+        if not node.name:  # in the place of a layer, or the converter's own
+            place = lost.pop(node.output[0], "") if node.output else ""
+            node.name = place or f"{node.op_type}_of_opset_{least}_{number}"
+    if lost:
+        layer = next(iter(lost.values()))
+        raise RecipeError(f"'{layer}' is lost when {name} is converted from operator set {before} to {least}, which {why} needs. {export}")
+    return changed, [f"{name} was converted from operator set {before} to {least}, which {why} needs."]
 
 
 def weight_index(node: Any, wiring: Wiring) -> int | None:
