@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from edgeprof.recipes.wiring import Array, Wiring, attribute
 
 COMPUTING = frozenset(
@@ -48,18 +50,16 @@ def lacks_kernel(node: Any, wiring: Wiring, opset: int) -> str:
         return "its weight is not constant"
     if op in ("Conv", "Gemm") and len(node.input) > 2 and node.input[2] and wiring.constant(node.input[2]) is None:
         return "its bias is not constant"
-    if op == "Gemm" and _bias_is_odd(node, wiring):
+    if op == "Gemm" and len(node.input) > 2 and node.input[2] and bias_row(node, wiring) is None:
         return "its bias is not one value for each column"
     return ""
 
 
-def _bias_is_odd(node: Any, wiring: Wiring) -> bool:
-    if len(node.input) < 3 or not node.input[2]:
-        return False
-    bias, weight = wiring.constant(node.input[2]), wiring.constant(node.input[1])
-    columns = _columns(weight, bool(attribute(node, "transB", 0)))
-    return bias is None or bias.ndim != 1 or len(bias) != columns
-
-
-def _columns(weight: Array | None, transposed: bool) -> int:
-    return 0 if weight is None or weight.ndim != 2 else int(weight.shape[0 if transposed else 1])
+def bias_row(node: Any, wiring: Wiring) -> Array | None:
+    """(N,) constant bias of a Gemm with a constant weight; None when it has none, or one that differs from row to row."""
+    weight = wiring.constant(node.input[1])
+    bias = wiring.constant(node.input[2]) if len(node.input) > 2 and node.input[2] else None
+    if bias is None or weight is None or (bias.ndim == 2 and len(bias) != 1):
+        return None
+    columns = weight.shape[0 if attribute(node, "transB", 0) else 1]
+    return np.broadcast_to(bias.reshape(-1), (columns,)) if bias.size in (1, columns) else None

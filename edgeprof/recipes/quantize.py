@@ -25,8 +25,8 @@ from edgeprof.datasets import Dataset
 from edgeprof.errors import RecipeError
 from edgeprof.recipes.base import Change, Work, refuse_or_report
 from edgeprof.recipes.calibration import Ranges, ranges
-from edgeprof.recipes.kernels import ACTIVATIONS, COMPUTING, PASSING, data_inputs, is_quantized, lacks_kernel
-from edgeprof.recipes.wiring import Wiring, attribute, copied, element_types, import_opset, opset_of, reads
+from edgeprof.recipes.kernels import ACTIVATIONS, COMPUTING, PASSING, bias_row, data_inputs, is_quantized, lacks_kernel
+from edgeprof.recipes.wiring import Wiring, attribute, copied, element_types, import_opset, in_opset, opset_of, put_in_order, reads
 
 FEW_SAMPLES = 32
 """Fewer are taken, with a note: ranges of activations are found from some hundreds as a rule."""
@@ -42,7 +42,7 @@ def quantize(work: Work) -> Work:
         return work.then(work.model, floats)
     _refuse_quantized(work)
     data = work.needs_data("int8")
-    model, notes = _newer(copied(work.model), work)
+    model, notes = in_opset(copied(work.model), _LEAST_OPSET, work.graph.name, "int8")
     nodes, wiring = list(model.graph.node), Wiring(model)
     folded = _fold_norms(wiring, work)
     types = element_types(model, work.graph)
@@ -71,6 +71,11 @@ def _notes(work: Work, data: Dataset, folded: Mapping[str, str], any_done: bool)
     if any_done and settings.activation_type == "auto":
         kind = "x86" if target.is_x86 else (target.architecture or "processors other than x86")
         notes.append(f"Activations are {target.activation_type}, which ONNX Runtime is fastest with on {kind} ({target.name}).")
+    if any_done and settings.activation_type not in ("auto", target.activation_type):
+        notes.append(
+            f"Activations are {settings.activation_type}, as the recipe says; on {target.name} ONNX Runtime is made for "
+            f"{target.activation_type}, and may compute some layers in float."
+        )
     if any_done and target.reduce_range:
         notes.append(f"Weights keep to 7 bits: {target.name} has no 8-bit dot product, and sums of wider ones would saturate.")
     if folded:
@@ -87,34 +92,6 @@ def _refuse_quantized(work: Work) -> None:
         raise RecipeError(
             f"{work.graph.name} is quantized already (it has {', '.join(found)}). Give the float model that it was made from."
         )
-
-
-def _newer(model: Any, work: Work) -> tuple[Any, list[str]]:
-    """The model in an operator set that has scales for each channel, its layers still named."""
-    import onnx
-
-    before = opset_of(model)
-    if before >= _LEAST_OPSET:
-        return model, []
-    names = {node.name for node in model.graph.node}
-    try:
-        changed = onnx.version_converter.convert_version(model, _LEAST_OPSET)
-    except Exception as error:  # the converter's own
-        text = " ".join(str(error).split())[:200]
-        raise RecipeError(
-            f"{work.graph.name} is of operator set {before}; int8 needs {_LEAST_OPSET}, and onnx cannot convert it ({text}). "
-            f"Export it again with operator set {_LEAST_OPSET} or newer."
-        ) from error
-    changed = copied(changed)
-    for lost in names - {node.name for node in changed.graph.node}:
-        raise RecipeError(
-            f"Layer '{lost}' is lost when {work.graph.name} is converted from operator set {before} to {_LEAST_OPSET}, which int8 needs. "
-            f"Export it again with operator set {_LEAST_OPSET} or newer."
-        )
-    for number, node in enumerate(changed.graph.node):
-        if not node.name:  # the converter's own
-            node.name = f"{node.op_type}_of_opset_{_LEAST_OPSET}_{number}"
-    return changed, [f"{work.graph.name} was converted from operator set {before} to {_LEAST_OPSET}, which int8 needs."]
 
 
 def _fold_norms(wiring: Wiring, work: Work) -> dict[str, str]:
@@ -159,6 +136,8 @@ def _wants(work: Work, layer: str, *precisions: str | None) -> bool:
 
 def _cannot(node: Any, wiring: Wiring, types: Mapping[str, int], opset: int) -> str:
     """Why a node cannot be int8, as a clause, as far as that can be told beforehand."""
+    if any(one.HasField("g") or one.graphs for one in node.attribute):
+        return f"{node.op_type} runs other layers inside it"
     data = data_inputs(node)
     if not _has_float(data, types) or not _has_float(node.output, types):
         return "it works on no float values"
@@ -229,16 +208,19 @@ def _once(model: Any, chosen: list[str], found: Ranges, work: Work, types: Mappi
     """ONNX Runtime's quantizer, and the cases 2 and 3 of the module."""
     before = copied(model)
     wiring = Wiring(before)
-    overrides = _own_constants(wiring, chosen) | _softmax_ranges(wiring, chosen, found)
+    _make_gemms_plain(wiring, chosen)
+    overrides = _own_constants(wiring, chosen, _activation_type(work)) | _softmax_ranges(wiring, chosen, found)
     wiring.sweep(keep=lambda node: node.name in work.choices and node.op_type not in ("Constant", "ConstantOfShape"))
     result = _run_quantizer(before, chosen, found, work, overrides, types)
     _put_back(result, before, chosen)
     _free_float_readers(result, chosen)
+    _part_inputs(result, chosen)
+    put_in_order(result)
     _tidy(result, before)
     return result
 
 
-def _own_constants(wiring: Wiring, chosen: list[str]) -> dict[str, list[dict[str, Any]]]:
+def _own_constants(wiring: Wiring, chosen: list[str], kind: Any) -> dict[str, list[dict[str, Any]]]:
     """Case 3 for constants. What comes back are those that have one scale for all their channels."""
     from onnxruntime.quantization import QuantType
 
@@ -255,14 +237,37 @@ def _own_constants(wiring: Wiring, chosen: list[str]) -> dict[str, list[dict[str
                 wiring.own(node, index)
             values = wiring.constant(node.input[index])
             if node.op_type == "MatMul" and values is not None and (index == 0 or values.ndim != 2):
-                whole[node.input[index]] = [{"quant_type": QuantType.QInt8}]
+                whole[node.input[index]] = [{"quant_type": kind if index == 0 else QuantType.QInt8}]  # the first is of activations' kind
     return whole
+
+
+def _make_gemms_plain(wiring: Wiring, chosen: list[str]) -> None:
+    """The factors of a Gemm go into its constants: with others than 1, what the runtime's 8-bit kernel adds is not the bias."""
+    for node in wiring.graph.node:
+        if node.name not in chosen or node.op_type != "Gemm":
+            continue
+        alpha, beta = attribute(node, "alpha", 1.0), attribute(node, "beta", 1.0)
+        row, weight = bias_row(node, wiring), wiring.constant(node.input[1])
+        if weight is not None and alpha != 1:
+            wiring.give(node, 1, (weight * alpha).astype(weight.dtype), node.input[1])
+        if row is not None:
+            wiring.give(node, 2, (row * beta).astype(row.dtype), node.input[2])
+        kept = [one for one in node.attribute if one.name not in ("alpha", "beta")]
+        del node.attribute[:]
+        node.attribute.extend(kept)
 
 
 def _softmax_ranges(wiring: Wiring, chosen: list[str], found: Ranges) -> dict[str, list[dict[str, Any]]]:
     """Softmax keeps to the range that was found; the quantizer takes 0 to 1, of which a thousand even classes leave nothing."""
     outputs = [node.output[0] for node in wiring.graph.node if node.name in chosen and node.op_type == "Softmax"]
     return {name: [{"rmin": np.float32(0.0), "rmax": np.float32(found[name][1])}] for name in outputs}
+
+
+def _activation_type(work: Work) -> Any:
+    from onnxruntime.quantization import QuantType
+
+    kind = work.quantization.activation_type
+    return QuantType.QUInt8 if (work.target.activation_type if kind == "auto" else kind) == "uint8" else QuantType.QInt8
 
 
 def _run_quantizer(
@@ -272,8 +277,6 @@ def _run_quantizer(
     from onnxruntime.quantization import CalibrationMethod, QDQQuantizer, QuantType, TensorsData
     from onnxruntime.quantization.quant_utils import add_infer_metadata
 
-    kind = work.quantization.activation_type
-    kind = work.target.activation_type if kind == "auto" else kind
     given = onnx.ModelProto()
     given.CopyFrom(model)
     known = {entry.name for entry in (*given.graph.value_info, *given.graph.input, *given.graph.output)}
@@ -288,7 +291,7 @@ def _run_quantizer(
             work.quantization.per_channel,
             work.target.reduce_range,
             QuantType.QInt8,
-            QuantType.QUInt8 if kind == "uint8" else QuantType.QInt8,
+            _activation_type(work),
             TensorsData(CalibrationMethod.MinMax, pairs),
             chosen,
             [],
@@ -296,7 +299,6 @@ def _run_quantizer(
             {"TensorQuantOverrides": overrides},
         )
         quantizer.quantize_model()
-        quantizer.model.topological_sort()
     return quantizer.model.model
 
 
@@ -351,6 +353,23 @@ def _give_output_its_floats(wiring: Wiring, source: str, widener: Any, maker: An
         _reconnect(node, source, name)
     if maker is not None:
         maker.output[[*maker.output].index(source)] = name
+
+
+def _part_inputs(result: Any, chosen: list[str]) -> None:
+    """A layer that reads one tensor twice (a product with itself) gets it from two DequantizeLinear: else the runtime leaves it float."""
+    import onnx
+
+    wiring = Wiring(result)
+    for node in list(result.graph.node):
+        for index, name in enumerate(node.input):
+            maker = wiring.maker.get(name)
+            if node.name not in chosen or name not in node.input[:index] or maker is None or maker.op_type != "DequantizeLinear":
+                continue
+            twin = onnx.NodeProto()
+            twin.CopyFrom(maker)
+            twin.name, twin.output[0] = f"{maker.name}_{index}_of_{node.name}", wiring.fresh(f"{name}_{index}")
+            node.input[index] = twin.output[0]
+            result.graph.node.append(twin)
 
 
 def _reconnect(node: Any, before: str, after: str) -> None:

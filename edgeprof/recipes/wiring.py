@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeprof.errors import RecipeError
 from edgeprof.models.graph import Graph
 
 Array = NDArray[Any]
@@ -164,6 +166,28 @@ def element_types(model: Any, graph: Graph) -> dict[str, int]:
     return known | {one.name: one.data_type for one in model.graph.initializer}
 
 
+def put_in_order(model: Any) -> None:
+    """Has each node stand behind those that it reads, what its subgraphs read included; otherwise the order stays."""
+    nodes = list(model.graph.node)
+    maker = {name: place for place, node in enumerate(nodes) for name in node.output if name}
+    waits = [{maker[name] for name in reads(node) if name in maker} for node in nodes]
+    after: dict[int, list[int]] = {}
+    for place, needed in enumerate(waits):
+        for before in needed:
+            after.setdefault(before, []).append(place)
+    ready = [place for place, needed in enumerate(waits) if not needed]
+    order = []
+    while ready:
+        place = heapq.heappop(ready)
+        order.append(type(nodes[place]).FromString(nodes[place].SerializeToString()))
+        for later in after.get(place, []):
+            waits[later].discard(place)
+            if not waits[later]:
+                heapq.heappush(ready, later)
+    del model.graph.node[:]
+    model.graph.node.extend(order)
+
+
 def attribute(node: Any, name: str, default: Any = None) -> Any:
     """The value of a node's attribute; a text is str."""
     import onnx
@@ -199,6 +223,37 @@ def copied(model: Any) -> Any:
     _keep(changed.graph.input, lambda entry: entry.name not in stored)
     changed.ir_version = max(changed.ir_version, 8)
     return changed
+
+
+def in_opset(model: Any, least: int, name: str, why: str) -> tuple[Any, list[str]]:
+    """The model in operator set ``least`` or newer, its layers named as before, and a note where it had to be converted.
+
+    Raises:
+        RecipeError: onnx cannot convert it; ``why`` it must be ends the sentence.
+    """
+    import onnx
+
+    before = opset_of(model)
+    if before >= least:
+        return model, []
+    export = f"Export it again with operator set {least} or newer."
+    try:
+        changed = copied(onnx.version_converter.convert_version(model, least))
+    except Exception as error:  # the converter's own
+        text = " ".join(str(error).split())[:200]
+        raise RecipeError(
+            f"{name} is of operator set {before}; {why} needs {least}, and onnx cannot convert it ({text}). {export}"
+        ) from error
+    there = {node.name for node in changed.graph.node}
+    lost = {node.output[0]: node.name for node in model.graph.node if node.output and node.name not in there}
+    for number, node in enumerate(changed.graph.node):
+        if not node.name:  # in the place of a layer, or the converter's own
+            place = lost.pop(node.output[0], "") if node.output else ""
+            node.name = place or f"{node.op_type}_of_opset_{least}_{number}"
+    if lost:
+        layer = next(iter(lost.values()))
+        raise RecipeError(f"'{layer}' is lost when {name} is converted from operator set {before} to {least}, which {why} needs. {export}")
+    return changed, [f"{name} was converted from operator set {before} to {least}, which {why} needs."]
 
 
 def weight_index(node: Any, wiring: Wiring) -> int | None:
