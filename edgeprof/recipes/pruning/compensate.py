@@ -36,8 +36,9 @@ MOST_SAMPLES = 500
 MOST_INPUTS = 4608
 """Of one output: the normal equations have the square of it, in 170 MB."""
 _LEAST_ROWS, _ROWS_EACH_INPUT = 4000, 8
+_ROWS_AT_ONCE = 4096
 _MOST_TARGET_BYTES = 1 << 29
-_RIDGES = (1e-6, 1e-4, 1e-2, 1.0)
+_RIDGES = (1e-5, 1e-3, 1e-1)
 """Parts of the mean square of an input."""
 
 
@@ -76,13 +77,17 @@ def compensate(work: Work, coupling: Coupling, model: Any, gone: set[int]) -> tu
 
 
 def _told(gains: Sequence[Gain], data: Dataset) -> str:
-    before, after = (math.fsum(getattr(gain, name) for gain in gains) / len(gains) for name in ("before", "after"))
-    still = sum(not gain.weights for gain in gains)
-    kept = f" Of {still} the weights stayed and the bias alone was corrected." if still else ""
-    return (
-        f"{len(gains)} layer{'s' * (len(gains) != 1)} that lost inputs were fitted by least squares on {len(data)} samples: their outputs differ"
-        f" from the original's by {after:.1%} of their variance on average, {before:.1%} without.{kept}"
-    )
+    fitted = [gain for gain in gains if gain.weights]
+    told = []
+    if fitted:
+        before, after = (math.fsum(getattr(gain, name) for gain in fitted) / len(fitted) for name in ("before", "after"))
+        told.append(
+            f"{len(fitted)} layer{'s' * (len(fitted) != 1)} that lost inputs were fitted by least squares on {len(data)} samples: their outputs"
+            f" differ from the original's by {after:.1%} of their variance on average, {before:.1%} without."
+        )
+    if len(fitted) < len(gains):
+        told.append(f"Of {len(gains) - len(fitted)} layers that lost inputs the weights stayed and the bias alone was corrected.")
+    return " ".join(told)
 
 
 # What is to be fitted
@@ -143,14 +148,14 @@ def _until(model: Any, names: Sequence[str]) -> bytes:
         if needed & set(node.output):
             kept.append(node)
             needed.update(_reads(node))
-    part = type(model)()
-    part.CopyFrom(model)
-    del part.graph.node[:], part.graph.output[:], part.graph.value_info[:], part.graph.initializer[:]
+    part = type(model)(ir_version=model.ir_version)
+    part.opset_import.extend(model.opset_import)
+    part.functions.extend(model.functions)
+    part.graph.name = model.graph.name
     part.graph.node.extend(reversed(kept))
+    stored = {tensor.name for tensor in model.graph.initializer}
     part.graph.initializer.extend(tensor for tensor in model.graph.initializer if tensor.name in needed)
-    inputs = {tensor.name for tensor in model.graph.initializer}
-    for one in [one for one in part.graph.input if one.name in inputs and one.name not in needed]:
-        part.graph.input.remove(one)
+    part.graph.input.extend(one for one in model.graph.input if one.name not in stored or one.name in needed)
     for name in dict.fromkeys(names):
         part.graph.output.add(name=name)
     return bytes(part.SerializeToString())
@@ -181,9 +186,20 @@ class _Sums:
         self.squares = np.zeros((height, self.k + 1))
         self.products = np.zeros((height, self.m))
         self.targets = np.zeros(self.m)
+        self._waiting: list[tuple[Array, Array]] = []
 
-    def add(self, inputs: Values, targets: Values) -> None:
+    def add(self, inputs: Array, targets: Array) -> None:
         """Takes rows in."""
+        self._waiting.append((inputs, targets))
+        if sum(len(rows) for rows, _ in self._waiting) >= _ROWS_AT_ONCE:
+            self.close()
+
+    def close(self) -> None:
+        """Adds up what was taken in and waits."""
+        if not self._waiting:
+            return
+        inputs, targets = (np.concatenate(parts).astype(np.float64) for parts in zip(*self._waiting, strict=True))
+        self._waiting = []
         with_one = np.concatenate([inputs, np.ones((len(inputs), 1))], axis=1)
         left = with_one if self.whole else with_one[:, -1:]
         self.squares += left.T @ with_one
@@ -220,10 +236,12 @@ def _fit(work: Work, coupling: Coupling, model: Any, fits: Sequence[Fit], data: 
     for number, (found, _) in enumerate(running.batches_of(_until(model, [name]), data, [name])):
         held_out = number % 5 == 4
         for place, of in zip(places, sums, strict=True):
-            targets = place.fit.targets[number].astype(np.float64)
+            targets = place.fit.targets[number]
             inputs = place.rows(found[name], number, data)
             for group, (rows, wanted) in enumerate(zip(np.split(inputs, place.groups, 1), np.split(targets, place.groups, 1), strict=True)):
                 of[held_out][group].add(rows, wanted)
+    for one in itertools.chain.from_iterable(itertools.chain.from_iterable(sums)):
+        one.close()
     return [place.solve(*of) for place, of in zip(places, sums, strict=True)]
 
 
@@ -248,16 +266,16 @@ class _Place:
         self.is_free = not sparse and self.k <= MOST_INPUTS and self._readers(self.node.input[1]) == 1
         self.bias_at = self._bias_at(coupling)
 
-    def rows(self, value: Array, batch: int, data: Dataset) -> Values:
+    def rows(self, value: Array, batch: int, data: Dataset) -> Array:
         """(rows, inputs of all groups) of the input at the places that the targets are from."""
         if self.fit.layer.op_type != "Conv":
             flat = value.reshape(-1, value.shape[-1])
             scale = float(self.attributes.get("alpha", 1.0)) if self.fit.layer.op_type == "Gemm" else 1.0
-            return scale * flat[_places(self.fit, batch, len(flat), data)].astype(np.float64)
+            return scale * flat[_places(self.fit, batch, len(flat), data)]
         kernel = self.weights.shape[2:]
         padded, spatial, strides, dilations = _padded(value, kernel, self.attributes)
         places = _places(self.fit, batch, len(value) * math.prod(spatial), data)
-        return patches(padded, places, spatial, kernel, strides, dilations).astype(np.float64)
+        return patches(padded, places, spatial, kernel, strides, dilations)
 
     def solve(self, fitted: list[_Sums], held_out: list[_Sums]) -> Gain:
         """Chooses among weights as they are and fitted ones, and writes them."""
@@ -308,9 +326,8 @@ class _Place:
             return None
         at = 1 - list(node.input).index(self.fit.layer.outputs[0])
         ours = node.input[at] in self.stored and self._readers(node.input[at]) == 1
-        return (node, at) if ours and self._value(node.input[at]).shape[-1:] == (len(self.table),) and self._value(node.input[at]).size == len(
-            self.table
-        ) else None
+        shape = self._value(node.input[at]).shape if ours else ()
+        return (node, at) if shape[-1:] == (len(self.table),) and math.prod(shape) == len(self.table) else None
 
     def _bias(self) -> Values:
         """What is added to each output of the node itself; nothing for a MatMul, whose bias comes after."""

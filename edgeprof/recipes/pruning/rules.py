@@ -233,8 +233,8 @@ def resize(flow: Flow, layer: Layer) -> None:
 def _size(flow: Flow, layer: Layer, at: int, position: int, ids: Ids, why: str) -> None:
     """An element of an input that holds a size: corrected, or right by itself since it is computed from the same labels."""
     name = layer.inputs[at]
-    if name in flow.graph.constants:
-        if flow.graph.constants[name][position] > 0:
+    if name in flow.known:
+        if flow.known[name][position] > 0:
             flow.count(layer, at, position, ids)
         return
     elements = flow.elements.get(name)
@@ -253,7 +253,7 @@ def pad(flow: Flow, layer: Layer) -> None:
     if axes is None or before is None or after is None:
         flow.pin(layer, f"its channels go into '{layer.name}', whose shape is not known")
         return
-    given = flow.graph.constants.get(layer.inputs[1]) if len(layer.inputs) > 1 else _ints(layer.attributes.get("pads"))
+    given = flow.known.get(layer.inputs[1]) if len(layer.inputs) > 1 else _ints(layer.attributes.get("pads"))
     whole = given is not None and len(given) == 2 * len(axes)
     for axis, ids in enumerate(axes):
         if ids is None or before[axis] == after[axis]:
@@ -333,7 +333,7 @@ def split(flow: Flow, layer: Layer) -> None:
     sizes = [flow.of_size(name, at) for name in layer.outputs]
     listed = len(layer.inputs) > 1 and bool(layer.inputs[1])
     known = [size for size in sizes if size is not None]
-    if len(known) < len(sizes) or sum(known) != len(ids) or (listed and layer.inputs[1] not in flow.graph.constants):
+    if len(known) < len(sizes) or sum(known) != len(ids) or (listed and layer.inputs[1] not in flow.known):
         flow.labels.pin(ids, f"'{layer.name}' splits its channels at places that are computed")
         return
     where: int | str = "split" if not listed and flow.graph.opsets.get("", 13) < 13 else 1
@@ -385,7 +385,7 @@ def gather(flow: Flow, layer: Layer) -> None:
     """Gather: along its axis nothing can go, others pass. Also of sizes."""
     at = _number(layer, "axis", 0)
     if layer.inputs[0] in flow.elements:
-        picked = flow.graph.constants.get(layer.inputs[1])
+        picked = flow.known.get(layer.inputs[1])
         if picked is None:
             flow.pin(layer, f"their number is computed with in '{layer.name}'")
         else:
@@ -434,7 +434,7 @@ def reshape(flow: Flow, layer: Layer) -> None:
     axes = flow.of(layer.inputs[0])
     _reshaped(flow, layer)
     after = flow.of(layer.outputs[0])
-    target = flow.graph.constants.get(layer.inputs[1])
+    target = flow.known.get(layer.inputs[1])
     if axes is None or after is None:
         flow.pin(layer, f"its channels go into '{layer.name}', whose shape is not known")
         return
@@ -461,19 +461,19 @@ def _computed_target(flow: Flow, layer: Layer, axes: Axes, after: Axes) -> None:
         return
     sizes, before = flow.shape(layer.outputs[0]), flow.shape(layer.inputs[0])
     base: list[int] = []
-    for position in range(len(after)):
+    for position, (ids, element) in enumerate(zip(after, [*elements, *[None] * len(after)], strict=False)):
         copied = before is not None and sizes is not None and position < len(before) and before[: position + 1] == sizes[: position + 1]
-        if copied and _alike(flow, axes[position], after[position]):
-            base.append(0)
-        elif after[position] is not None and sizes is not None and isinstance(sizes[position], int):
-            base.append(sizes[position])
+        if ids is not None:
+            base.append(len(ids))
+        elif isinstance(element, int):
+            base.append(element)
         else:
-            base.append(-1)
+            base.append(0 if copied and axes[position] is None else -1)
     if base.count(-1) > 1:
         flow.pin(layer, f"its channels are reshaped in '{layer.name}' to a shape that is computed")
         return
     for position, ids in enumerate(after):
-        if ids is not None and base[position] > 0:
+        if ids is not None:
             flow.count(layer, 1, position, ids, base)
 
 
@@ -564,7 +564,7 @@ def reduce(flow: Flow, layer: Layer) -> None:
         return
     over = _ints(layer.attributes.get("axes", layer.attributes.get("axis") if layer.op_type.startswith("Arg") else None))
     if len(layer.inputs) > 1 and layer.inputs[1]:
-        over = flow.graph.constants.get(layer.inputs[1], tuple(range(len(axes))))
+        over = flow.known.get(layer.inputs[1], tuple(range(len(axes))))
     if layer.op_type.startswith("Arg") and over is None:
         over = (0,)
     if not over:
@@ -614,8 +614,8 @@ FOLLOWS_SIZES: Mapping[str, tuple[int, ...]] = {
 def _elements(flow: Flow, name: str) -> list[Element]:
     if name in flow.elements:
         return flow.elements[name]
-    if name in flow.graph.constants:
-        return list(flow.graph.constants[name])
+    if name in flow.known:
+        return list(flow.known[name])
     shape = flow.shape(name)
     return [None] * (shape[0] if shape and isinstance(shape[0], int) else 1)
 
@@ -635,7 +635,7 @@ def _ints(value: object) -> tuple[int, ...] | None:
 def _listed(flow: Flow, layer: Layer, at: int, attribute: str) -> tuple[int, ...] | None:
     """Whole numbers that older opsets have as an attribute and newer ones as an input."""
     if len(layer.inputs) > at and layer.inputs[at]:
-        return flow.graph.constants.get(layer.inputs[at])
+        return flow.known.get(layer.inputs[at])
     return _ints(layer.attributes.get(attribute))
 
 
