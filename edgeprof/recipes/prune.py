@@ -117,7 +117,9 @@ def _change(
     if choice.channels is not None and choice.channels >= before:
         return Change(name, "prune", wish, f"{before} channels", "it has no more" if choice.channels > before else "")
     if widths is None:
-        return Change(name, "prune", wish, "", f"it can only lose channels together with others, which are to keep theirs{_with(group, name)}")
+        return Change(
+            name, "prune", wish, "", f"it can only lose channels together with others, which are to keep theirs{_with(group, name)}"
+        )
     return refuse_or_report(work, name, "prune", wish, f"no whole unit of it can go: channels go {group.step} at a time")
 
 

@@ -137,7 +137,9 @@ class _Knife:
 def store(model: Any, name: str, value: Array) -> str:
     """Stores a constant in ``model`` under ``name``, or one like it that is free; returns the name."""
     graph = model.graph
-    taken = {one.name for listed in (graph.initializer, graph.input) for one in listed} | {name for node in graph.node for name in node.output}
+    taken = {one.name for listed in (graph.initializer, graph.input) for one in listed} | {
+        name for node in graph.node for name in node.output
+    }
     found, number = name, 1
     while found in taken:
         found, number = f"{name}_{number}", number + 1

@@ -15,7 +15,8 @@ import numpy as np
 from edgeprof.models import load_model
 from edgeprof.models.graph import Graph, Layer
 from edgeprof.recipes.pruning.labels import FIXED, Counted, Flow, Ids, Sliced
-from edgeprof.recipes.pruning.rules import FOLLOWS_SIZES, RULES, other
+from edgeprof.recipes.pruning.rules import FOLLOWS_SIZES, RULES
+from edgeprof.recipes.pruning.rules.values import other
 
 _NOT_CONSTANT = ("RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Multinomial", "Bernoulli")
 

@@ -10,8 +10,11 @@ from edgeprof.recipes.pruning.groups import graph_of
 from edgeprof.recipes.recipe import Decision, Quantization, Recipe, choices
 from edgeprof.recipes.target import Target
 
+PLAIN = Target()
+"""A processor of which nothing is known: eight channels at a time."""
 
-def work_for(model, *decisions, data=None, target=Target()):
+
+def work_for(model, *decisions, data=None, target=PLAIN):
     graph = graph_of(model)
     return Work(model, graph, choices(Recipe(decisions), graph), Quantization(), target, data)
 
@@ -20,9 +23,11 @@ def pruned(model, ratio=0.25, **options):
     return prune(work_for(model, *prune_recipe(ratio).decisions, **options))
 
 
-def pruned_by(model, data=None, target=Target(), **wishes):
+def pruned_by(model, data=None, target=PLAIN, **wishes):
     """Decisions by layer: ``conv=0.25`` is a part that goes, ``conv=8`` how many channels stay."""
-    decisions = [Decision(layer=name, **({"channels": wish} if isinstance(wish, int) else {"prune": wish})) for name, wish in wishes.items()]
+    decisions = [
+        Decision(layer=name, **({"channels": wish} if isinstance(wish, int) else {"prune": wish})) for name, wish in wishes.items()
+    ]
     return prune(work_for(model, *decisions, data=data, target=target))
 
 

@@ -110,7 +110,11 @@ def _reasons():
     net, x = chain()
     yield net, net.op("DepthToSpace", x, blocksize=2, shape=(1, 2, 12, 12)), "its channels go into 'depthtospace1' (DepthToSpace)"
     net, x = chain()
-    yield net, net.op("Gather", x, net.const(np.array([1, 0, 2])), axis=1, shape=(1, 3, 6, 6)), "'gather1' picks some of its channels by number"
+    yield (
+        net,
+        net.op("Gather", x, net.const(np.array([1, 0, 2])), axis=1, shape=(1, 3, 6, 6)),
+        "'gather1' picks some of its channels by number",
+    )
     net, x = chain()
     yield net, net.op("ReduceMax", x, axes=[1], shape=(1, 1, 6, 6)), "'reducemax1' takes all channels together"
     net, x = chain()

@@ -3,9 +3,9 @@
 import pytest
 
 from edgeprof.errors import RecipeError
+from edgeprof.recipes.prune import prune
 from edgeprof.recipes.pruning.widths import round_up
 from edgeprof.recipes.recipe import Decision
-from edgeprof.recipes.prune import prune
 from edgeprof.recipes.target import Target
 from tests.recipes.pruning.models import Net
 from tests.recipes.pruning.running import pruned, pruned_by, width_of, work_for
