@@ -11,7 +11,7 @@ from edgeprof.recipes.base import Change, Work, refuse_or_report
 from edgeprof.recipes.pruning.compensate import compensate
 from edgeprof.recipes.pruning.constants import Constants
 from edgeprof.recipes.pruning.cut import cut
-from edgeprof.recipes.pruning.groups import Coupling, Group, couple, graph_of
+from edgeprof.recipes.pruning.groups import Block, Coupling, Group, couple, graph_of
 from edgeprof.recipes.pruning.importance import by_activations, by_weights
 from edgeprof.recipes.pruning.widths import Width, Wish, width, wishes
 from edgeprof.recipes.recipe import Choice
@@ -39,7 +39,7 @@ def prune(work: Work) -> Work:
         if not groups[name].reason
     }
     gone = _least_important(work, coupling, {name: wished[name] for name in widths}, widths)
-    changes = _changes(work, coupling, widths, gone)
+    changes = _changes(work, coupling, wished, widths, gone)
     if not gone:
         return work.then(work.model, changes)
     model = cut(work.model, coupling, gone)
@@ -67,7 +67,7 @@ def _graph(work: Work) -> Any:
     return work.graph if same else graph_of(work.model)
 
 
-def _least_important(work: Work, coupling: Coupling, wished: Mapping[str, Wish], widths: Mapping[str, Mapping[Any, Width]]) -> set[int]:
+def _least_important(work: Work, coupling: Coupling, wished: Mapping[str, Wish], widths: Mapping[str, Mapping[Block, Width]]) -> set[int]:
     """The labels that go: of each block the least important ones."""
     groups = {group.name: group for group in coupling.groups}
     seen = [groups[name] for name, wish in wished.items() if wish.importance == "activation"]
@@ -87,42 +87,52 @@ def _least_important(work: Work, coupling: Coupling, wished: Mapping[str, Wish],
 # What became of each wish
 
 
-def _changes(work: Work, coupling: Coupling, widths: Mapping[str, Mapping[Any, Width]], gone: set[int]) -> list[Change]:
+def _changes(
+    work: Work, coupling: Coupling, wished: Mapping[str, Wish], widths: Mapping[str, Mapping[Block, Width]], gone: set[int]
+) -> list[Change]:
     changes = []
     for name, choice in work.choices.items():
         if not choice.is_pruned:
             continue
         group = coupling.group_of.get(name)
-        if group is None:
-            reason = coupling.flow.refused.get(name)
-            if reason or choice.named & {"prune", "channels"}:
-                changes.append(
-                    refuse_or_report(work, name, "prune", _asked(choice, 0), reason or "it makes no channels with weights of its own")
-                )
+        if group is not None:
+            changes.append(_change(work, coupling, group, name, wished.get(group.name), widths.get(group.name), gone))
             continue
-        changes.append(_change(work, coupling, group, name, choice, widths, gone))
+        reason = coupling.flow.refused.get(name)
+        if reason or choice.named & {"prune", "channels"}:
+            reason = reason or "it makes no channels with weights of its own"
+            changes.append(refuse_or_report(work, name, "prune", _asked(choice, 0), reason))
     return changes
 
 
 def _change(
-    work: Work, coupling: Coupling, group: Group, name: str, choice: Choice, widths: Mapping[str, Mapping[Any, Width]], gone: set[int]
+    work: Work, coupling: Coupling, group: Group, name: str, wished: Wish | None, widths: Mapping[Block, Width] | None, gone: set[int]
 ) -> Change:
-    before = len(coupling.made[name])
+    choice, before = work.choices[name], len(coupling.made[name])
     after = int(coupling.kept(coupling.made[name], gone).sum())
     wish = _asked(choice, before)
-    if after < before:
-        return Change(
-            name, "prune", wish, f"{before} to {after} channels{_with(group, name)}", _rounded(choice, before, after, widths[group.name])
-        )
+    if after < before and wished is not None and widths is not None:
+        reason = _other_wish(work, name, wished) or _rounded(choice, before, after, widths)
+        return Change(name, "prune", wish, f"{before} to {after} channels{_with(group, name)}", reason)
     if group.reason:
         return refuse_or_report(work, name, "prune", wish, group.reason)
-    if group.name not in widths:
+    if choice.channels is not None and choice.channels >= before:
+        return Change(name, "prune", wish, f"{before} channels", "it has no more" if choice.channels > before else "")
+    if widths is None:
         return Change(
             name, "prune", wish, "", f"it can only lose channels together with others, which are to keep theirs{_with(group, name)}"
         )
-    if choice.channels is not None and choice.channels >= before:
-        return Change(name, "prune", wish, f"{before} channels", "it has no more")
     return refuse_or_report(work, name, "prune", wish, f"no whole unit of it can go: channels go {group.step} at a time")
+
+
+def _other_wish(work: Work, name: str, wished: Wish) -> str:
+    """Why another layer's wish was followed; empty when the layer's own was."""
+    choice = work.choices[name]
+    same = choice.channels == wished.channels and (choice.channels is not None or math.isclose(1 - (choice.prune or 0), wished.part))
+    if wished.of == name or same:
+        return ""
+    named = work.choices[wished.of].named & {"prune", "channels"}
+    return f"'{wished.of}', which it goes with, is {'called by its name' if named else 'to keep more'}"
 
 
 def _asked(choice: Choice, channels: int) -> str:
@@ -137,12 +147,11 @@ def _with(group: Group, name: str) -> str:
     return f" (with {others[0]})" if len(others) == 1 else f" (with {others[0]} and others: {len(group.layers)} layers)"
 
 
-def _rounded(choice: Choice, before: int, after: int, widths: Mapping[Any, Width]) -> str:
+def _rounded(choice: Choice, before: int, after: int, widths: Mapping[Block, Width]) -> str:
     """What rounding did to the wish; empty when it is met exactly."""
     wanted = choice.channels if choice.channels is not None else (1 - (choice.prune or 0)) * before
     if math.isclose(after, wanted, abs_tol=0.01):
         return ""
     multiple = max((one.multiple for one in widths.values()), default=1)
-    if multiple > 1:
-        return f"{wanted:.4g} rounded up to a multiple of {multiple}"
-    return f"{wanted:.4g} rounded up" if after - wanted > 0 else "others that it goes with asked so"
+    to = f" to a multiple of {multiple}" if multiple > 1 else ""
+    return f"{wanted:.4g} rounded up{to}" if after > wanted else f"{wanted:.4g} asked"

@@ -28,6 +28,8 @@ from edgeprof.models.graph import Layer
 from edgeprof.recipes.base import Work
 from edgeprof.recipes.pruning.cut import store
 from edgeprof.recipes.pruning.groups import Coupling
+from edgeprof.recipes.pruning.least_squares import Sums, ridge_fit
+from edgeprof.recipes.pruning.patches import padded_for, patches
 
 Array = NDArray[Any]
 Values = NDArray[np.float64]
@@ -37,7 +39,7 @@ MOST_INPUTS = 4608
 """Of one output: the normal equations have the square of it, in 170 MB."""
 _LEAST_ROWS, _ROWS_EACH_INPUT = 4000, 8
 _MOST_TARGET_BYTES = 1 << 29
-_RIDGES = (1e-6, 1e-4, 1e-2, 1.0)
+_RIDGES = (1e-5, 1e-3, 1e-1)
 """Parts of the mean square of an input."""
 
 
@@ -54,7 +56,7 @@ class Fit:
 
 @dataclass(frozen=True)
 class Gain:
-    """How far the layer's outputs are from the target, as part of their variance, before and after: on samples that it was not fitted to."""
+    """How far the outputs are from the target, as part of their variance, before and after: on samples that they were not fitted to."""
 
     before: float
     after: float
@@ -62,7 +64,7 @@ class Gain:
 
 
 def compensate(work: Work, coupling: Coupling, model: Any, gone: set[int]) -> tuple[Any, str]:
-    """The ModelProto ``model``, which lost the labels ``gone``, fitted to ``work.model`` on ``work.data``; and a sentence on it."""
+    """``model``, an onnx ModelProto that lost the labels ``gone``, fitted to ``work.model`` on ``work.data``, and a sentence on it."""
     data = work.needs_data("Compensation").take(MOST_SAMPLES, seed=0)
     fits = _fits(coupling, gone, model, len(data))
     if not fits:
@@ -76,13 +78,17 @@ def compensate(work: Work, coupling: Coupling, model: Any, gone: set[int]) -> tu
 
 
 def _told(gains: Sequence[Gain], data: Dataset) -> str:
-    before, after = (math.fsum(getattr(gain, name) for gain in gains) / len(gains) for name in ("before", "after"))
-    still = sum(not gain.weights for gain in gains)
-    kept = f" Of {still} the weights stayed and the bias alone was corrected." if still else ""
-    return (
-        f"{len(gains)} layer{'s' * (len(gains) != 1)} that lost inputs were fitted by least squares on {len(data)} samples: their outputs differ"
-        f" from the original's by {after:.1%} of their variance on average, {before:.1%} without.{kept}"
-    )
+    fitted = [gain for gain in gains if gain.weights]
+    told = []
+    if fitted:
+        before, after = (math.fsum(getattr(gain, name) for gain in fitted) / len(fitted) for name in ("before", "after"))
+        told.append(
+            f"{len(fitted)} layer{'s' * (len(fitted) != 1)} that lost inputs were fitted by least squares on {len(data)} samples: their"
+            f" outputs differ from the original's by {after:.1%} of their variance on average, {before:.1%} without."
+        )
+    if len(fitted) < len(gains):
+        told.append(f"Of {len(gains) - len(fitted)} layers that lost inputs the weights stayed and the bias alone was corrected.")
+    return " ".join(told)
 
 
 # What is to be fitted
@@ -143,14 +149,14 @@ def _until(model: Any, names: Sequence[str]) -> bytes:
         if needed & set(node.output):
             kept.append(node)
             needed.update(_reads(node))
-    part = type(model)()
-    part.CopyFrom(model)
-    del part.graph.node[:], part.graph.output[:], part.graph.value_info[:], part.graph.initializer[:]
+    part = type(model)(ir_version=model.ir_version)
+    part.opset_import.extend(model.opset_import)
+    part.functions.extend(model.functions)
+    part.graph.name = model.graph.name
     part.graph.node.extend(reversed(kept))
+    stored = {tensor.name for tensor in model.graph.initializer}
     part.graph.initializer.extend(tensor for tensor in model.graph.initializer if tensor.name in needed)
-    inputs = {tensor.name for tensor in model.graph.initializer}
-    for one in [one for one in part.graph.input if one.name in inputs and one.name not in needed]:
-        part.graph.input.remove(one)
+    part.graph.input.extend(one for one in model.graph.input if one.name not in stored or one.name in needed)
     for name in dict.fromkeys(names):
         part.graph.output.add(name=name)
     return bytes(part.SerializeToString())
@@ -168,62 +174,20 @@ def _reads(node: Any) -> Iterator[str]:
 # The fit
 
 
-@dataclass(eq=False)
-class _Sums:
-    """Normal equations of rows: inputs with a 1 behind, (k + 1,), and targets. Only the last line of ``squares`` without ``whole``."""
-
-    k: int
-    m: int
-    whole: bool
-
-    def __post_init__(self) -> None:
-        height = self.k + 1 if self.whole else 1
-        self.squares = np.zeros((height, self.k + 1))
-        self.products = np.zeros((height, self.m))
-        self.targets = np.zeros(self.m)
-
-    def add(self, inputs: Values, targets: Values) -> None:
-        """Takes rows in."""
-        with_one = np.concatenate([inputs, np.ones((len(inputs), 1))], axis=1)
-        left = with_one if self.whole else with_one[:, -1:]
-        self.squares += left.T @ with_one
-        self.products += left.T @ targets
-        self.targets += (targets**2).sum(axis=0)
-
-    def __add__(self, other: _Sums) -> _Sums:
-        both = _Sums(self.k, self.m, self.whole)
-        both.squares, both.products, both.targets = (
-            self.squares + other.squares, self.products + other.products, self.targets + other.targets,
-        )  # fmt: skip
-        return both
-
-    @property
-    def n(self) -> float:
-        """How many rows there were."""
-        return float(self.squares[-1, -1])
-
-    def error(self, weights: Values) -> float:
-        """Sum of squares of what weights (k + 1, m) leave of the targets."""
-        cross = float((weights * self.products).sum())
-        return max(0.0, float(self.targets.sum()) - 2 * cross + float((weights * (self.squares @ weights)).sum()))
-
-    def variance(self) -> float:
-        """Sum of squares of the targets around their means."""
-        return float((self.targets - self.products[-1] ** 2 / max(self.n, 1)).sum())
-
-
 def _fit(work: Work, coupling: Coupling, model: Any, fits: Sequence[Fit], data: Dataset) -> list[Gain]:
     """Fits layers that take the same tensor, in ``model``."""
     name = fits[0].layer.inputs[0]
     places = [_Place(model, coupling, fit, work) for fit in fits]
-    sums = [[[_Sums(place.k, place.m, place.is_free) for _ in range(place.groups)] for _ in range(2)] for place in places]
+    sums = [[[Sums(place.k, place.m, place.is_free) for _ in range(place.groups)] for _ in range(2)] for place in places]
     for number, (found, _) in enumerate(running.batches_of(_until(model, [name]), data, [name])):
         held_out = number % 5 == 4
         for place, of in zip(places, sums, strict=True):
-            targets = place.fit.targets[number].astype(np.float64)
+            targets = place.fit.targets[number]
             inputs = place.rows(found[name], number, data)
             for group, (rows, wanted) in enumerate(zip(np.split(inputs, place.groups, 1), np.split(targets, place.groups, 1), strict=True)):
                 of[held_out][group].add(rows, wanted)
+    for one in itertools.chain.from_iterable(itertools.chain.from_iterable(sums)):
+        one.close()
     return [place.solve(*of) for place, of in zip(places, sums, strict=True)]
 
 
@@ -248,18 +212,18 @@ class _Place:
         self.is_free = not sparse and self.k <= MOST_INPUTS and self._readers(self.node.input[1]) == 1
         self.bias_at = self._bias_at(coupling)
 
-    def rows(self, value: Array, batch: int, data: Dataset) -> Values:
+    def rows(self, value: Array, batch: int, data: Dataset) -> Array:
         """(rows, inputs of all groups) of the input at the places that the targets are from."""
         if self.fit.layer.op_type != "Conv":
             flat = value.reshape(-1, value.shape[-1])
             scale = float(self.attributes.get("alpha", 1.0)) if self.fit.layer.op_type == "Gemm" else 1.0
-            return scale * flat[_places(self.fit, batch, len(flat), data)].astype(np.float64)
+            return scale * flat[_places(self.fit, batch, len(flat), data)]
         kernel = self.weights.shape[2:]
-        padded, spatial, strides, dilations = _padded(value, kernel, self.attributes)
+        padded, spatial, strides, dilations = padded_for(value, kernel, self.attributes)
         places = _places(self.fit, batch, len(value) * math.prod(spatial), data)
-        return patches(padded, places, spatial, kernel, strides, dilations).astype(np.float64)
+        return patches(padded, places, spatial, kernel, strides, dilations)
 
-    def solve(self, fitted: list[_Sums], held_out: list[_Sums]) -> Gain:
+    def solve(self, fitted: list[Sums], held_out: list[Sums]) -> Gain:
         """Chooses among weights as they are and fitted ones, and writes them."""
         tables = np.split(self.table, self.groups)
         has_bias = self.bias_at is not None
@@ -275,10 +239,10 @@ class _Place:
                 new[-1] += means * has_bias
                 chosen, errors = new, (0.0, 0.0)
             else:
-                candidates = [start, *(_ridge(of, start, ridge, has_bias) for ridge in (math.inf, *_RIDGES))]
+                candidates = [start, *(ridge_fit(of, start, ridge, has_bias) for ridge in (math.inf, *_RIDGES))]
                 best = min(range(len(candidates)), key=lambda at: test.error(candidates[at]))
                 ridge = (None, math.inf, *_RIDGES)[best]
-                chosen = start if ridge is None else _ridge(of + out, start, ridge, has_bias)
+                chosen = start if ridge is None else ridge_fit(of + out, start, ridge, has_bias)
                 errors = test.error(start), test.error(candidates[best])
                 variance += test.variance()
             before, after = before + errors[0], after + errors[1]
@@ -291,7 +255,7 @@ class _Place:
     def _value(self, name: str) -> Array:
         import onnx
 
-        return onnx.numpy_helper.to_array(self.stored[name])  # type: ignore[no-any-return]
+        return np.asarray(onnx.numpy_helper.to_array(self.stored[name]))
 
     def _readers(self, name: str) -> int:
         return sum(list(node.input).count(name) for node in self.model.graph.node)
@@ -308,11 +272,8 @@ class _Place:
             return None
         at = 1 - list(node.input).index(self.fit.layer.outputs[0])
         ours = node.input[at] in self.stored and self._readers(node.input[at]) == 1
-        return (
-            (node, at)
-            if ours and self._value(node.input[at]).shape[-1:] == (len(self.table),) and self._value(node.input[at]).size == len(self.table)
-            else None
-        )
+        shape = self._value(node.input[at]).shape if ours else ()
+        return (node, at) if shape[-1:] == (len(self.table),) and math.prod(shape) == len(self.table) else None
 
     def _bias(self) -> Values:
         """What is added to each output of the node itself; nothing for a MatMul, whose bias comes after."""
@@ -341,60 +302,3 @@ class _Place:
         while len(node.input) <= at:
             node.input.append("")
         node.input[at] = store(self.model, f"{node.name}/bias", change.astype(self.weights.dtype))
-
-
-def _ridge(sums: _Sums, start: Values, ridge: float, has_bias: bool) -> Values:
-    """Weights (k + 1, m) near ``start`` that give the targets best; with an infinite ``ridge`` the bias alone changes."""
-    left = sums.products - sums.squares @ start  # what is left of the targets, against each input
-    square, mean = sums.squares[:-1, :-1], sums.squares[-1, :-1] / max(sums.n, 1)
-    wanted = left[:-1]
-    if has_bias:
-        square = square - np.outer(mean, mean) * sums.n
-        wanted = wanted - np.outer(mean, left[-1])
-    new = start.copy()
-    if math.isfinite(ridge):
-        size = float(np.trace(square)) / max(1, len(square))
-        if size > 0:
-            new[:-1] += np.linalg.solve(square + ridge * size * np.eye(len(square)), wanted)
-    if has_bias:
-        new[-1] += left[-1] / max(sums.n, 1) - mean @ (new[:-1] - start[:-1])
-    return new
-
-
-# Patches
-
-
-def _padded(value: Array, kernel: Sequence[int], attributes: dict[str, Any]) -> tuple[Array, list[int], list[int], list[int]]:
-    """The padded input of a Conv, the spatial shape of its output, strides and dilations."""
-    rank = len(kernel)
-    strides, dilations = (list(attributes.get(name, [1] * rank)) for name in ("strides", "dilations"))
-    reach = [dilation * (size - 1) + 1 for size, dilation in zip(kernel, dilations, strict=True)]
-    pads = list(attributes.get("pads", [0] * (2 * rank)))
-    auto = attributes.get("auto_pad", b"NOTSET")
-    if auto in (b"SAME_UPPER", b"SAME_LOWER"):
-        totals = [
-            max(0, (math.ceil(size / stride) - 1) * stride + far - size)
-            for size, stride, far in zip(value.shape[2:], strides, reach, strict=True)
-        ]
-        less, more = [total // 2 for total in totals], [total - total // 2 for total in totals]
-        pads = [*less, *more] if auto == b"SAME_UPPER" else [*more, *less]
-    padded = np.pad(value, [(0, 0), (0, 0), *zip(pads[:rank], pads[rank:], strict=True)])
-    spatial = [(size - far) // stride + 1 for size, far, stride in zip(padded.shape[2:], reach, strides, strict=True)]
-    return padded, spatial, strides, dilations
-
-
-def patches(
-    padded: Array,
-    places: NDArray[np.int64],
-    spatial: Sequence[int],
-    kernel: Sequence[int],
-    strides: Sequence[int],
-    dilations: Sequence[int],
-) -> Array:
-    """(places, channels x kernel): what a Conv multiplies with its weights at each place of its output, places counted over all samples."""
-    sample, *at = np.unravel_index(places, (len(padded), *spatial))
-    parts = []
-    for offset in itertools.product(*(range(size) for size in kernel)):
-        index = [one * stride + o * dilation for one, stride, o, dilation in zip(at, strides, offset, dilations, strict=True)]
-        parts.append(padded[(sample, slice(None), *index)])
-    return np.stack(parts, axis=-1).reshape(len(places), -1)

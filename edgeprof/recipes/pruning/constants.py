@@ -33,7 +33,7 @@ class Constants:
         import onnx
         from onnx.reference import ReferenceEvaluator
 
-        attributes: dict[str, Any] = {attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in node.attribute}
+        attributes: dict[str, Any] = {one.name: onnx.helper.get_attribute_value(one) for one in node.attribute}
         if node.op_type == "ConstantOfShape":
             filling = onnx.numpy_helper.to_array(attributes["value"]).reshape(()) if "value" in attributes else np.float32(0)
             return np.broadcast_to(filling, self.value(node.input[0]).tolist())
@@ -49,5 +49,5 @@ class Constants:
         )
         alone = onnx.helper.make_model(graph, opset_imports=list(self.model.opset_import), ir_version=self.model.ir_version)
         names = [one for one in node.output if one]
-        found = ReferenceEvaluator(alone).run(names, {one: np.ascontiguousarray(self.value(one)) for one in inputs})
+        found: Any = ReferenceEvaluator(alone).run(names, {one: np.ascontiguousarray(self.value(one)) for one in inputs})
         return np.asarray(found[names.index(name)])

@@ -15,7 +15,8 @@ import numpy as np
 from edgeprof.models import load_model
 from edgeprof.models.graph import Graph, Layer
 from edgeprof.recipes.pruning.labels import FIXED, Counted, Flow, Ids, Sliced
-from edgeprof.recipes.pruning.rules import FOLLOWS_SIZES, RULES, other
+from edgeprof.recipes.pruning.rules import FOLLOWS_SIZES, RULES
+from edgeprof.recipes.pruning.rules.values import other
 
 _NOT_CONSTANT = ("RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Multinomial", "Bernoulli")
 
@@ -105,7 +106,7 @@ def graph_of(model: str | os.PathLike[str] | Graph | Any) -> Graph:
 
 def couple(graph: Graph) -> Coupling:
     """Sends labels through the graph and collects what belongs together."""
-    flow = Flow(graph, constants=_constants(graph))
+    flow = Flow(graph, constants=_constants(graph), known=_known(graph))
     for layer in graph.layers:
         if layer.parent is not None:
             flow.pin(layer, f"its channels are used inside '{layer.parent}'")
@@ -135,6 +136,18 @@ def _constants(graph: Graph) -> set[str]:
         plain = layer.parent is None and layer.name not in nested and layer.op_type not in _NOT_CONSTANT and not layer.domain
         if plain and all(name in known for name in layer.inputs if name):
             known.update(name for name in layer.outputs if name)
+    return known
+
+
+def _known(graph: Graph) -> dict[str, tuple[int, ...]]:
+    """Values of small constants of whole numbers, those that exporters put together from others included."""
+    known = dict(graph.constants)
+    for layer in graph.layers:
+        given = [known.get(name) for name in layer.inputs if name]
+        if layer.op_type in ("Unsqueeze", "Squeeze", "Identity", "Cast") and given and given[0] is not None:
+            known.setdefault(layer.outputs[0], given[0])
+        elif layer.op_type == "Concat" and given and None not in given:
+            known.setdefault(layer.outputs[0], tuple(value for values in given for value in values or ()))
     return known
 
 

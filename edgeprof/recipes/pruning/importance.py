@@ -84,21 +84,20 @@ def _of_layer(coupling: Coupling, name: str, constants: Constants, power: int) -
         sums = np.resize(sums, n)
     bias = _bias(coupling, layer, n, constants)
     scale, shift = _normalisation(coupling, layer, constants, n)
-    return (sums * np.abs(scale) ** power + np.abs(bias * scale + shift) ** power) ** (1 / power)
+    norms: Values = (sums * np.abs(scale) ** power + np.abs(bias * scale + shift) ** power) ** (1 / power)
+    return norms
 
 
 def _bias(coupling: Coupling, layer: Layer, n: int, constants: Constants) -> Values:
-    if len(layer.inputs) > 2 and layer.inputs[2] and layer.op_type != "MatMul":
-        value = np.asarray(constants.value(layer.inputs[2]), np.float64)
-        return value.reshape(-1) if value.size == n else np.zeros(n)
-    if layer.op_type == "MatMul":
-        after = coupling.only_user(layer.outputs[0])
-        if after is not None and after.op_type == "Add":
-            other = next((one for one in after.inputs if one != layer.outputs[0]), "")
-            if coupling.flow.is_constant(other):
-                value = np.asarray(constants.value(other), np.float64)
-                return value.reshape(-1) if value.size == n else np.zeros(n)
-    return np.zeros(n)
+    """(n,) what is added to each channel: of a MatMul by the Add behind it."""
+    name = layer.inputs[2] if len(layer.inputs) > 2 else ""
+    after = coupling.only_user(layer.outputs[0])
+    if layer.op_type == "MatMul" and after is not None and after.op_type == "Add":
+        name = next((one for one in after.inputs if one != layer.outputs[0]), "")
+    if not name or not coupling.flow.is_constant(name):
+        return np.zeros(n)
+    value = np.asarray(constants.value(name), np.float64)
+    return value.reshape(-1) if value.size == n else np.zeros(n)
 
 
 def _normalisation(coupling: Coupling, layer: Layer, constants: Constants, n: int) -> tuple[Values, Values]:

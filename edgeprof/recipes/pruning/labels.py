@@ -120,6 +120,7 @@ class Flow:
     """Labels on their way through ``graph``. Rules (`pruning.rules`) read the axes of a layer's inputs and set those of its outputs.
 
     ``made``: output channels by layer that makes them with its weights. ``refused``: why a layer with weights has none.
+    ``constants``: tensors that are the same in every run; ``known``: the values of small ones of whole numbers.
     ``elements``: tensors of sizes that were computed from sizes of labelled axes.
     """
 
@@ -128,6 +129,7 @@ class Flow:
     axes: dict[str, Axes] = field(default_factory=dict)
     elements: dict[str, list[Element]] = field(default_factory=dict)
     constants: set[str] = field(default_factory=set)
+    known: dict[str, tuple[int, ...]] = field(default_factory=dict)
     sliced: list[Sliced] = field(default_factory=list)
     counted: list[Counted] = field(default_factory=list)
     made: dict[str, Ids] = field(default_factory=dict)

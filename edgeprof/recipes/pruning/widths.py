@@ -93,8 +93,8 @@ def _agree(said: Mapping[str, Wish], choices: Mapping[str, Choice]) -> None:
         if not math.isclose(one.part, wish.part, abs_tol=1e-9):
             line = choices[layer].lines.get("channels" if wish.channels is not None else "prune", 0)
             raise RecipeError(
-                f"{f'line {line}: ' if line else ''}'{layer}' and '{first}' can only lose channels together, and different parts of them are"
-                f" to stay ({wish.part:.4g} and {one.part:.4g}). Ask the same of both, or only of one."
+                f"{f'line {line}: ' if line else ''}'{layer}' and '{first}' can only lose channels together, and different parts of them"
+                f" are to stay ({wish.part:.4g} and {one.part:.4g}). Ask the same of both, or only of one."
             )
 
 
