@@ -154,7 +154,7 @@ def _array(values: Any, what: str) -> Array:
 def _labels(labels: Any, source: str) -> Array:
     array = _array(labels, "the labels")
     if array.dtype.kind not in "fiub" or not array.ndim:
-        raise DataError(f"{_from(source)} has {array.dtype} labels {show_shape(array.shape)}; expected a number, or more, for each sample.")
+        raise DataError(f"{_from(source)} has {array.dtype} labels {show_shape(array.shape)}; expected a number for each sample.")
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise DataError(f"{_from(source)} holds NaN or infinity among its labels. Remove those samples.")
     return array
@@ -183,8 +183,8 @@ def _fitting(tensor: TensorInfo, array: Array, batch: int, source: str, graph: G
         same = all(not isinstance(dim, int) or dim == came for dim, came in zip(wanted, array.shape[1:], strict=True))
         if not same:
             raise DataError(
-                f"{_from(source)} has samples of the shape {show_shape(array.shape[1:])} for '{tensor.name}'; expected {show_shape(wanted)}."
-                f"{_open(tensor, graph)}"
+                f"{_from(source)} has samples of the shape {show_shape(array.shape[1:])} for '{tensor.name}';"
+                f" expected {show_shape(wanted)}.{_open(tensor, graph)}"
             )
     came = "string" if array.dtype.kind == "U" else array.dtype.name
     if came != tensor.dtype:
@@ -208,9 +208,7 @@ def _converted(tensor: TensorInfo, array: Array, came: str, source: str) -> Arra
         converted = array.astype(tensor.dtype)
     lost = int((~np.isfinite(converted) & np.isfinite(array)).sum()) if floats else int((converted != array).sum())
     if lost:
-        raise DataError(
-            f"{_from(source)} has {lost} values for '{tensor.name}' that {tensor.dtype} cannot hold. Scale them, or remove them."
-        )
+        raise DataError(f"{_from(source)} has values for '{tensor.name}' that {tensor.dtype} cannot hold, {lost} of them. Scale them.")
     return converted
 
 

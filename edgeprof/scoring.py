@@ -271,8 +271,7 @@ def _cosine(both: Mapping[str, tuple[Array, Array]], told: Mapping[str, Any]) ->
     )
     with np.errstate(invalid="ignore", over="ignore"):  # of infinity
         lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
-        products = (a * b).sum(axis=1)
-    cosines = np.divide(products, lengths, out=np.zeros(len(a)), where=lengths != 0)  # NaN stays NaN
+        cosines = np.divide((a * b).sum(axis=1), lengths, out=np.zeros(len(a)), where=lengths != 0)  # NaN stays NaN
     cosines[np.all(a == b, axis=1)] = 1.0
     return _mean("cosine", np.clip(cosines, -1.0, 1.0), "higher", told)
 
@@ -280,7 +279,10 @@ def _cosine(both: Mapping[str, tuple[Array, Array]], told: Mapping[str, Any]) ->
 def _of_function(metric: Callable[[Outputs, Array | None], Any], outputs: Outputs, data: Dataset, told: Mapping[str, Any]) -> Score:
     name = getattr(metric, "__name__", type(metric).__name__).strip("<>") or "metric"
     try:
-        found = np.asarray(metric(outputs, data.labels), dtype=np.float64)
+        answer = metric(outputs, data.labels)
+        if answer is None:
+            raise ValueError("it returned nothing")
+        found = np.asarray(answer, dtype=np.float64)
     except EdgeprofError:
         raise
     except Exception as error:  # of somebody's function

@@ -241,10 +241,10 @@ REFUSED = {
     "times": (np.zeros((1, 2, 3), "M8[s]"), IMAGE, "is no array of numbers"),
     "records": (np.zeros((1, 2, 3), [("a", "f4")]), IMAGE, "is no array of numbers"),
     "ragged": ({"image": [[1], [1, 2]]}, IMAGE, "NumPy makes no array of the data for 'image'"),
-    "on another device": (Tensor(X, fails=True), IMAGE, "of the data for 'image': can't convert a tensor on another device"),
+    "on another device": (Tensor(X, fails=True), IMAGE, "NumPy makes no array of the data for 'image': can't convert a tensor"),
     "NaN and infinity": (NAN, IMAGE, "holds NaN or infinity in 2 of 10 samples for 'image'. Remove those"),
     "too large for the type": (X.astype(np.float64) * 1e38, IMAGE, "has values for 'image' that float32 cannot hold, 56 of them"),
-    "too large whole numbers": (np.array([1 << 40, 1]), graph_of(("x", "int32", (1,))), "has values for 'x' that int32 cannot hold, 1 of them"),
+    "too large whole numbers": (np.array([1 << 40, 1]), graph_of(("x", "int32", (1,))), "for 'x' that int32 cannot hold, 1 of them"),
     "no samples": (X[:0], IMAGE, "has no samples. Give at least one; for calibration 100 or more"),
     "an empty list": ([], IMAGE, "has no samples"),
     "an empty generator": (iter(()), IMAGE, "has no samples"),
@@ -260,7 +260,8 @@ REFUSED = {
     "a sequence": (X, graph_of(("x", "", None)), "'x' is a sequence, map, optional or sparse tensor"),
 }  # fmt: skip
 REFUSED["different batches"] = (
-    {"x": np.ones((4, 3)), "y": np.ones((4, 1, 1), int)}, graph_of(("x", "float32", (4, 3)), ("y", "int64", (1, 1))),
+    {"x": np.ones((4, 3)), "y": np.ones((4, 1, 1), int)},
+    graph_of(("x", "float32", (4, 3)), ("y", "int64", (1, 1))),
     r"take samples in different numbers \('x' takes 4, 'y' takes no axis for them\)",
 )  # fmt: skip
 
