@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from edgeprof import apart, units
 from edgeprof.datasets import Dataset
-from edgeprof.errors import ModelError
+from edgeprof.errors import ModelError, ModelNotFound
 
 Array = NDArray[Any]
 Model = str | Path | bytes
@@ -32,12 +32,20 @@ def outputs(model: Model, data: Dataset, names: Sequence[str] | None = None) -> 
         ModelError: the runtime refuses the model or fails on a sample.
     """
     session = open_session(model)
-    wanted = list(names) if names is not None else [output.name for output in session.get_outputs()]
+    wanted = list(names) if names is not None else [output.name for output in session.get_outputs() if output.type.startswith("tensor(")]
+    if not wanted:
+        raise ModelError(
+            "The model gives no tensors (its outputs are sequences or maps), which cannot be compared. Export it without them."
+        )
     parts: dict[str, list[Array]] = {name: [] for name in wanted}
     total = done = 0
     for feed, count in data.batches():
         for name, value in zip(wanted, run(session, wanted, feed), strict=True):
-            kept = value[None] if data.batch == 0 else value[:count]
+            kept = _of_samples(name, value, data.batch, count)
+            if parts[name] and parts[name][0].shape[1:] != kept.shape[1:]:
+                raise ModelError(
+                    f"The output '{name}' has another shape for each sample ({_shapes(parts[name][0], kept)}) and cannot be compared."
+                )
             parts[name].append(kept)
             total += kept.nbytes
         if total > MOST_OUTPUT_BYTES:
@@ -45,6 +53,26 @@ def outputs(model: Model, data: Dataset, names: Sequence[str] | None = None) -> 
         done += count
         apart.tell("run", done, len(data))
     return {name: np.concatenate(values) for name, values in parts.items()}
+
+
+def _of_samples(name: str, value: Array, batch: int, count: int) -> Array:
+    """The part of an output that belongs to the first ``count`` samples of a batch, along the first axis.
+
+    1. The first axis is the batch's: its first ``count``. 2. The model takes one sample at a time and the output has no axis for it: the
+    sample's, whole. 3. The first axis is a multiple of the batch (positions of a text, one after the other): so many for each sample.
+    """
+    size = value.shape[0] if value.ndim else 0
+    if batch > 1 and size == batch:
+        return value[:count]
+    if batch <= 1:
+        return value if batch == 1 and size == 1 else value[None]
+    if size and size % batch == 0:
+        return value.reshape(batch, size // batch, *value.shape[1:])[:count]
+    raise ModelError(f"The output '{name}' has the shape {list(value.shape)} for {batch} samples; which part is whose cannot be told.")
+
+
+def _shapes(one: Array, other: Array) -> str:
+    return f"{list(one.shape[1:])}, then {list(other.shape[1:])}"
 
 
 def batches_of(model: Model, data: Dataset, names: Sequence[str]) -> Iterator[tuple[dict[str, Array], int]]:
@@ -66,6 +94,8 @@ def open_session(model: Model) -> Any:
     """A session on one thread of the processor. ModelError with the runtime's reason when it does not take the model."""
     import onnxruntime
 
+    if not isinstance(model, bytes) and not Path(model).is_file():
+        raise ModelNotFound(f"There is no model at {model}. Check the path.")
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.intra_op_num_threads = 1

@@ -1,7 +1,7 @@
 """What a model's answers are worth: a `Score` on real data, with its interval, and what a change cost, pair by pair.
 
-1. ``top1``: part of the samples whose largest output is the label; Wilson's 95 % interval (Wilson 1927).
-2. ``mae``: mean absolute error against labels of the output's shape; 95 % interval of the mean over samples.
+1. ``top1``: part of the samples whose largest output is the label (never where an output is NaN); Wilson's 95 % interval (Wilson 1927).
+2. ``mae``: mean absolute error against labels of the output's shape; 95 % interval of the mean over samples. Both look at the first output.
 3. ``sqnr_db``: where there are no labels, how far the outputs are from those of the model that it was made from, as signal to noise power,
    ``10 log10(sum y^2 / sum (y - y')^2)`` over all samples; ``cosine``: mean cosine of the two. Intervals by bootstrap over samples
    (Efron 1979; 400 draws, one seed).
@@ -9,7 +9,8 @@
    better.
 
 What a change cost is read from pairs, the same sample before and after (`drop`): on 1,000 images two accuracies are told apart by about a
-point only, the images on which the answer changed say more.
+point only, the images on which the answer changed say more. Its interval is that of the mean difference; of two shares that of Bonett and
+Price (2012), which stays honest where few or no answers changed. Fewer than 10 samples have no interval of a mean.
 """
 
 from __future__ import annotations
@@ -23,11 +24,11 @@ from typing import Any, Literal, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeprof import running
+from edgeprof import running, units
 from edgeprof.apart import Apart, Told
 from edgeprof.apart import call as call_apart
 from edgeprof.datasets import Dataset
-from edgeprof.errors import DataError, UsageError
+from edgeprof.errors import DataError, EdgeprofError, UsageError, did_you_mean
 from edgeprof.records.profile import Profile
 
 Array = NDArray[Any]
@@ -72,6 +73,8 @@ class Score:
 
     def __str__(self) -> str:
         scale = 100 if self.unit == "%" else 1
+        if math.isnan(self.value):
+            return f"{self.metric} {units.MISSING}, n = {self.n:,}"
         ends = "" if math.isnan(self.low) else f" ({self.low * scale:.4g} to {self.high * scale:.4g})"
         return f"{self.metric} {self.value * scale:.4g}{f' {self.unit}' if self.unit else ''}{ends}, n = {self.n:,}"
 
@@ -99,12 +102,23 @@ def metric_for(data: Dataset, outputs: Outputs, metric: Metric = "auto") -> Metr
     if metric == "auto":
         if labels is None:
             return "sqnr_db"
-        return "top1" if labels.dtype.kind in "iu" and labels.ndim == 1 and first.ndim >= 2 else "mae"
-    if metric not in METRICS:
-        raise UsageError(f"There is no metric '{metric}'. Use one of {', '.join(METRICS)}, 'auto', or a function.")
-    if metric in ("top1", "mae") and labels is None:
-        raise DataError(f"{metric} needs labels and the data ({data.source}) has none. Add an array 'labels', or use sqnr_db.")
+        classes = _classes(first)
+        return "top1" if labels.dtype.kind in "iu" and labels.ndim == 1 and classes is not None and classes.shape[1] > 1 else "mae"
+    _check_metric(metric, data)
     return metric
+
+
+def _check_metric(metric: str, data: Dataset) -> None:
+    if metric not in METRICS:
+        close = did_you_mean(str(metric)[:100], METRICS)
+        raise UsageError(f"There is no metric {str(metric)[:100]!r}{close}. Use one of {', '.join(METRICS)}, 'auto', or a function.")
+    if metric in ("top1", "mae") and data.labels is None:
+        raise DataError(f"{metric} needs labels and the data ({data.source}) has none. Add an array 'labels', or use sqnr_db.")
+
+
+def _check_reference(metric: str, reference: Outputs | None) -> None:
+    if reference is None:
+        raise DataError(f"{metric} compares with the outputs of the model that this one was made from. Give that model as the reference.")
 
 
 def score_outputs(outputs: Outputs, data: Dataset, metric: Metric = "auto", reference: Outputs | None = None) -> Score:
@@ -124,20 +138,16 @@ def score_outputs(outputs: Outputs, data: Dataset, metric: Metric = "auto", refe
     if callable(metric):
         return _of_function(metric, outputs, data, told)
     if metric in ("sqnr_db", "cosine"):
-        if reference is None:
-            raise DataError(
-                f"{metric} compares with the outputs of the model that this one was made from. Give that model as the reference."
-            )
-        both = {name: (reference[name], outputs[name]) for name in outputs if name in reference}
-        if not both:
-            raise DataError(f"The two models have no output of the same name ({', '.join(outputs)}; {', '.join(reference)}).")
+        _check_reference(metric, reference)
+        both = _both(cast(Outputs, reference), outputs)
         return _sqnr(both, told) if metric == "sqnr_db" else _cosine(both, told)
     first, labels = next(iter(outputs.values())), cast(Array, data.labels)
     if metric == "top1":
         return _top1(first, labels, told)
-    if first.shape != labels.shape:
+    if _without_ones(first) != _without_ones(labels) or not first.size:
         raise DataError(f"mae needs labels of the output's shape {first.shape}; the data has {labels.shape}.")
-    errors = np.abs(first.astype(np.float64) - labels).reshape(len(labels), -1).mean(axis=1)
+    with np.errstate(invalid="ignore"):  # of infinity
+        errors = np.abs(first.reshape(len(labels), -1).astype(np.float64) - labels.reshape(len(labels), -1)).mean(axis=1)
     return _mean("mae", errors, "lower", told)
 
 
@@ -151,11 +161,17 @@ def score(
     told: Told | None = None,
 ) -> Score:
     """The Score of ``model`` on ``data``, run in a process apart on this machine (``worker``, or one for this alone)."""
+    if isinstance(metric, str):  # what is missing is said before the model is run
+        if metric != "auto":
+            _check_metric(metric, data)
+        if metric in ("sqnr_db", "cosine") or (metric == "auto" and data.labels is None):
+            _check_reference("sqnr_db" if metric == "auto" else metric, reference)
     return score_outputs(outputs_of(model, data, worker=worker, told=told), data, metric, reference)
 
 
 def outputs_of(model: str | Path | bytes, data: Dataset, *, worker: Apart | None = None, told: Told | None = None) -> dict[str, Array]:
     """The model's outputs for ``data``, run in a process apart."""
+    model = model if isinstance(model, bytes) else Path(model).absolute()
     if worker is not None:
         return worker.call(running.outputs, model, data, told=told)
     name = "a model" if isinstance(model, bytes) else Path(model).name
@@ -173,7 +189,7 @@ def drop(before: Score, after: Score) -> Drop:
     if before.per_sample is None or after.per_sample is None:
         return Drop(value, math.nan, math.nan, 0, before.n)
     pairs = sign * (before.per_sample - after.per_sample)
-    low, high = _interval_of_mean(pairs)
+    low, high = _interval_of_shares(pairs) if before.metric == "top1" else _interval_of_mean(pairs)
     return Drop(value, low, high, int(np.count_nonzero(pairs)), before.n)
 
 
@@ -188,50 +204,91 @@ def wilson(correct: int, n: int, z: float = Z_95) -> tuple[float, float]:
     value = correct / n
     centre = (value + z**2 / (2 * n)) / (1 + z**2 / n)
     margin = z * math.sqrt(value * (1 - value) / n + z**2 / (4 * n**2)) / (1 + z**2 / n)
-    return max(0.0, centre - margin), min(1.0, centre + margin)
+    return max(0.0, min(value, centre - margin)), min(1.0, max(value, centre + margin))  # at 0 and 1 they meet but for rounding
 
 
 def sqnr_db(reference: Array, noisy: Array) -> float:
     """Signal to quantization noise in dB, at most `MOST_DB`; NaN when the reference is zero everywhere and the other is not."""
-    signal, noise = _powers([(reference, noisy)])
+    signal, noise = _powers([(np.asarray(reference)[None], np.asarray(noisy)[None])])
     return _decibels(float(signal.sum()), float(noise.sum()))
 
 
 def _top1(output: Array, labels: Array, told: Mapping[str, Any]) -> Score:
-    if output.ndim != 2 or labels.ndim != 1:
+    scores = _classes(output)
+    if scores is None or labels.ndim != 1:
         raise DataError(f"top1 needs one row of scores and one label a sample; the output is {output.shape}, the labels {labels.shape}.")
-    if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < output.shape[1]:
-        raise DataError(f"Labels go from {labels.min()} to {labels.max()}; the model has {output.shape[1]} classes, counted from 0.")
-    right = output.argmax(axis=1) == labels
+    with np.errstate(invalid="ignore"):
+        whole = labels.astype(np.int64)
+    if not np.array_equal(whole, labels):
+        raise DataError(
+            "top1 needs labels that are whole numbers, the positions of the classes; the data has fractions. Use mae for those."
+        )
+    if not 0 <= whole.min() <= whole.max() < scores.shape[1]:
+        raise DataError(f"Labels go from {whole.min()} to {whole.max()}; the model has {scores.shape[1]} classes, counted from 0.")
+    right = scores.argmax(axis=1) == whole
+    if scores.dtype.kind == "f":
+        right &= ~np.isnan(scores).any(axis=1)
     low, high = wilson(int(right.sum()), len(right))
     return Score("top1", float(right.mean()), low, high, better="higher", per_sample=right.astype(np.float64), **told)
+
+
+def _classes(output: Array) -> Array | None:
+    """(n, classes) of an output whose other axes are 1 long, as some image models have; None where it is no row of scores."""
+    others = _without_ones(output)[1:]
+    if output.ndim < 2 or len(others) > 1 or output.dtype.kind not in "fiu" or not output.size:
+        return None
+    return output.reshape(len(output), -1)
+
+
+def _without_ones(array: Array) -> tuple[int, ...]:
+    """The shape, axes of length 1 left out but for the first."""
+    return (*array.shape[:1], *(size for size in array.shape[1:] if size != 1))
+
+
+def _both(reference: Outputs, outputs: Outputs) -> dict[str, tuple[Array, Array]]:
+    """Outputs that both have, of one shape, as float64; texts are no numbers and left out."""
+    both = {name: (np.asarray(reference[name]), np.asarray(outputs[name])) for name in outputs if name in reference}
+    both = {name: pair for name, pair in both.items() if all(one.dtype.kind in "fiub" for one in pair)}
+    if not both:
+        raise DataError(f"The two models have no numbers in an output of the same name ({', '.join(outputs)}; {', '.join(reference)}).")
+    for name, (one, other) in both.items():
+        if one.shape != other.shape:
+            raise DataError(f"The output '{name}' has the shapes {one.shape} and {other.shape}, which cannot be compared.")
+    return {name: (one.astype(np.float64), other.astype(np.float64)) for name, (one, other) in both.items()}
 
 
 def _sqnr(both: Mapping[str, tuple[Array, Array]], told: Mapping[str, Any]) -> Score:
     signal, noise = _powers(list(both.values()))
     value = _decibels(float(signal.sum()), float(noise.sum()))
-    low, high = _bootstrap(np.stack([signal, noise]), lambda sums: [_decibels(*pair) for pair in sums.T.tolist()])
+    low, high = _bootstrap(np.stack([signal, noise]), lambda sums: _decibels(*sums.tolist()))
     return Score("sqnr_db", value, low, high, better="higher", **told)
 
 
 def _cosine(both: Mapping[str, tuple[Array, Array]], told: Mapping[str, Any]) -> Score:
     a, b = (
-        np.concatenate([np.asarray(pair[side], np.float64).reshape(len(pair[side]), -1) for pair in both.values()], axis=1)
+        np.concatenate([pair[side].reshape(len(pair[side]), math.prod(pair[side].shape[1:])) for pair in both.values()], axis=1)
         for side in (0, 1)
     )
-    lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
-    same = np.all(a == b, axis=1)
-    cosines = np.where(same, 1.0, np.divide((a * b).sum(axis=1), lengths, out=np.zeros(len(a)), where=lengths > 0))
-    return _mean("cosine", cosines, "higher", told)
+    with np.errstate(invalid="ignore", over="ignore"):  # of infinity
+        lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+        cosines = np.divide((a * b).sum(axis=1), lengths, out=np.zeros(len(a)), where=lengths != 0)  # NaN stays NaN
+    cosines[np.all(a == b, axis=1)] = 1.0
+    return _mean("cosine", np.clip(cosines, -1.0, 1.0), "higher", told)
 
 
 def _of_function(metric: Callable[[Outputs, Array | None], Any], outputs: Outputs, data: Dataset, told: Mapping[str, Any]) -> Score:
     name = getattr(metric, "__name__", type(metric).__name__).strip("<>") or "metric"
     try:
-        found = np.asarray(metric(outputs, data.labels), dtype=np.float64)
-    except (TypeError, ValueError) as error:
+        answer = metric(outputs, data.labels)
+        if answer is None:
+            raise ValueError("it returned nothing")
+        found = np.asarray(answer, dtype=np.float64)
+    except EdgeprofError:
+        raise
+    except Exception as error:  # of somebody's function
         raise UsageError(
-            f"The metric {name} failed: {error}. It takes outputs by name and labels, and gives a number or one a sample."
+            f"The metric {name} failed: {type(error).__name__}: {str(error)[:300]}. It takes outputs by name"
+            f" ({', '.join(outputs)}) and labels, and gives a number or one a sample."
         ) from error
     if found.ndim == 0:
         return Score(name, float(found), **told)
@@ -254,30 +311,46 @@ def _interval_of_mean(values: Array) -> tuple[float, float]:
     return mean - margin, mean + margin
 
 
+def _interval_of_shares(pairs: Array, z: float = Z_95) -> tuple[float, float]:
+    """Ends of the interval of a difference of two shares of the same samples (Bonett and Price 2012); ``pairs`` are 1, 0 or -1."""
+    n = len(pairs) + 2
+    lost, won = (int((pairs > 0).sum()) + 1) / n, (int((pairs < 0).sum()) + 1) / n
+    value, margin = float(pairs.mean()), z * math.sqrt((lost + won - (lost - won) ** 2) / n)
+    return max(-1.0, min(value, lost - won - margin)), min(1.0, max(value, lost - won + margin))
+
+
 def _powers(pairs: list[tuple[Array, Array]]) -> tuple[Array, Array]:
-    """(n,) power of the signal and of the noise of each sample, all outputs together."""
+    """(n,) power of the signal and of the noise of each sample, all outputs together; equal infinities are no noise."""
     n = len(pairs[0][0])
     signal, noise = np.zeros(n), np.zeros(n)
     for reference, noisy in pairs:
-        a, b = np.asarray(reference, np.float64).reshape(n, -1), np.asarray(noisy, np.float64).reshape(n, -1)
-        if a.shape != b.shape:
-            raise DataError(f"Outputs of different shapes cannot be compared: {reference.shape} and {noisy.shape}.")
-        signal += (a**2).sum(axis=1)
-        noise += ((a - b) ** 2).sum(axis=1)
+        if reference.shape != noisy.shape:
+            raise DataError(f"Outputs of different shapes cannot be compared: {reference.shape[1:]} and {noisy.shape[1:]}.")
+        a, b = np.asarray(reference, np.float64), np.asarray(noisy, np.float64)
+        others = tuple(range(1, a.ndim))
+        with np.errstate(invalid="ignore", over="ignore"):
+            signal += (a**2).sum(axis=others)
+            noise += np.where(a == b, 0.0, (a - b) ** 2).sum(axis=others)
     return signal, noise
 
 
 def _decibels(signal: float, noise: float) -> float:
-    if not noise > 0:
-        return math.nan if math.isnan(noise) else MOST_DB
-    return 10 * math.log10(signal / noise) if signal > 0 else math.nan
+    if noise == 0:
+        return MOST_DB
+    if not (signal > 0 and math.isfinite(signal) and math.isfinite(noise)):
+        return math.nan
+    return min(MOST_DB, 10 * (math.log10(signal) - math.log10(noise)))
 
 
-def _bootstrap(values: Array, statistic: Callable[[Array], list[float]]) -> tuple[float, float]:
-    """95 % interval of a statistic of sums over samples; ``values``: (k, n), the statistic takes (k, draws) sums."""
+def _bootstrap(values: Array, statistic: Callable[[Array], float]) -> tuple[float, float]:
+    """95 % interval of a statistic of sums over samples; ``values``: (k, n), the statistic takes (k,) sums."""
     n = values.shape[1]
-    if n < _LEAST_FOR_INTERVAL:
+    if n < _LEAST_FOR_INTERVAL or not np.isfinite(values).all():
         return math.nan, math.nan
-    draws = np.random.default_rng(0).multinomial(n, np.full(n, 1 / n), size=_BOOTSTRAPS)
-    low, high = np.nanpercentile(statistic(values @ draws.T), [2.5, 97.5]).tolist()
+    rng = np.random.default_rng(0)
+    drawn = [statistic(values[:, rng.integers(0, n, n)].sum(axis=1)) for _ in range(_BOOTSTRAPS)]
+    known = [value for value in drawn if not math.isnan(value)]
+    if not known:
+        return math.nan, math.nan
+    low, high = np.percentile(known, [2.5, 97.5]).tolist()
     return low, high
