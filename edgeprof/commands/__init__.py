@@ -44,7 +44,7 @@ COMMANDS: tuple[_Entry, ...] = (
     _Entry("report", report, "profiles as a file: HTML, Markdown, CSV, JSON, Parquet, Excel"),
     _Entry("import", import_, "a profile from a trace that another tool recorded"),
     _Entry("boards", boards, "your own boards over SSH: add, list, check, set up, health, jobs, remove"),
-    _Entry("doctor", doctor, "what works on this machine and why not"),
+    _Entry("doctor", doctor, "what keeps a model from being faster; without a model, what works on this machine and why not"),
     _Entry("lab", lab, "JupyterLab in a folder"),
 )
 
