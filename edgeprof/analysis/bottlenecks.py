@@ -164,7 +164,7 @@ def _tiny(profile: Profile) -> Iterator[Finding]:
     tiny = tiny_layers(profile)
     if tiny.empty:
         return
-    timed, part = profile.measured_layers["latency_ms"].count(), tiny["share"].sum()
+    timed, part = int(profile.measured_layers["latency_ms"].count()), tiny["share"].sum()
     take, each = ("takes", "") if len(tiny) == 1 else ("take", " each")
     text = (
         f"{len(tiny)} of {_layers(timed)} {take} under {latency(TINY_MS, 1)}{each}, together {latency(tiny['latency_ms'].sum())}"

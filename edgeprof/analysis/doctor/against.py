@@ -10,7 +10,6 @@ import pandas as pd
 
 from edgeprof import units
 from edgeprof.analysis.doctor.base import CONVERSIONS, FLOAT, INT8, Case, Cost, Diagnosis, diagnosis, finite, many
-from edgeprof.analysis.doctor.match import matched
 from edgeprof.analysis.names import listed, shorten
 from edgeprof.records.profile import Profile
 
@@ -36,15 +35,14 @@ def against_baseline(case: Case) -> Iterator[Diagnosis]:
     3. A layer is slower when the intervals say so too; else it is as slow as before.
     4. The cost is what conversions and inserted layers take beyond those of the baseline, and what layers take more than before.
     """
-    aligned = matched(case)
+    aligned = case.aligned
     if aligned is None or case.baseline is None:
         return
     table = aligned.layers
     before, after = (aligned.column(profile, "latency_ms").map(finite) for profile in (0, 1))
     layers = table["kind"] == "layer"
-    balance = _Balance(
-        pd.DataFrame({"name": table["name"], "before": before, "after": after, "what": _now(case, aligned.cells, len(table))})
-    )
+    names = [_called(case, name, nodes) for name, nodes in zip(table["name"], table["source_nodes"], strict=True)]
+    balance = _Balance(pd.DataFrame({"name": names, "before": before, "after": after, "what": _now(case, aligned.cells, len(table))}))
     moves = table["kind"].eq("inserted") | balance.rows["what"].eq("conversion")
     common = layers & ~moves & before.notna() & after.notna()
     if not common.any():
@@ -77,6 +75,14 @@ def against_baseline(case: Case) -> Iterator[Diagnosis]:
         cost,
         _experiment(balance, slower, left, conversions, inserted, worse),
     )  # fmt: skip
+
+
+def _called(case: Case, name: str, nodes: list[str]) -> str:
+    """What a recipe can call a row: its name where that is a node's, else the first of its nodes that computes."""
+    if name in case.layer:
+        return name
+    own = [node for node in nodes if node in case.layer and case.layer[node].op_type not in CONVERSIONS]
+    return next(iter([*own, *nodes]), name)
 
 
 def _now(case: Case, cells: pd.DataFrame, rows: int) -> list[str]:
@@ -115,7 +121,8 @@ def _text(
             f"{many(int(left.sum()), 'layer')} in float {'takes' if left.sum() == 1 else 'take'} {units.latency(balance.sum(left))}"
         )
     whole = f"The model takes {units.latency(new)}, the baseline {units.latency(old)}"
-    told = f"{whole}, {units.significant(old / new, 3)} times as fast." if old / new > 0 else f"{whole}."
+    ratio = finite(old / new)
+    told = f"{whole}, {units.significant(ratio, 3)} times as fast." if ratio > 0 else f"{whole}."
     where = f" Of that time: {'; '.join(parts)}." if parts else " No layer became slower, and nothing was added."
     differs = _differs(case)
     return f"{told}{where}" + (

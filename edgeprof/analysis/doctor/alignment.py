@@ -17,8 +17,9 @@ INPUT_MULTIPLE = 4
 def widths(case: Case) -> Iterator[Diagnosis]:
     """Float Conv, Gemm and MatMul on x86, where ONNX Runtime computes in blocks of 8 (AVX2) or 16 (AVX-512).
 
-    1. Output channels are filled up to whole blocks. The part of a layer's time that goes into what was filled up is an estimate from
-       that: on a CPU with AVX-512 a Conv with 24 channels takes as long as one with 32.
+    1. Output channels and columns are filled up to whole blocks. The part of a layer's time that goes into what was filled up is an
+       estimate from that: on a CPU with AVX-512 a Conv with 24 channels takes as long as one with 32, and a MatMul with 33 columns as one
+       with 48. A product of a single row is computed another way, and is left out.
     2. A Conv with as many input channels as a block or more, but no multiple of four, is not computed in the blocked layout at all,
        and its neighbours need reorders. What that costs is not known here.
     """
@@ -67,7 +68,7 @@ def _filled(width: int, block: int) -> int:
 
 
 def _wide(case: Case) -> Iterator[tuple[Row, int, int]]:
-    """Float rows with stored weights: input channels of the whole layer's group, output channels."""
+    """Float rows whose second operand has a known shape: input channels (of a group), output channels."""
     for layer in case.graph.layers:
         row = case.row_of.get(layer.name)
         if row is None or row.precision != "float32" or layer.op_type not in row.cores or len(layer.inputs) < 2:
@@ -76,7 +77,9 @@ def _wide(case: Case) -> Iterator[tuple[Row, int, int]]:
             continue
         shape = case.graph.tensor(layer.inputs[1]).shape
         known = [dim for dim in shape or () if isinstance(dim, int) and dim > 0]
-        if shape and len(known) == len(shape) and (width := _width(layer, known)):
+        if not shape or len(known) != len(shape) or (width := _width(layer, known)) is None:
+            continue
+        if layer.op_type == "Conv" or row.macs > width[0] * width[1]:
             yield row, *width
 
 

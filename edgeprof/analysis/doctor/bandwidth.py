@@ -18,7 +18,8 @@ MOST_INTENSITY = 4.0
 NEAR = 0.3
 """Part of the board's memory bandwidth from which on a layer counts as bound by it, where that bandwidth is known."""
 
-_FEWER = dict.fromkeys(("float16", "bfloat16"), (2, "int8-weights")) | {"float32": (4, "int8-weights"), "float64": (8, "int8-weights")}
+_INT8 = "int8-weights"
+_FEWER = {"float64": (8, _INT8), "float32": (4, _INT8), "float16": (2, _INT8), "bfloat16": (2, _INT8)}
 """By how much weights of this type shrink, and to what; int8 ones to half."""
 
 
@@ -35,8 +36,9 @@ def bound_by_memory(case: Case) -> Iterator[Diagnosis]:
     rate = finite(nbytes / spent.ms / 1e6)
     at = f", at {_speed(rate)}" if rate > 0 else ""
     of = f" (the board: {_speed(limit)})" if limit > 0 else ""
+    one = len(rows) == 1
     text = (
-        f"{many(len(rows), 'layer')} ({names}) read{'s' * (len(rows) == 1)} {units.size(nbytes)} of weights and make{'s' * (len(rows) == 1)}"
+        f"{many(len(rows), 'layer')} ({names}) read{'s' * one} {units.size(nbytes)} of weights and make{'s' * one}"
         f" few operations with each: {case.takes(spent)}{at}{of}. With fewer bytes a weight up to {units.latency(cost.ms)} of it may go"
         " (an estimate)."
     )

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
 import pandas as pd
 
 from edgeprof import units
+from edgeprof.analysis.align import Alignment, align
 from edgeprof.models.graph import Graph, Layer
 from edgeprof.models.optypes import core_types
 from edgeprof.recipes.target import Target, target_of
@@ -32,6 +33,8 @@ FLOAT = frozenset({"float32", "float16", "bfloat16", "float64"})
 CONVERSIONS = frozenset({"QuantizeLinear", "DequantizeLinear"})
 
 _NAN = math.nan
+_BEYOND = 1e100
+"""No time in ms, no count and no bytes are as many: sums and widths of what is below stay finite."""
 
 
 @dataclass(frozen=True)
@@ -162,6 +165,13 @@ class Case:
         )
 
     @cached_property
+    def aligned(self) -> Alignment | None:
+        """Baseline and profile side by side, by the names of nodes that both models have; None without a baseline."""
+        if self.baseline is None:
+            return None
+        return align([_measurable(self.baseline), _measurable(self.profile)], same_file=False)
+
+    @cached_property
     def total_ms(self) -> float:
         """Median time of the model, or the sum of its layers where that was not measured; NaN when neither is above 0."""
         median = self.profile.context.latency.median_ms
@@ -275,9 +285,9 @@ def diagnosis(
     cost: Cost,
     experiment: str,
 ) -> Diagnosis:
-    """A `Diagnosis` about ``rows`` (or names of layers) with this cost."""
+    """A `Diagnosis` about ``rows`` (or names of layers) with this cost; one that is read below zero is not known."""
     names = tuple(row if isinstance(row, str) else row.name for row in rows)
-    return Diagnosis(id_, severity, title, text, names, evidence, *cost, experiment)
+    return Diagnosis(id_, severity, title, text, names, evidence, *(Cost() if cost.ms < 0 else cost), experiment)
 
 
 def cost_of(rows: Iterable[Row]) -> Cost:
@@ -297,8 +307,14 @@ def dearest(rows: Iterable[Row]) -> list[Row]:
 
 
 def finite(value: float) -> float:
-    """``value``, or NaN when it is not finite."""
-    return float(value) if math.isfinite(value) else _NAN
+    """``value``, or NaN when it is not finite or beyond all that can be measured, as in a damaged file."""
+    return float(value) if abs(value) < _BEYOND else _NAN
+
+
+def _measurable(profile: Profile) -> Profile:
+    """The same with NaN for numbers that `finite` does not take."""
+    numbers = profile.layers.select_dtypes("float64")
+    return replace(profile, layers=profile.layers.assign(**numbers.where(numbers.abs() < _BEYOND)))
 
 
 def many(n: int, noun: str) -> str:

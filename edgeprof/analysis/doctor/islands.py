@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from edgeprof import units
 from edgeprof.analysis.doctor.base import FLOAT, INT8, Case, Cost, Diagnosis, Row, cost_of, diagnosis, finite, many
-from edgeprof.analysis.doctor.match import baseline_ms
+from edgeprof.analysis.doctor.conversions import QUANTIZED_KERNELS
 from edgeprof.analysis.names import listed
 
 MOST_SHARE = 0.5
@@ -36,9 +36,9 @@ def islands(case: Case) -> Iterator[Diagnosis]:
 
     1. An island is what hangs together of one precision, with executed conversions both into and out of it, beyond which layers of the
        other precision stand. It takes at most half of the layers' time.
-    2. With a baseline its gain is known: what its layers took there less what they take here. It counts when the conversions take more.
-    3. Without one it counts when the conversions take more than the layers themselves: then these had to become more than twice as fast
-       by it.
+    2. What an int8 island gains is known with a baseline: what its layers took there less what they take here. It counts when the
+       conversions take more.
+    3. Without one, and for an island in float (which gains accuracy), it counts when the conversions take more than the layers themselves.
     """
     found = sorted(_found(case), key=lambda island: -island.loss_ms)
     if not found:
@@ -53,14 +53,16 @@ def islands(case: Case) -> Iterator[Diagnosis]:
         return
     worst = found[0]
     names = listed((row.name for row in worst.rows), most=2)
-    gained = "what they gain is not known without a baseline" if math.isnan(gain) else f"they gain {units.latency(gain)}"
+    gained = "" if math.isnan(gain) else f", and int8 gains {units.latency(gain)} in them"
     text = (
         f"{many(len(found), 'island')} of {many(len(rows), 'layer')} in another precision than what surrounds them; the dearest is"
         f" {names} in {worst.precision}. Conversions around them take {units.latency(boundary.ms)}, the layers themselves"
-        f" {units.latency(own.ms)}; {gained}."
+        f" {units.latency(own.ms)}{gained}."
     )
     other = "fp32" if worst.precision == "int8" else "int8"
     experiment = f'Give {names} the precision of what surrounds it (precision = "{other}" in a recipe).'
+    if other == "int8" and not all(row.cores & QUANTIZED_KERNELS for row in worst.rows):
+        experiment = f'Leave more of what surrounds {names} in float (precision = "fp32" in a recipe): not all of it can be int8.'
     evidence = {"islands": len(found), "layers": len(rows), "boundary_ms": boundary.ms, "own_ms": own.ms, "gain_ms": gain}
     yield diagnosis("precision-islands", case.severity(cost), "Mixed-precision islands", text, rows, evidence, cost, experiment)
 
@@ -68,7 +70,7 @@ def islands(case: Case) -> Iterator[Diagnosis]:
 def _found(case: Case) -> Iterator[_Island]:
     precision = {row.at: told for row in case.rows if (told := _precision(row))}
     whole = cost_of(case.rows[at] for at in precision).ms
-    before = baseline_ms(case)
+    before = _baseline_ms(case)
     for part in _parts(case, precision):
         rows = tuple(case.rows[at] for at in sorted(part))
         own = cost_of(rows).ms
@@ -79,8 +81,6 @@ def _found(case: Case) -> Iterator[_Island]:
         gain = math.nan
         if told == "int8":
             gain = finite(sum(before.get(row.at, math.nan) for row in rows) - own)
-        elif before:
-            gain = 0.0  # float gains accuracy, no time
         boundary = cost_of(shore).ms
         if boundary > (own if math.isnan(gain) else gain):
             yield _Island(told, rows, shore, gain)
@@ -118,3 +118,17 @@ def _shore(case: Case, part: set[int], precision: Mapping[int, str]) -> tuple[Ro
 
     entry, leaving = beyond(case.before), beyond(case.after)
     return tuple(sorted({*entry, *leaving}, key=lambda row: row.at)) if entry and leaving else ()
+
+
+def _baseline_ms(case: Case) -> Mapping[int, float]:
+    """Position of a row -> what the same nodes took in the baseline, where the row stands for them alone."""
+    if case.aligned is None:
+        return {}
+    table = case.profile.measured_layers
+    called = [runtime or name for runtime, name in zip(table["runtime_name"], table["name"], strict=True)]
+    at = dict(zip(reversed(called), reversed(range(len(called))), strict=True))
+    before, cells = case.aligned.column(0, "latency_ms"), case.aligned.cells
+    own = cells[cells["profile"] == 1]
+    return {
+        at[ran[0]]: float(before[position]) for position, ran in zip(own["row"], own["ran"], strict=True) if len(ran) == 1 and ran[0] in at
+    }

@@ -58,10 +58,9 @@ def _told(case: Case, id_: str, title: str, what: str, layers: Sequence[Layer]) 
     running = {source for row in rows for source in row.sources}
     cost = cost_of(rows) if rows else Cost(0.0, 0.0, 0.0)
     plural = len(layers) != 1
+    spent = case.takes(cost) if cost.ms > 0 else "too short to be told from zero"
     time = (
-        f"{len(running)} of them run{'s' * (len(running) == 1)}: {case.takes(cost)}"
-        if rows
-        else "The runtime leaves them out, so they cost no time"
+        f"{len(running)} of them run{'s' * (len(running) == 1)}: {spent}" if rows else "The runtime leaves them out, so they cost no time"
     )
     text = f"{many(len(layers), 'layer')} {what if plural else _singular(what)} ({listed(layer.name for layer in layers)}). {time}."
     experiment = "Drop them from the model, for example by exporting it anew, and check that the outputs stay the same."
