@@ -1,5 +1,6 @@
 from . import boards
 from ._version import __version__ as __version__
+from .analysis.doctor import diagnose
 from .figures import bars, compare_boards, roofline
 from .models import load_model
 from .panels import board_health
@@ -12,6 +13,6 @@ from .sweeping import sweep
 from .widgets import heatmap, memory, timeline
 
 __all__ = [
-    "EnergyPlan", "Profile", "Study", "attach", "bars", "board_health", "boards", "compare_boards", "heatmap", "load", "load_model",
-    "memory", "profile", "roofline", "start", "sweep", "timeline",
+    "EnergyPlan", "Profile", "Study", "attach", "bars", "board_health", "boards", "compare_boards", "diagnose", "heatmap", "load",
+    "load_model", "memory", "profile", "roofline", "start", "sweep", "timeline",
 ]  # fmt: skip

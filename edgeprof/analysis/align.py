@@ -79,10 +79,14 @@ class Alignment:
         return [self.cells[self.cells["profile"] == position].set_index("row") for position in range(len(self.profiles))]
 
 
-def align(profiles: Sequence[Profile]) -> Alignment:
-    """Layers of two or more ``profiles`` of one model, brought together by original nodes. UsageError when they are of several models."""
+def align(profiles: Sequence[Profile], *, same_file: bool = True) -> Alignment:
+    """Layers of two or more ``profiles`` of one model, brought together by original nodes. UsageError when they are of several models.
+
+    With ``same_file`` False they may be of a model and of one made from it, whose nodes kept their names: those are what corresponds.
+    """
     profiles = tuple(profiles)
-    same_model(profiles)
+    if same_file:
+        same_model(profiles)
     told = ["name", "op_type", "kind", "source_nodes", "latency_ms"]
     layers = [profile.layers[told].to_dict("records") for profile in profiles]
     rows = _rows(layers, _node_order(profiles))

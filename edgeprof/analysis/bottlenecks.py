@@ -153,17 +153,24 @@ def _time_without_macs(profile: Profile) -> Iterator[Finding]:
     yield Finding("time-without-macs", "info", f"Time that is not arithmetic: {parts}.", tuple(names))
 
 
-def _tiny(profile: Profile) -> Iterator[Finding]:
+def tiny_layers(profile: Profile) -> pd.DataFrame:
+    """Layers under `TINY_MS`; none unless they are a fifth of all, or take a twentieth of the time."""
     timed = profile.measured_layers.dropna(subset=["latency_ms"])
     tiny = timed[timed["latency_ms"] < TINY_MS]
-    part = tiny["share"].sum()
-    if len(tiny) >= 0.2 * max(1, len(timed)) or part >= 0.05:
-        take, each = ("takes", "") if len(tiny) == 1 else ("take", " each")
-        text = (
-            f"{len(tiny)} of {_layers(len(timed))} {take} under {latency(TINY_MS, 1)}{each}, together {latency(tiny['latency_ms'].sum())}"
-            f" ({share(part)}): there the runtime's cost of starting a layer rules, not its arithmetic."
-        )
-        yield Finding("tiny-layers", "info", text, tuple(tiny["name"]))
+    return tiny if len(tiny) >= 0.2 * max(1, len(timed)) or tiny["share"].sum() >= 0.05 else tiny.head(0)
+
+
+def _tiny(profile: Profile) -> Iterator[Finding]:
+    tiny = tiny_layers(profile)
+    if tiny.empty:
+        return
+    timed, part = int(profile.measured_layers["latency_ms"].count()), tiny["share"].sum()
+    take, each = ("takes", "") if len(tiny) == 1 else ("take", " each")
+    text = (
+        f"{len(tiny)} of {_layers(timed)} {take} under {latency(TINY_MS, 1)}{each}, together {latency(tiny['latency_ms'].sum())}"
+        f" ({share(part)}): there the runtime's cost of starting a layer rules, not its arithmetic."
+    )
+    yield Finding("tiny-layers", "info", text, tuple(tiny["name"]))
 
 
 def _raw_gap(profile: Profile) -> Iterator[Finding]:

@@ -49,7 +49,7 @@ COMMANDS: tuple[_Entry, ...] = (
     _Entry("prune", prune, "a model with fewer channels; --groups shows which go together"),
     _Entry("estimate", estimate, "what a recipe would bring on a board, before it is built for good"),
     _Entry("search", search, "recipes under constraints, the best of them built and measured"),
-    _Entry("doctor", doctor, "what works on this machine and why not"),
+    _Entry("doctor", doctor, "what keeps a model from being faster; without a model, what works on this machine and why not"),
     _Entry("lab", lab, "JupyterLab in a folder"),
 )
 

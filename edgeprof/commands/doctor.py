@@ -1,275 +1,150 @@
-"""``edgeprof doctor``: what works on this machine and why not, each line with what to do."""
+"""``edgeprof doctor [MODEL|PROFILE]``: what keeps a model from being faster; without one, what works on this machine and why not."""
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
-import importlib.metadata
-import itertools
-import os
-import platform
-import shutil
 import sys
-import tempfile
-import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING
 
-from edgeprof._version import __version__
-from edgeprof.errors import BoardError, EdgeprofError
+from edgeprof.commands import options
+from edgeprof.errors import UsageError
 
-Status = Literal["ok", "info", "warn", "fail"]
+if TYPE_CHECKING:
+    from edgeprof.analysis.doctor import Diagnoses, Diagnosis
+    from edgeprof.boards.base import Event
+    from edgeprof.records.profile import Profile
 
-OLDEST_PYTHON = (3, 11)
-NEEDED = ("numpy", "pandas", "pyarrow", "onnx", "msgspec", "psutil", "plotly", "jinja2", "rich", "tqdm")
-NOTEBOOK = ("jupyterlab", "anywidget", "ipywidgets", "matplotlib")
-LEAST_TEMPORARY_BYTES = 200 << 20
-BUSY_SHARE = 0.5
-COARSE_CLOCK_NS = 1000
-TRIAL_RUNS = 5
-_FEW = 4
-STEADY_GOVERNORS = ("performance", "userspace")
-_BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-
-
-@dataclass(frozen=True)
-class Check:
-    """One line: what was looked at, how it is, and what to do when it is not well."""
-
-    name: str
-    status: Status
-    text: str
-    advice: str = ""
+RUNS = 30
+SUFFIX = ".edgeprof"
+LAYERS_TOLD = 4
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of ``edgeprof doctor``."""
-    parser.add_argument("--json", action="store_true", help="print the checks as JSON")
+    parser.add_argument(
+        "subject",
+        metavar="MODEL|PROFILE",
+        nargs="?",
+        help="ONNX model (it is profiled first) or .edgeprof bundle; none: look at this machine",
+    )
+    parser.add_argument(
+        "--baseline",
+        metavar="MODEL|PROFILE",
+        help="the model that this one was made from, or a profile of it: says why this one is not faster",
+    )
+    parser.add_argument("--board", metavar="B", help="where a model is profiled (default: local, this machine)")
+    parser.add_argument(
+        "--runs", type=options.whole_number("--runs", 1), metavar="N", help=f"plain runs, and as many instrumented ones (default: {RUNS})"
+    )
+    parser.add_argument("--threads", type=options.whole_number("--threads", 0), metavar="N", help="threads within a layer (default: 1)")
+    parser.add_argument("--provider", action="append", default=[], metavar="P", help="execution provider; repeat in order of preference")
+    options.add_shape(parser)
+    parser.add_argument("--json", action="store_true", help="print everything as JSON")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Makes all checks; 0 when everything that is needed works."""
-    found = []
-    for check in checks():
-        found.append(check)
-        if not args.json:
-            print_check(check)
-    failed = [check for check in found if check.status == "fail"]
+    """Diagnoses; 0 whatever was found. Without a model 1 when something that is needed does not work."""
+    measures = [path for path in (args.subject, args.baseline) if path is not None and not path.lower().endswith(SUFFIX)]
+    given = {
+        "--board": args.board, "--runs": args.runs, "--threads": args.threads, "--provider": args.provider or None,
+        "--shape": args.shape or None,
+    }  # fmt: skip
+    unused = [name for name, value in given.items() if value is not None]
+    if args.subject is None:
+        if args.baseline is not None or unused:
+            raise UsageError(f"{(['--baseline'] if args.baseline else unused)[0]} needs a model or a profile: edgeprof doctor MODEL.")
+        from edgeprof.commands import machine
+
+        return machine.look(as_json=args.json)
+    if unused and not measures:
+        raise UsageError(f"{unused[0]} is for measuring, but a profile was measured already. Give the model instead, or leave it out.")
+    from edgeprof.analysis.doctor import diagnose
+
+    profile = _profile(args.subject, args)
+    baseline = None if args.baseline is None else _profile(args.baseline, args)
+    found = diagnose(profile, baseline=baseline)
     if args.json:
-        print_json(found, ok=not failed)
+        _print_json(profile, baseline, found)
     else:
-        print(f"\n{_verdict(found)}")
-    return 1 if failed else 0
+        _print(profile, baseline, found)
+    return 0
 
 
-def checks() -> Iterator[Check]:
-    """All checks, as they are made."""
-    yield _python()
-    yield _packages()
-    yield _clock()
-    yield _temporary_folder()
-    try:
-        health: Mapping[str, Any] = _health()
-    except EdgeprofError as error:
-        yield Check(
-            "agent", "fail", str(error), "Check that this Python can start subprocesses, and that the temporary folder allows them."
-        )
-    else:
-        yield Check("agent", "ok", "starts in a process of its own and answers")
-        for reader in (_runtimes, _board, _sensors):
-            yield from reader(health)
-        yield _trial()
-    yield _meters()
-    yield _notebook()
-    yield _browser()
+def _profile(path: str, args: argparse.Namespace) -> Profile:
+    """The profile itself, or one of the model, measured now."""
+    if path.lower().endswith(SUFFIX):
+        from edgeprof.records.bundle import load
 
-
-# Here
-
-
-def _python() -> Check:
-    version = platform.python_version()
-    if sys.version_info < OLDEST_PYTHON:
-        return Check("python", "fail", f"{version} at {sys.executable}", "Install Python {}.{} or newer.".format(*OLDEST_PYTHON))
-    return Check("python", "ok", f"{version} at {sys.executable}, edgeprof {__version__}")
-
-
-def _packages() -> Check:
-    versions = {name: _version(name) for name in NEEDED}
-    missing = [name for name, version in versions.items() if version is None]
-    if missing:
-        return Check("packages", "fail", f"not installed: {', '.join(missing)}", "Install them with `pip install --upgrade edgeprof`.")
-    return Check("packages", "ok", ", ".join(f"{name} {version}" for name, version in versions.items()))
-
-
-def _version(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
-
-
-def _clock() -> Check:
-    info = time.get_clock_info("perf_counter")
-    readings = [time.perf_counter_ns() for _ in range(2000)]
-    step = min(b - a for a, b in itertools.pairwise(readings) if b > a)
-    text = f"{info.implementation}, steps of {step} ns as read"
-    if not info.monotonic or step > COARSE_CLOCK_NS:
-        return Check("clock", "warn", text, "Short layers cannot be timed well here.")
-    return Check("clock", "ok", text)
-
-
-def _temporary_folder() -> Check:
-    folder = tempfile.gettempdir()
-    try:
-        with tempfile.TemporaryFile(dir=folder) as file:
-            file.write(bytes(1 << 16))
-        free = shutil.disk_usage(folder).free
-    except OSError as error:
-        return Check("temporary folder", "fail", f"{folder}: {error.strerror or error}", "Set TMPDIR to a folder with space.")
-    text = f"{folder}, {free / 1e9:.1f} GB free"
-    if free < LEAST_TEMPORARY_BYTES:
-        return Check("temporary folder", "warn", text, "Traces of large models need more: set TMPDIR to a folder with space.")
-    return Check("temporary folder", "ok", text)
-
-
-# On the board
-
-
-def _health() -> Mapping[str, Any]:
-    from edgeprof.boards.local import LocalBoard
-
-    return LocalBoard().health()
-
-
-def _runtimes(health: Mapping[str, Any]) -> Iterator[Check]:
-    for name, told in health["runtimes"].items():
-        if "error" in told:
-            yield Check(name, "fail", told["error"], f"Install it with `pip install --force-reinstall {name}`.")
-        else:
-            yield Check(name, "ok", f"{told['version']}, {', '.join(told['providers'])}")
-
-
-def _board(health: Mapping[str, Any]) -> Iterator[Check]:
-    environment = health["environment"]
-    cpus, affinity = environment.get("cpus"), environment.get("affinity")
-    names = " ".join(str(environment[key]) for key in ("board_model", "cpu_model") if environment.get(key))
-    yield Check("processor", "ok", f"{names or 'not known'}, {cpus} CPUs, {environment.get('machine', '')}".rstrip(", "))
-    if affinity and isinstance(cpus, int) and len(affinity) < cpus:
-        yield Check("affinity", "info", f"only CPUs {', '.join(map(str, affinity))} may be used")
-    yield _governor(environment.get("governor"))
-    if environment.get("virtual_machine"):
-        yield Check(
-            "virtual machine", "warn", "yes: neighbours share the processor", "Measure on the real board for numbers that hold there."
-        )
-    load = environment.get("load_1min")
-    if isinstance(load, float) and isinstance(cpus, int):
-        busy = load > BUSY_SHARE * cpus
-        yield Check("load", "warn" if busy else "ok", f"{load:.1f} on {cpus} CPUs", "End other work before measuring." if busy else "")
-
-
-def _governor(governor: Any) -> Check:
-    if not governor:
-        return Check("governor", "info", "the system does not say how clocks are governed")
-    if governor in STEADY_GOVERNORS:
-        return Check("governor", "ok", str(governor))
-    advice = "Fix the clock for steadier numbers: `sudo cpupower frequency-set -g performance`."
-    return Check("governor", "warn", str(governor), advice)
-
-
-def _sensors(health: Mapping[str, Any]) -> Iterator[Check]:
-    """Each sensor, what hinders others, and which channels would count as the power."""
-    from edgeprof.agent.power import choose
-
-    for sensor in health["sensors"]:
-        names = [channel["title"] or channel["name"] for channel in sensor["channels"]]
-        more = f" and {len(names) - _FEW} more" if len(names) > _FEW else ""
-        yield Check("sensor", "ok", f"{sensor['name']}: {', '.join(names[:_FEW])}{more}; {sensor['rate_hz']:.3g} readings a second")
-    for key, text in health["problems"]:
-        yield Check("sensor", "info" if str(key).endswith("-info") else "warn", str(text))
-    source, why_not = choose(health["sensors"], [], [])
-    if source is not None:
-        yield Check("power", "ok", f"{' + '.join(source.channels)} ({source.scope}), for --energy model and --energy layers")
-    else:
-        advice = (
-            "Times and memory are measured all the same. Energy: use a board with a sensor, a meter (docs/meters.md), or --board simulated."
-        )
-        yield Check("power", "info", why_not, advice)
-
-
-def _trial() -> Check:
-    """A tiny model measured for real."""
-    from edgeprof import units
-    from edgeprof.models.probes import make_probes
+        return load(path)
+    from edgeprof.boards.base import Cancelled
+    from edgeprof.commands.profile import shown_progress
     from edgeprof.profiler import profile
 
-    with tempfile.TemporaryDirectory(prefix="edgeprof-", ignore_cleanup_errors=True) as folder:
-        model = Path(folder, "tiny.onnx")
-        model.write_bytes(make_probes()[0].model)
-        try:
-            measured = profile(model, runs=TRIAL_RUNS, warmup=1, progress=False)
-        except BoardError as error:
-            return Check("trial measurement", "fail", str(error), "See the lines above; run with --debug for more.")
-    times = f"{len(measured.measured_layers)} layers, {units.latency(measured.context.latency.median_ms)} a run"
-    return Check("trial measurement", "ok", times)
+    stopped: list[Event] = []
+    with shown_progress(Path(path).name, args.json) as listen:
+
+        def hear(event: Event) -> None:
+            if isinstance(event, Cancelled):
+                stopped.append(event)
+            listen(event)
+
+        measured = profile(
+            path, board=args.board or "local", runs=args.runs or RUNS, threads=1 if args.threads is None else args.threads,
+            providers=args.provider or None, shapes=options.shapes_by_name(args.shape), progress=hear,
+        )  # fmt: skip
+    if stopped:
+        raise KeyboardInterrupt
+    return measured
 
 
-# Extras
+def _print_json(profile: Profile, baseline: Profile | None, found: Diagnoses) -> None:
+    import json
+
+    context = profile.context
+    told = {
+        "model": context.model_name, "board": context.board, "origin": profile.origin, "median_ms": context.latency.median_ms,
+        "baseline": None if baseline is None else baseline.context.model_name, **found.as_dict(),
+    }  # fmt: skip
+    print(json.dumps(told, allow_nan=False, indent=1))
 
 
-def _meters() -> Check:
-    from edgeprof.boards.meters import available
-
-    found = [f"{meter.name}{f' ({meter.package} {meter.version})' if meter.version else ''}" for meter in available() if meter.version]
-    problems = [f"{meter.name}: {meter.problem}" for meter in available() if meter.problem]
-    if problems:
-        return Check("meters", "warn", "; ".join(problems), "Rename or remove the plug-in.")
-    return Check("meters", "info", ", ".join(found) or "no package for external power meters is installed; docs/meters.md lists them")
-
-
-def _notebook() -> Check:
-    missing = [name for name in NOTEBOOK if find_spec(name) is None]
-    if missing:
-        return Check("notebook", "info", f"not installed: {', '.join(missing)}", "Install it with `pip install 'edgeprof[notebook]'`.")
-    return Check("notebook", "ok", ", ".join(f"{name} {_version(name)}" for name in NOTEBOOK))
-
-
-def _browser() -> Check:
-    found = os.environ.get("EDGEPROF_CHROMIUM") or next((path for name in _BROWSERS if (path := shutil.which(name))), None)
-    return Check("chromium", "info", found or "not found; only the project's own browser tests need it")
-
-
-# Printing
-
-
-def print_check(check: Check) -> None:
-    """Prints one line, and below it what to do."""
+def _print(profile: Profile, baseline: Profile | None, found: Diagnoses) -> None:
+    """The dearest first; below each what was found and what to try. Names come from model files and are written out, never read."""
     from rich.text import Text
 
+    from edgeprof import units
     from edgeprof.analysis.names import visible
     from edgeprof.commands.screen import console_for
 
-    style = {"ok": "green", "info": "dim", "warn": "yellow", "fail": "bold red"}[check.status]
-    line = Text.assemble((f"{check.status:<5}", style), (f"{check.name:<18}", ""), visible(check.text.replace("\n", " ")))
     console = console_for(sys.stdout)
-    console.print(line, soft_wrap=True)
-    if check.advice:
-        console.print(Text(f"{'':<23}{check.advice}", "dim"), soft_wrap=True)
+    against = "" if baseline is None else f", beside {visible(baseline.context.model_name)}"
+    median = units.latency(profile.context.latency.median_ms)
+    console.print(Text.assemble((visible(profile.title), "bold"), f": {median} end to end{against}"), soft_wrap=True)
+    for one in found:
+        console.print()
+        _print_one(one, profile)
+    console.print()
+    if found:
+        print("Costs are time in question in one run, the most that can be won; the same layers may count in several.")
+    else:
+        print("Nothing was found that keeps it from being faster.")
 
 
-def print_json(found: list[Check], *, ok: bool) -> None:
-    """Prints all checks as JSON."""
-    import json
+def _print_one(one: Diagnosis, profile: Profile) -> None:
+    from rich.text import Text
 
-    print(json.dumps({"schema_version": 1, "ok": ok, "checks": [dataclasses.asdict(check) for check in found]}, indent=1))
+    from edgeprof import units
+    from edgeprof.analysis.names import listed, visible
+    from edgeprof.commands.screen import SEVERITY_STYLES, console_for, print_hanging
 
-
-def _verdict(found: list[Check]) -> str:
-    failed = [check.name for check in found if check.status == "fail"]
-    if failed:
-        return f"Not ready: {', '.join(failed)}."
-    warned = [check.name for check in found if check.status == "warn"]
-    return f"Ready to measure; numbers will be steadier after a look at: {', '.join(warned)}." if warned else "Ready to measure."
+    console = console_for(sys.stdout)
+    total = profile.context.latency.median_ms
+    part = f", {units.share(one.cost_ms / total)}" if total and one.cost_ms == one.cost_ms else ""
+    cost = f"{one.cost}{part}" if part or one.cost != units.MISSING else "cost not known"
+    print_hanging(console, Text(one.severity, SEVERITY_STYLES[one.severity]), f"{one.title}: {cost}", "bold")
+    print_hanging(console, Text(""), visible(one.text))
+    print_hanging(console, Text("try", "dim"), visible(one.experiment))
+    if one.layers:
+        print_hanging(console, Text("layers", "dim"), listed(one.layers, most=LAYERS_TOLD), "dim")
+    print_hanging(console, Text("id", "dim"), one.id, "dim")

@@ -92,7 +92,7 @@ def run(args: argparse.Namespace) -> int:
     path = bundles.place(args.output, args.model or f"{args.attach.replace('/', '-')}.onnx")
     interrupted: list[bool] = []
     try:
-        with _progress(Path(args.model or args.attach).name, args.quiet) as listen:
+        with shown_progress(Path(args.model or args.attach).name, args.quiet) as listen:
             profile = _measure(args, listen, interrupted)
     except BoardError as error:
         if error.profile is not None:
@@ -180,7 +180,7 @@ def _tell(profile: Profile, path: Path, args: argparse.Namespace, *, interrupted
 
 
 @contextmanager
-def _progress(name: str, quiet: bool) -> Iterator[Callable[[Event], None]]:
+def shown_progress(name: str, quiet: bool) -> Iterator[Callable[[Event], None]]:
     """A listener that draws a progress bar on standard error when that is a terminal."""
     from rich.console import Console
 

@@ -30,7 +30,7 @@ _ORIGINS = {
     "simulated": "SIMULATED: a board that is not there",
     "imported": "imported from another tool's trace: raw times, not corrected for the profiler",
 }
-_SEVERITY_STYLES = {"error": "bold red", "warning": "yellow", "info": "dim"}
+SEVERITY_STYLES = {"error": "bold red", "warning": "yellow", "info": "dim"}
 
 
 def _origin(profile: Profile) -> str:
@@ -80,10 +80,10 @@ def _print_header(console: Console, profile: Profile) -> None:
         ("Inputs", ", ".join(f"{name} {'×'.join(map(str, sizes)) or 'scalar'}" for name, sizes in context.input_shapes.items())),
     ):
         if text:
-            _print_hanging(console, Text(label, "dim"), visible(text))
+            print_hanging(console, Text(label, "dim"), visible(text))
 
 
-def _print_hanging(console: Console, label: Text, text: str, style: str = "") -> None:
+def print_hanging(console: Console, label: Text, text: str, style: str = "") -> None:
     """A label, and beside it a text that stays to its right when it is long."""
     lines = Text(text, style).wrap(console, console.width - LABEL_CELLS)
     label.pad_right(LABEL_CELLS - len(label))
@@ -148,5 +148,5 @@ def _print_findings(console: Console, profile: Profile) -> None:
     if found:
         console.print()
     for finding in found:
-        style = _SEVERITY_STYLES[finding.severity]
-        _print_hanging(console, Text(finding.severity, style), visible(finding.text), "dim" if finding.severity == "info" else "")
+        style = SEVERITY_STYLES[finding.severity]
+        print_hanging(console, Text(finding.severity, style), visible(finding.text), "dim" if finding.severity == "info" else "")

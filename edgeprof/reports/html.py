@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from edgeprof import units
 from edgeprof._version import __version__
 from edgeprof.analysis import findings
+from edgeprof.analysis.doctor import diagnose
 from edgeprof.analysis.names import shorten, visible
 from edgeprof.figures.bars import bars
 from edgeprof.figures.boards import boards
@@ -120,7 +121,8 @@ def _compared_section(section: str, group: Sequence[Profile]) -> dict[str, Any]:
 
 def _section(position: int, profile: Profile, total: int) -> dict[str, Any]:
     context = profile.context
-    found = findings(profile)
+    diagnoses = diagnose(profile)
+    found = [finding for finding in findings(profile) if finding.id not in {one.id for one in diagnoses}]
     held = _memory(profile)
     figures = {
         "ops": bars(profile, "op_type"),
@@ -137,6 +139,7 @@ def _section(position: int, profile: Profile, total: int) -> dict[str, Any]:
         "origin": origin_label(profile),
         "tiles": summary.tiles(profile),
         "findings": found,
+        "diagnoses": diagnoses,
         "data": {f"{name}-data": _json(_figure_json(figure)) for name, figure in figures.items()}
         | _heatmap_data(profile, total)
         | _timeline_data(profile, total)

@@ -1,9 +1,8 @@
-"""`edgeprof report`, `import`, `doctor` and `lab`."""
+"""`edgeprof report`, `import` and `lab`."""
 
 from __future__ import annotations
 
 import gzip
-import json
 import os
 import sys
 from pathlib import Path
@@ -12,8 +11,6 @@ import onnxruntime
 import pytest
 
 import edgeprof as ep
-from edgeprof.commands import doctor
-from edgeprof.errors import BoardError
 from edgeprof.models.inputs import make_inputs
 from edgeprof.reports import REPORTS
 
@@ -74,62 +71,6 @@ def test_import_of_something_else(edgeprof, folder):
     assert status == 2
     assert err.startswith("notes.json is in no format known here.")
     assert not (folder / "notes.edgeprof").exists()
-
-
-# doctor
-
-
-def test_doctor(edgeprof):
-    status, out, err = edgeprof("doctor", "--json")
-    told = json.loads(out)
-    checks = {check["name"]: check for check in told["checks"]}
-    assert (status, err) == (0, "")
-    assert (told["schema_version"], told["ok"]) == (1, True)
-    assert {"python", "packages", "clock", "temporary folder", "agent", "onnxruntime", "processor", "trial measurement", "notebook"} <= set(
-        checks
-    )
-    assert "CPUExecutionProvider" in checks["onnxruntime"]["text"]
-    assert checks["trial measurement"]["status"] == "ok"
-
-
-def test_doctor_says_what_is_wrong_and_what_to_do(edgeprof, monkeypatch):
-    health = {
-        "runtimes": {"onnxruntime": {"error": "onnxruntime is installed but cannot be imported: no libgomp"}},
-        "environment": {"cpus": 4, "governor": "ondemand", "load_1min": 3.5, "affinity": [0, 1], "virtual_machine": True},
-        "sensors": [],
-        "problems": [
-            ["rapl-permission", "RAPL is for root alone. Do: sudo chmod a+r ..."],
-            ["hwmon-info", "Several channels may overlap."],
-        ],
-    }
-    failing = doctor.Check("trial measurement", "fail", "The runtime did not take the model.", "See above.")
-    monkeypatch.setattr(doctor, "_health", lambda: health)
-    monkeypatch.setattr(doctor, "_trial", lambda: failing)
-    monkeypatch.setattr(doctor, "_version", lambda name: None if name == "onnx" else "1.0")
-    monkeypatch.setattr(doctor, "find_spec", lambda name: None)
-    status, out, _ = edgeprof("doctor")
-    assert status == 1
-    lines = [" ".join(line.split()) for line in out.splitlines()]
-    assert "fail packages not installed: onnx" in lines
-    assert "fail onnxruntime onnxruntime is installed but cannot be imported: no libgomp" in lines
-    assert "warn governor ondemand" in lines
-    assert "warn sensor RAPL is for root alone. Do: sudo chmod a+r ..." in lines
-    assert "info sensor Several channels may overlap." in lines
-    assert "info power there is no power sensor" in lines
-    assert "warn load 3.5 on 4 CPUs" in lines
-    assert "info affinity only CPUs 0, 1 may be used" in lines
-    assert "info notebook not installed: jupyterlab, anywidget, ipywidgets, matplotlib" in lines
-    assert lines[-1] == "Not ready: packages, onnxruntime, trial measurement."
-
-
-def test_doctor_without_an_agent(edgeprof, monkeypatch):
-    def dead():
-        raise BoardError("The agent cannot be started with python: Permission denied.")
-
-    monkeypatch.setattr(doctor, "_health", dead)
-    status, out, _ = edgeprof("doctor")
-    assert status == 1
-    assert "Permission denied" in out
 
 
 # lab

@@ -58,6 +58,15 @@ def many_layers(n, runs, seed):
     return make_profile(rng.lognormal(-3, 1, n), runs=runs, seed=seed, name=names, source_nodes=[[name] for name in names])
 
 
+def test_diagnoses_stand_in_the_page_once_and_names_are_text():
+    names = [f"<b>{i}</b>" for i in range(6)]
+    made = page(make_profile([0.002] * 5 + [0.5], name=names, source_nodes=[[name] for name in names], op_type=["<i>Add</i>"] * 6))
+    text = " ".join(made.text)
+    assert "What could be faster" in text and "most often for <i>Add</i>" in text
+    assert text.count("tiny-layers") == 1  # the finding of that name is left to the diagnosis
+    assert "What could be faster" not in " ".join(page(make_profile([0.5])).text)
+
+
 def test_all_numbers_stand_in_the_page_without_scripts():
     profile = make_profile([0.5, 0.1, 0.2], findings=(Finding("drift", "warning", "Runs became 8 % slower."),))
     made = page(profile)

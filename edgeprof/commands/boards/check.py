@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from edgeprof.boards.entries import Entry
     from edgeprof.boards.hostkeys import HostKeyUnknown
     from edgeprof.boards.ssh import SshBoard
-    from edgeprof.commands.doctor import Check
+    from edgeprof.commands.machine import Check
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,7 +47,7 @@ def look(entry: Entry, args: argparse.Namespace) -> int:
     from edgeprof.boards import loop
     from edgeprof.boards.hostkeys import HostKeyUnknown
     from edgeprof.boards.ssh import SshBoard
-    from edgeprof.commands import doctor
+    from edgeprof.commands import machine
 
     board = SshBoard(entry)
     try:
@@ -63,10 +63,10 @@ def look(entry: Entry, args: argparse.Namespace) -> int:
         board.close()
     failed = [check for check in found if check.status == "fail"]
     if getattr(args, "json", False):
-        doctor.print_json(found, ok=not failed)
+        machine.print_json(found, ok=not failed)
     else:
         for check in found:
-            doctor.print_check(check)
+            machine.print_check(check)
         print(f"\n{entry.name} is {'not ready: ' + ', '.join(check.name for check in failed) if failed else 'ready to measure'}.")
     return 1 if failed else 0
 
@@ -97,7 +97,7 @@ def _accept(unknown: HostKeyUnknown, args: argparse.Namespace) -> None:
 def _checks(board: SshBoard) -> Iterator[Check]:
     from edgeprof.boards.health import Health
     from edgeprof.boards.hostkeys import where
-    from edgeprof.commands.doctor import Check
+    from edgeprof.commands.machine import Check
 
     try:
         health = Health.of(board.name, board.health())
