@@ -1,6 +1,6 @@
 from . import boards
 from ._version import __version__ as __version__
-from .figures import bars, compare_boards, roofline
+from .figures import bars, compare_boards, pareto, roofline
 from .models import load_model
 from .panels import board_health
 from .profiler import attach, profile, start
@@ -13,5 +13,5 @@ from .widgets import heatmap, memory, timeline
 
 __all__ = [
     "EnergyPlan", "Profile", "Study", "attach", "bars", "board_health", "boards", "compare_boards", "heatmap", "load", "load_model",
-    "memory", "profile", "roofline", "start", "sweep", "timeline",
+    "memory", "pareto", "profile", "roofline", "start", "sweep", "timeline",
 ]  # fmt: skip
