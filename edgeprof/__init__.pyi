@@ -1,18 +1,26 @@
-from . import boards
+from . import boards, recipes
 from ._version import __version__ as __version__
 from .analysis.doctor import diagnose
-from .figures import bars, compare_boards, roofline
+from .datasets import load_data
+from .figures import bars, compare_boards, pareto, roofline
 from .models import load_model
 from .panels import board_health
 from .profiler import attach, profile, start
+from .recipes.build import apply, prune, quantize
 from .records.bundle import load
 from .records.profile import Profile
 from .records.trace import EnergyPlan
+from .scoring import score
+from .searching import search
 from .studies import Study
 from .sweeping import sweep
+from .variants import measure_variants
+from .whatif import estimate
 from .widgets import heatmap, memory, timeline
+from .workshop import Workshop
 
 __all__ = [
-    "EnergyPlan", "Profile", "Study", "attach", "bars", "board_health", "boards", "compare_boards", "diagnose", "heatmap", "load",
-    "load_model", "memory", "profile", "roofline", "start", "sweep", "timeline",
+    "EnergyPlan", "Profile", "Study", "Workshop", "apply", "attach", "bars", "board_health", "boards", "compare_boards", "diagnose",
+    "estimate", "heatmap", "load", "load_data", "load_model", "measure_variants", "memory", "pareto", "profile", "prune", "quantize",
+    "recipes", "roofline", "score", "search", "start", "sweep", "timeline",
 ]  # fmt: skip

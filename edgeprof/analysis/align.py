@@ -91,7 +91,7 @@ def align(profiles: Sequence[Profile], *, same_file: bool = True) -> Alignment:
     layers = [profile.layers[told].to_dict("records") for profile in profiles]
     rows = _rows(layers, _node_order(profiles))
     table = pd.DataFrame([_described(layers, parts) for parts in rows], columns=["name", "op_type", "kind", "source_nodes"])
-    table["name"] = _unique(list(table["name"]))
+    table["name"] = unique(list(table["name"]))
     cells = [_cells(profile, [[at for p, at in parts if p == i] for parts in rows]).assign(profile=i) for i, profile in enumerate(profiles)]
     return Alignment(profiles, board_labels(profiles), table, pd.concat(cells, ignore_index=True))
 
@@ -116,11 +116,11 @@ def same_model(profiles: Sequence[Profile]) -> None:
 def board_labels(profiles: Sequence[Profile]) -> tuple[str, ...]:
     """What tells the profiles apart: the board, and then only what differs (threads, runtime ...) between profiles. No two are equal."""
     told: list[list[str]] = [[shorten(profile.context.board, 40) or "?"] for profile in profiles]
-    for tell in _DIFFERENCES:
+    for tell in DIFFERENCES:
         texts = [tell(profile) for profile in profiles]
         if len({text for text in texts if text}) > 1:
             told = [[*words, text] if text else words for words, text in zip(told, texts, strict=True)]
-    return tuple(_unique([", ".join(words) for words in told]))
+    return tuple(unique([", ".join(words) for words in told]))
 
 
 def _threads(profile: Profile) -> str:
@@ -145,11 +145,12 @@ def _runtime(profile: Profile) -> str:
     return "" if profile.basis == "simulated" else f"{profile.context.runtime} {profile.context.runtime_version}".strip()
 
 
-_DIFFERENCES: tuple[Callable[[Profile], str], ...] = (
+DIFFERENCES: tuple[Callable[[Profile], str], ...] = (
     _runtime,
     lambda profile: "/".join(name.removesuffix("ExecutionProvider") for name in profile.context.providers),
     _threads, _precision, _optimization, _shapes,
 )  # fmt: skip
+"""What tells two profiles of a model on one board apart, each a short text or nothing."""
 
 
 def _rows(layers: Sequence[_Layers], order: Mapping[str, int]) -> list[list[_Part]]:
@@ -238,7 +239,7 @@ def _cells(profile: Profile, parts: Sequence[Sequence[int]]) -> pd.DataFrame:
     return made.rename_axis("row").reset_index()
 
 
-def _unique(names: Sequence[str]) -> list[str]:
+def unique(names: Sequence[str]) -> list[str]:
     """``names``, later ones of the same name with a number: ``conv``, ``conv (2)``."""
     taken: set[str] = set()
     made = []

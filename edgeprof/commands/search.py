@@ -13,7 +13,7 @@ from edgeprof.commands import changing, options
 from edgeprof.commands.estimate import add_study
 
 if TYPE_CHECKING:
-    from edgeprof.search import SearchResult
+    from edgeprof.searching import SearchResult
 
 OK, FAILED, INTERRUPTED = 0, 1, 130
 
@@ -54,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Searches; 0 when some measured candidate keeps to the constraints, 1 when none does, 130 when it was stopped."""
     from edgeprof.recipes.recipe import write_recipe
-    from edgeprof.search import Constraints, search
+    from edgeprof.searching import Constraints, search
     from edgeprof.workshop import Workshop
 
     limits = {name: getattr(args, f"max_{name}") for name in ("latency_ms", "loss", "energy_mj", "peak_memory_bytes", "model_bytes")}

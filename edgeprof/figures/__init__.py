@@ -5,7 +5,8 @@ from edgeprof.figures.boards import boards
 from edgeprof.figures.compare_boards import compare_boards
 from edgeprof.figures.heatmap import heatmap, heatmap_runs
 from edgeprof.figures.memory import memory
+from edgeprof.figures.pareto import pareto
 from edgeprof.figures.roofline import roofline
 from edgeprof.figures.timeline import timeline, timeline_detail
 
-__all__ = ["bars", "boards", "compare_boards", "heatmap", "heatmap_runs", "memory", "roofline", "timeline", "timeline_detail"]
+__all__ = ["bars", "boards", "compare_boards", "heatmap", "heatmap_runs", "memory", "pareto", "roofline", "timeline", "timeline_detail"]

@@ -1,6 +1,7 @@
 """HTML report: one offline page with tiles, findings, heatmap, timeline, bars, roofline, memory, all layers and how the numbers came about.
 
-Several profiles of one model come with their boards side by side first: `compare_boards` and layers x boards.
+Several profiles come with their Pareto chart first, where two quantities differ between them; several of one model with their boards side
+by side: `compare_boards` and layers x boards.
 
 1. Nothing is loaded: scripts and styles stand in the page, and its content security policy forbids everything else. Only
    the scripts whose hash stands in the policy run, so even markup that slipped through a name could not.
@@ -24,12 +25,14 @@ from edgeprof._version import __version__
 from edgeprof.analysis import findings
 from edgeprof.analysis.doctor import diagnose
 from edgeprof.analysis.names import shorten, visible
+from edgeprof.analysis.objectives import axes_of
 from edgeprof.figures.bars import bars
 from edgeprof.figures.boards import boards
 from edgeprof.figures.compare_boards import compare_boards
 from edgeprof.figures.heatmap import heatmap, heatmap_runs
 from edgeprof.figures.memory import memory
 from edgeprof.figures.modules import STATIC, script, style
+from edgeprof.figures.pareto import pareto
 from edgeprof.figures.roofline import roofline
 from edgeprof.figures.theme import DARK, LIGHT, op_family, origin_label
 from edgeprof.figures.timeline import timeline
@@ -64,7 +67,7 @@ _COLORS = ("surface", "raised", "ink", "ink_muted", "line", "accent", "good", "w
 def render(profiles: Sequence[Profile]) -> bytes:
     """The page of one or several profiles."""
     sections = [_section(i, profile, len(profiles)) for i, profile in enumerate(profiles)]
-    compared = _compared(profiles)
+    compared, chosen = _compared(profiles), _pareto_section(profiles)
     views = [view for view in _CANVAS_VIEWS if any(f"{view}-data" in section["data"] for section in sections)]
     modules = [_script(_view_module(view), "module") for view in views]
     scripts = [_script(PLOTLY.read_text("utf-8")), *modules, _script(_read("report.js"), "module")]
@@ -72,6 +75,7 @@ def render(profiles: Sequence[Profile]) -> bytes:
         title=_title(profiles),
         profiles=sections,
         compared=compared,
+        pareto=chosen,
         policy=_policy(scripts),
         scripts=scripts,
         style=f"{style(*views)}\n{_read('report.css')}",
@@ -93,6 +97,20 @@ def color_swap() -> dict[str, str]:
 def _title(profiles: Sequence[Profile]) -> str:
     names = dict.fromkeys(profile.context.model_name for profile in profiles)
     return f"{shorten(next(iter(names)), 80)}{f' and {len(names) - 1} more' if len(names) > 1 else ''}"
+
+
+def _pareto_section(profiles: Sequence[Profile]) -> dict[str, Any] | None:
+    """The Pareto chart of the two objectives that say most; None when there are no two, or not two profiles have both."""
+    axes = axes_of(profiles) if len(profiles) > 1 else None
+    if axes is None:
+        return None
+    figure = pareto(profiles, axes[0].name, axes[1].name)
+    if figure.layout.meta["points"] < 2:
+        return None
+    height, note = figure.layout.height - figure.layout.margin.t + 84, figure.layout.meta["note"]
+    return {
+        "id": "front", "data": {"pareto-data": _json(_figure_json(figure))}, "heights": {"pareto": height}, "notes": {"pareto": note},
+    }  # fmt: skip
 
 
 def _compared(profiles: Sequence[Profile]) -> list[dict[str, Any]]:
@@ -170,7 +188,7 @@ def _facts(profile: Profile) -> list[str]:
 
 def _figure_json(figure: go.Figure) -> dict[str, Any]:
     """Data and layout without the title: the page has a heading of its own."""
-    bare = figure.update_layout(title=None, margin_t=12, height=figure.layout.height - 72)
+    bare = figure.update_layout(title=None, margin_t=12, height=figure.layout.height - (figure.layout.margin.t - 12))
     made: dict[str, Any] = bare.to_plotly_json()
     made["layout"].pop("template", None)
     return made

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from edgeprof.analysis.names import shorten
 from edgeprof.recipes.recipe import Recipe
 from edgeprof.records.profile import Profile
-from edgeprof.search.constraints import OBJECTIVES, Constraints
+from edgeprof.searching.constraints import OBJECTIVES, Constraints
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -14,9 +14,9 @@ from edgeprof.errors import UsageError
 from edgeprof.models import load_model
 from edgeprof.recipes.plan import prunable_groups, quantizable
 from edgeprof.recipes.recipe import Recipe
-from edgeprof.search import Candidate, Constraints, search
-from edgeprof.search.search import Knowledge, guess, spread, starts
-from edgeprof.search.space import make_space
+from edgeprof.searching import Candidate, Constraints, search
+from edgeprof.searching.search import Knowledge, guess, spread, starts
+from edgeprof.searching.space import make_space
 from edgeprof.testing import make_profile
 from edgeprof.variants import designs
 from edgeprof.whatif import fit

@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from edgeprof.errors import BoardError, MissingExtra, RecipeError, UsageError, did_you_mean
 from edgeprof.recipes.recipe import Precision, Recipe
 from edgeprof.records.profile import Profile
-from edgeprof.search.constraints import OBJECTIVES, Constraints
-from edgeprof.search.result import Candidate, SearchResult
-from edgeprof.search.space import Space, make_space
+from edgeprof.searching.constraints import OBJECTIVES, Constraints
+from edgeprof.searching.result import Candidate, SearchResult
+from edgeprof.searching.space import Space, make_space
 from edgeprof.variants import MIXED, WIDTHS, measure_variants
 from edgeprof.whatif import Costs, estimate, fit, totals
 from edgeprof.whatif.quality import Quality
@@ -133,7 +133,7 @@ def learn(
     costs = fit(variants.base, variants.profiles, target=shop.target)
     if shop.data is None:
         return Knowledge(costs, None)
-    from edgeprof.search.losses import quality_of
+    from edgeprof.searching.losses import quality_of
 
     return Knowledge(costs, quality_of(shop, variants, costs, precisions, widths, told))
 
