@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -271,7 +272,7 @@ def test_file_that_the_board_has_no_room_for(sshd, ssh_board, big):
 
 @pytest.fixture
 def small_disk(sshd: Sshd, tmp_path: Path) -> Iterator[Path]:
-    """A file system of 80 MB that the board keeps its files on."""
+    """A file system of 80 MB that the board, or the host, keeps its files on."""
     if os.getuid() != 0:
         pytest.skip("only root can mount a small file system")
     folder = tmp_path / "disk"
@@ -449,6 +450,75 @@ def test_host_killed_then_attached_from_the_command_line(sshd, host, slow, tmp_p
     host.run("profile", "--attach", f"ssh/{job.name}", "-o", "fetched.edgeprof", "--quiet")
     profile = ep.load(tmp_path / "fetched.edgeprof")
     assert profile.context.runs == 1000 and profile.context.model_name == "slow.onnx"
+
+
+# No room on this machine
+
+
+def begun(sshd: Sshd, host: Host, model: Path, output: Path) -> subprocess.Popen[str]:
+    """A measurement from the command line whose first layer times have arrived."""
+    process = host.begin("profile", model, "--board", "ssh", "--runs", MANY, "--quiet", "-o", output)
+    await_(lambda: measures(sshd) or process.poll() is not None)
+    return process
+
+
+def test_disk_of_the_host_is_full_then_the_job_is_fetched(sshd, host, slow, small_disk):
+    """Neither the output nor the temporary folder has room: the board keeps what it measured until it can be saved."""
+    output = small_disk / "x.edgeprof"
+    host.environment["TMPDIR"] = str(small_disk)
+    running = begun(sshd, host, slow, output)
+    fill(small_disk)
+    out, err = running.communicate(timeout=120)
+    assert running.returncode == 2 and not out, err
+    (job,) = sshd.jobs
+    assert err.startswith(f"Cannot write {output}: No space left on device. Free some space, or choose another folder. ")
+    assert err.endswith(f"The board still has it: `edgeprof profile --attach ssh/{job.name}` fetches it.\n") and err.count("\n") == 1
+    assert [path.name for path in small_disk.iterdir()] == ["filler"]
+    assert "Nothing can be written in the output's folder" in host.run("profile", "--attach", f"ssh/{job.name}", "-o", output, status=2)[1]
+    assert sshd.jobs == [job]
+    (small_disk / "filler").unlink()
+    host.run("profile", "--attach", f"ssh/{job.name}", "-o", output, "--quiet")
+    profile = ep.load(output)
+    assert profile.context.runs == MANY and not {"incomplete", "executed-unreadable"} & {finding.id for finding in profile.findings}
+    assert [path.name for path in small_disk.iterdir()] == ["x.edgeprof"]
+
+
+def test_disk_of_the_output_is_full(sshd, host, slow, small_disk, tmp_path):
+    """What the temporary folder takes instead need not stay on the board."""
+    running = begun(sshd, host, slow, small_disk / "x.edgeprof")
+    fill(small_disk)
+    err = running.communicate(timeout=120)[1]
+    assert running.returncode == 2 and err.count("\n") == 1 and "--attach" not in err
+    kept = Path(err.partition("The profile was saved as ")[2].removesuffix(" instead.\n"))
+    assert ep.load(kept).context.runs == MANY
+    shutil.rmtree(kept.parent)
+    assert [path.name for path in small_disk.iterdir()] == ["filler"]
+
+
+def test_temporary_folder_is_full(sshd, host, slow, small_disk, tmp_path):
+    """The model that the runtime made cannot be laid down to be read: what was measured is kept all the same."""
+    host.environment["TMPDIR"] = str(small_disk)
+    running = begun(sshd, host, slow, tmp_path / "x.edgeprof")
+    fill(small_disk)
+    err = running.communicate(timeout=120)[1]
+    assert running.returncode == 0 and not err
+    profile = ep.load(tmp_path / "x.edgeprof")
+    assert profile.context.runs == MANY and "executed-unreadable" in {finding.id for finding in profile.findings}
+    assert [path.name for path in small_disk.iterdir()] == ["filler"]
+
+
+def test_disk_of_the_host_is_full_and_the_job_is_cut_short(sshd, host, slow, small_disk):
+    """Both are said: why it ended, and that what there is cannot be saved."""
+    host.environment["TMPDIR"] = str(small_disk)
+    running = begun(sshd, host, slow, small_disk / "x.edgeprof")
+    fill(small_disk)
+    kill_worker(sshd)
+    err = running.communicate(timeout=120)[1]
+    assert running.returncode == 2 and err.count("\n") == 1
+    assert "No space left on device" in err and "It was cut short: The agent on ssh died: killed by SIGKILL." in err
+    (job,) = sshd.jobs
+    assert f"--attach ssh/{job.name}`" in err
+    host.run("boards", "jobs", "--kill", f"ssh/{job.name}")
 
 
 # Detached
