@@ -88,7 +88,11 @@ class Door:
             except MemoryError:
                 self._host.say("error", {"kind": "memory", "message": "the board ran out of memory"})
             except OSError as error:
-                self._host.say("error", {"kind": "os", "message": "%s (%s)" % (error.strerror or error, self._shown(error.filename))})
+                from .files import kind_of
+
+                self._host.say(
+                    "error", {"kind": kind_of(error), "message": "%s (%s)" % (error.strerror or error, self._shown(error.filename))}
+                )
 
     def _answer(self, frame: protocol.Frame) -> None:
         answer = self._answers().get(frame.type)

@@ -464,6 +464,7 @@ def refusal(board: str, fields: Mapping[str, Any]) -> BoardError:
     kind, message = str(fields.get("kind", "")), clean(str(fields.get("message", "no reason given"))).rstrip(". ")
     advice = {
         "disk": "Free space there, or lower cache_mb of the board.",
+        "file-limit": "Raise the limit on the size of files there (`ulimit -f`), then try again.",
         "os": "Free space there or change permissions, then try again.",
         "no-job": "`edgeprof boards jobs` lists those that there are.",
         "running": "End it first with `edgeprof boards jobs --kill`.",

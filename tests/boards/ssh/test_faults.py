@@ -263,11 +263,30 @@ def test_clock_of_the_board_jumps(sshd, ssh_board, model, tmp_path):
 
 def test_file_that_the_board_has_no_room_for(sshd, ssh_board, big):
     small_files = sshd.login("ulimit -f 4096")  # 2 MB
-    with small_files, pytest.raises(BoardError, match=r"ssh refused: File too large .*Free space there") as caught:
+    with small_files, pytest.raises(BoardError, match=r"ssh refused: File too large .*Raise the limit .*ulimit -f") as caught:
         ep.profile(big, board=ssh_board, **FEW)
     is_one_sentence(caught.value)
     entry = replace(sshd.entry, cache_mb=1)
     assert ep.profile(big, board=SshBoard(entry), **FEW).context.runs == 4  # a job's own files are never removed
+
+
+def test_spool_of_a_job_outgrows_the_files_of_the_board(sshd, ssh_board, slow, tmp_path):
+    def limit() -> None:
+        size = (sshd.jobs[0] / "spool").stat().st_size
+        sshd.agent("keep").rlimit(psutil.RLIMIT_FSIZE, (size + (80 << 10), psutil.RLIM_INFINITY))
+
+    with pytest.raises(BoardError, match=r"The board could not go on: File too large: on the board\. Raise .*ulimit -f") as caught:
+        ep.profile(slow, board=ssh_board, runs=MANY, warmup=1, progress=at(layers_came, limit))
+    is_one_sentence(caught.value)
+    opens(caught.value.profile, tmp_path)
+
+
+def test_trace_of_the_runtime_outgrows_the_files_of_the_board(sshd, ssh_board, make_model):
+    """The runtime itself tells nobody, and what it wrote until then looks whole."""
+    limited = sshd.login("ulimit -f 4096")
+    with limited, pytest.raises(BoardError, match=r"could not go on: File too large: the runtime's trace\. Raise .*ulimit -f") as caught:
+        ep.profile(make_model("long chain"), board=ssh_board, runs=30, warmup=1, memory=False, progress=False)
+    is_one_sentence(caught.value)
 
 
 @pytest.fixture
