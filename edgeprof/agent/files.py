@@ -1,4 +1,4 @@
-"""Small files that tell something, such as those of ``/sys``: read at once or not at all; and what it means when a file cannot be written."""
+"""Small files that tell something, such as those of ``/sys``: read at once or not at all; and what it means that one cannot be written."""
 
 from __future__ import annotations
 

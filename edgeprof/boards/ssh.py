@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from edgeprof._version import __version__
 from edgeprof.agent import protocol
 from edgeprof.agent.sensors import FAMILIES
+from edgeprof.boards import line as lines
 from edgeprof.boards import loop
 from edgeprof.boards.base import AgentJob, Board, Job, refuse_unknown_sensors
 from edgeprof.boards.collect import Collector
@@ -471,6 +472,7 @@ class SshLink:
                 stopped = self._stopped
             if stopped:
                 line.say("cancel", {})
+            line.patience_s = lines.SILENT_S
             while True:
                 frame = await line.hear()
                 if frame.type == "ended":

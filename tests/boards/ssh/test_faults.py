@@ -164,6 +164,26 @@ def test_host_keys(sshd, model, tmp_path):
     assert known.read_text().count("\n") == 1  # nothing was written down
 
 
+HANGS = {
+    "says nothing": "signal.pause()",
+    "says nothing and takes nothing in": "os.kill(os.getpid(), signal.SIGSTOP)",
+    "says half": "sys.stdout.write('EDGEPROF '); sys.stdout.flush()\nwhile True: signal.pause()",
+    "never gets the agent": "sys.argv[:] = ['python', *sys.argv[3:]]\nprint('EDGEPROF', sys.argv[1], 'send', flush=True)\nsignal.pause()",
+}
+
+
+@pytest.mark.parametrize("kind", HANGS)
+def test_python_that_hangs_and_does_not_see_that_the_host_is_gone(kind, sshd, model, tmp_path, monkeypatch):
+    monkeypatch.setattr(line, "ANSWERS_S", 2.0)
+    python = program(tmp_path, f"import signal\n[signal.signal(each, signal.SIG_IGN) for each in (1, 2, 13, 15)]\n{HANGS[kind]}")
+    board = SshBoard(replace(sshd.entry, python=python))
+    with pytest.raises(BoardLost, match=r"ssh took the connection but its Python said nothing for 2 s\. Look what it is busy") as caught:
+        ep.profile(model, board=board, **FEW)
+    is_one_sentence(caught.value)
+    await_(lambda: not sshd_runs(sshd, python), "the Python that hangs is left on the board")
+    board.close()
+
+
 # Noise
 
 
@@ -211,6 +231,21 @@ def test_link_cut_in_the_run_and_the_door_killed(sshd, ssh_board, slow, tmp_path
         profile = ep.attach(name, slow, board=ssh_board, progress=False)
         assert profile.context.runs == MANY and "incomplete" not in {finding.id for finding in profile.findings}
         sshd.is_left_clean()
+
+
+def test_door_hangs_in_the_run_while_the_link_is_alive(sshd, ssh_board, slow, tmp_path, monkeypatch):
+    monkeypatch.setattr(line, "SILENT_S", 3.0)
+    monkeypatch.setattr(line, "PING_S", 0.1)
+    doors: list[psutil.Process] = []
+
+    def stop() -> None:
+        doors.append(sshd.agent("door"))
+        doors[0].suspend()
+
+    name = lose(sshd, ssh_board, slow, stop, tmp_path)
+    doors[0].resume()
+    profile = ep.attach(name, slow, board=ssh_board, progress=False)
+    assert profile.context.runs == MANY
 
 
 # Something dies on the board
