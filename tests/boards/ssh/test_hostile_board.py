@@ -315,6 +315,22 @@ def test_more_than_there_is_room_for_is_refused(recorded, monkeypatch):
         is_a_sentence(str(end.error))
 
 
+def test_traces_that_are_never_whole_share_one_limit(recorded, monkeypatch):
+    """Pieces of traces of thousands of probes that nobody asked for, none of which ends."""
+    _, plan, frames = recorded
+    monkeypatch.setattr(collect, "MAX_TRACE_BYTES", 4 << 20)
+    piece = zlib.compress(bytes(1 << 20), 9)
+    pieces = [protocol.Frame("trace", {"of": f"probe {number}"}, piece) for number in range(200)]
+    tracemalloc.start()
+    try:
+        end = end_of(plan, [*frames[:3], *pieces])
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert isinstance(end, Failed) and "a trace is over the size limit" in str(end.error)
+    assert peak < 20 << 20
+
+
 # Over the line
 
 
