@@ -167,6 +167,13 @@ class Job:
     def settle(self, within_s: float) -> None:
         """Waits until nothing of a job that was killed is under way any more, at most so long."""
 
+    def hold(self) -> None:
+        """Asks that a board which keeps what it measured keeps it until `let_go`."""
+
+    def let_go(self, *, saved: bool) -> str:
+        """What was held may go when it is ``saved``; the name by which it can be attached to when it is still there, or ``""``."""
+        return ""
+
     def result(self) -> Trace | Profile:
         """Waits for the end and returns what came of it (see `Done`); raises the BoardError of a failed job."""
         for event in self.events():

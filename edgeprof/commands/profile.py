@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeprof.commands import options
-from edgeprof.errors import BoardError, UsageError
+from edgeprof.errors import BoardError, OutputError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -91,20 +91,61 @@ def run(args: argparse.Namespace) -> int:
         return _detach(args)
     path = bundles.place(args.output, args.model or f"{args.attach.replace('/', '-')}.onnx")
     interrupted: list[bool] = []
-    try:
-        with _progress(Path(args.model or args.attach).name, args.quiet) as listen:
-            profile = _measure(args, listen, interrupted)
-    except BoardError as error:
-        if error.profile is not None:
-            kept = bundles.partial_place(path)
-            bundles.save(error.profile, kept)
-            error.add_note(f"It is saved in {kept}, marked as incomplete.")
-        raise
-    if interrupted:
-        path = bundles.partial_place(path)
-    bundles.save(profile, path)
+    with _held() as hold:
+        try:
+            with _progress(Path(args.model or args.attach).name, args.quiet) as listen:
+                profile = _measure(args, _both(hold, listen), interrupted)
+        except BoardError as error:
+            if error.profile is not None:
+                kept = bundles.partial_place(path)
+                try:
+                    bundles.save(error.profile, kept)
+                except OutputError as unsaved:
+                    unsaved.add_note(f"It was cut short: {error}")
+                    raise
+                error.add_note(f"It is saved in {kept}, marked as incomplete.")
+            raise
+        if interrupted:
+            path = bundles.partial_place(path)
+        bundles.save(profile, path)
     _tell(profile, path, args, interrupted=bool(interrupted))
     return INTERRUPTED if interrupted else 0
+
+
+@contextmanager
+def _held() -> Iterator[Callable[[Event], None]]:
+    """A listener that has the board keep its job until this ends: what cannot be saved here can be fetched from there again."""
+    from edgeprof.boards.base import Job, Started
+    from edgeprof.commands.bundles import SavedElsewhere
+
+    jobs: list[Job] = []
+    saved = True
+
+    def hold(event: Event) -> None:
+        if isinstance(event, Started):
+            jobs.append(event.job)
+            event.job.hold()
+
+    try:
+        yield hold
+    except SavedElsewhere:
+        raise
+    except OutputError as error:
+        saved = False
+        for name in filter(None, [job.let_go(saved=False) for job in jobs]):
+            error.add_note(f"The board still has it: `edgeprof profile --attach {name}` fetches it.")
+        raise
+    finally:
+        for job in jobs if saved else ():
+            job.let_go(saved=True)
+
+
+def _both(*listeners: Callable[[Event], None]) -> Callable[[Event], None]:
+    def listen(event: Event) -> None:
+        for each in listeners:
+            each(event)
+
+    return listen
 
 
 def _measure(args: argparse.Namespace, listen: Callable[[Event], None], interrupted: list[bool]) -> Profile:
