@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from edgeprof.agent import protocol
 from edgeprof.boards.entries import Entry
 from edgeprof.boards.package import agent_zipapp
+from edgeprof.boards.ssh_settings import settings_of, with_jumps
 from edgeprof.boards.words import clean
 from edgeprof.errors import BoardError, BoardLost, BoardUnreachable, MissingExtra
 
@@ -411,8 +412,8 @@ async def connect(entry: Entry, passphrase: Passphrase | None = None) -> asyncss
     """
     asyncssh = _asyncssh()
     tunnel = await tunnel_to(entry, passphrase)
-    options = connection_options(entry) | ({"tunnel": tunnel} if tunnel else {})
     try:
+        options = connection_options(entry) | {"tunnel": tunnel}
         try:
             connection = await _connected(options)
         except (asyncssh.PermissionDenied, asyncssh.KeyEncryptionError, asyncssh.KeyImportError) as denied:
@@ -437,7 +438,12 @@ async def connect(entry: Entry, passphrase: Passphrase | None = None) -> asyncss
 
 async def tunnel_to(entry: Entry, passphrase: Passphrase | None = None) -> asyncssh.SSHClientConnection | None:
     """The connection to the board's jump host: with the board's key or, where that is not let in, as SSH's settings say."""
-    host = entry.jump_host
+    try:
+        host = with_jumps(entry).jump_host
+    except Exception as error:
+        from edgeprof.boards.hostkeys import unreachable
+
+        raise unreachable(entry, error) from error
     if host is None:
         return None
     try:
@@ -466,12 +472,11 @@ def connection_options(entry: Entry) -> dict[str, Any]:
         "compression_algs": None,  # traces come compressed
     }
     named = {"port": entry.port, "username": entry.user}
-    files = {"client_keys": entry.key, "known_hosts": entry.known_hosts, "config": entry.ssh_config}
+    files = {"client_keys": entry.key, "config": entry.ssh_config}
     options |= {key: value for key, value in named.items() if value is not None}
     options |= {key: str(Path(value).expanduser()) for key, value in files.items() if value}
-    if "known_hosts" in options and not Path(options["known_hosts"]).exists():
-        options["known_hosts"] = b""  # nobody is known yet; the file is made when the first key is accepted
-    return options
+    known_hosts = [str(path) for path in settings_of(entry).known_hosts if path.exists()]
+    return options | {"known_hosts": known_hosts or b""}  # none: nobody is known yet; a file is made when the first key is accepted
 
 
 async def _locked_keys(entry: Entry, passphrase: Passphrase | None) -> list[Any]:

@@ -50,11 +50,13 @@ def test_from_a_new_board_to_none(board, edgeprof, tmp_path, monkeypatch):
     status, _, err = edgeprof("boards", "check", "pi5", "--fingerprint", "SHA256:other")
     assert (status, f"fingerprint {seen}, not SHA256:other" in err) == (2, True)
     assert not board.known_hosts.exists()
-    with monkeypatch.context() as patch:
-        terminal = io.StringIO("no\n")
-        terminal.isatty = lambda: True
-        patch.setattr(sys, "stdin", terminal)
-        assert edgeprof("boards", "check", "pi5")[0] == 2
+    for answer in ("no\n", ""):  # "": Ctrl-D
+        with monkeypatch.context() as patch:
+            terminal = io.StringIO(answer)
+            terminal.isatty = lambda: True
+            patch.setattr(sys, "stdin", terminal)
+            status, _, err = edgeprof("boards", "check", "pi5")
+            assert (status, "is not in" in err) == (2, True)
     assert not board.known_hosts.exists()
     status, out, _ = edgeprof("boards", "check", "pi5", "--fingerprint", seen, "--json")
     assert (status, json.loads(out)["ok"]) == (0, True)
