@@ -31,6 +31,7 @@ class OnnxRuntime(Runtime):
     name = "onnxruntime"
 
     def __init__(self) -> None:
+        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # else 1.32 has a thread for it, and writes into the user's cache
         import numpy
         import onnxruntime
 
