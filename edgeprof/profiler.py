@@ -315,6 +315,7 @@ def _listener(progress: bool | OnEvent | None, name: str) -> OnEvent:
     def show(event: Event) -> None:
         if isinstance(event, Progress):
             bar.set_description(f"{name}: {event.phase}", refresh=False)
+            bar.unit, bar.unit_scale = ("B", True) if event.phase == "send" else ("run", False)
             bar.total, bar.n = event.total or None, event.done
             bar.refresh()
         elif isinstance(event, Done | Cancelled | Failed):

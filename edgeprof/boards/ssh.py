@@ -136,7 +136,7 @@ class SshBoard:
     # What can be asked of a board
 
     def health(self) -> Mapping[str, Any]:
-        """See `edgeprof.boards.local.LocalBoard.health`; ``in_use`` says who measures on it now."""
+        """See `edgeprof.boards.local.LocalBoard.health`."""
         with self.session() as session:
             return session.ask("health", {"sysroot": "/", "lock": self.entry.lock})
 

@@ -88,6 +88,9 @@ def run(args: argparse.Namespace) -> int:
     if args.model is None and args.attach is None:
         raise UsageError("A model is needed: edgeprof profile MODEL. See edgeprof profile --help.")
     if args.detach:
+        if args.attach or args.output or args.json:
+            other = "--attach" if args.attach else "-o" if args.output else "--json"
+            raise UsageError(f"--detach only starts a measurement, so it has no use for {other}. Give that to `edgeprof profile --attach`.")
         return _detach(args)
     path = bundles.place(args.output, args.model or f"{args.attach.replace('/', '-')}.onnx")
     interrupted: list[bool] = []
@@ -232,17 +235,17 @@ def _progress(name: str, quiet: bool) -> Iterator[Callable[[Event], None]]:
     if not console.is_terminal:
         yield _announce
         return
-    from rich.markup import escape
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
     from edgeprof.analysis.names import shorten
 
     columns: tuple[Any, ...] = (
-        SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+        SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(), TextColumn("{task.fields[amount]}"),
+        TimeElapsedColumn(),
     )  # fmt: skip
     with Progress(*columns, console=console, transient=True) as bar:
-        title = escape(shorten(name, 32))
-        task = bar.add_task(f"{title}: load", total=None)
+        title = shorten(name, 32)
+        task = bar.add_task(f"{title}: load", total=None, amount="")
         yield _shower(bar, task, title)
 
 
@@ -258,13 +261,16 @@ def _announce(event: Event) -> None:
 
 def _shower(bar: Any, task: Any, title: str) -> Callable[[Event], None]:
     def show(event: Event) -> None:
+        from edgeprof.analysis.names import shorten
         from edgeprof.boards.base import Planned, Progress, Waiting
 
         if isinstance(event, Progress):
-            bar.update(task, description=f"{title}: {event.phase}", completed=event.done, total=event.total or None)
+            bar.tasks[task].total = event.total or None  # to `update` None means: as it was
+            bar.update(task, description=f"{title}: {shorten(event.phase, 12)}", completed=event.done, amount=event.amount)
         elif isinstance(event, Waiting):
             bar.console.print(event.text, highlight=False, markup=False)
         elif isinstance(event, Planned):
-            bar.console.print(f"{event.text[:1].upper()}{event.text[1:]}. Ctrl-C ends it and keeps what there is.", highlight=False)
+            text = f"{event.text[:1].upper()}{event.text[1:]}. Ctrl-C ends it and keeps what there is."
+            bar.console.print(text, highlight=False, markup=False)
 
     return show

@@ -116,6 +116,8 @@ def test_a_person_is_asked_for_the_host_key(board, edgeprof, tmp_path, monkeypat
         (("profile",), "A model is needed"),
         (("profile", "--attach", "job"), "names no job"),
         (("profile", "tiny.onnx", "--detach"), "ends with whoever started it"),
+        (("profile", "tiny.onnx", "--detach", "-o", "x.edgeprof"), "has no use for -o"),
+        (("profile", "--attach", "pi5/job", "--detach"), "has no use for --attach"),
         (("profile", "tiny.onnx", "--wait", "-1"), "--wait"),
     ],
 )
