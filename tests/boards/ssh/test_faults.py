@@ -26,9 +26,12 @@ from edgeprof.boards import line, opening
 from edgeprof.boards.base import Cancelled, Event, Job, Progress, Waiting
 from edgeprof.boards.entries import Entry, add
 from edgeprof.boards.ssh import SshBoard
+from edgeprof.commands import main
+from edgeprof.commands.boards import setup
 from edgeprof.errors import BoardBusy, BoardError, BoardLost, BoardUnreachable, RunFailed, UsageError
 from edgeprof.models.inputs import make_inputs
 from edgeprof.records.trace import EnergyPlan, RunPlan
+from tests.boards.offered import VERSION, offered
 from tests.boards.ssh.faulty import FEW, MANY, at, in_phase, is_one_sentence, layers_came, lose, opens, write_big, write_slow
 from tests.boards.ssh.fleet import RELAY
 from tests.boards.ssh.rig import Sshd, await_, make_key
@@ -479,6 +482,33 @@ def test_interrupted_before_the_run(sshd, host, ssh_board, slow, big, tmp_path):
     assert interrupted(waiting)[0] == 130
     holder.cancel()
     assert list(events)
+
+
+@pytest.mark.parametrize("phase", ["send", "environment", "unpack", "check"])
+def test_interrupted_in_set_up_then_it_goes_on(phase, sshd, tmp_path, monkeypatch, capsys):
+    offered(tmp_path / "cache" / "edgeprof" / "wheels", 4 << 20)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("EDGEPROF_BOARDS", str(tmp_path / "boards.toml"))
+    add(sshd.entry, tmp_path / "boards.toml")
+    command, stopped = ["boards", "setup", "ssh", "--runtime-version", VERSION], threading.Event()
+
+    @contextmanager
+    def stopping() -> Iterator[Callable[[str, int, int], None]]:
+        def show(at: str, done: int, total: int) -> None:
+            if at == phase and not stopped.is_set():
+                stopped.set()
+                os.kill(os.getpid(), signal.SIGINT)
+
+        yield show
+
+    with monkeypatch.context() as patch:
+        patch.setattr(setup, "_progress", stopping)
+        assert main(command) == 130
+    assert capsys.readouterr().err == "Stopped. What is on the board by now is used when it is set up again.\n"
+    sshd.is_left_clean()
+    assert main(command) == 0
+    assert "et up: onnxruntime 9.9.9" in capsys.readouterr().out
+    assert main(["boards", "setup", "ssh", "--remove"]) == 0
 
 
 def test_interrupted_in_the_run(sshd, host, slow, tmp_path):

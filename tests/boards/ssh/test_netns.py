@@ -159,6 +159,18 @@ def test_cable_pulled_in_set_up_then_it_goes_on(far, set_up, monkeypatch):
     assert set_up("--remove") == (0, f"Removed {NAME}.\n")
 
 
+def test_sixteen_boards_are_swept_and_no_job_is_lost(tmp_path, make_model):
+    with Fleet(tmp_path / "fleet", 16) as fleet:
+        boards = [SshBoard(each.entry) for each in fleet.boards]
+        settings = [{"threads": 1}, {"threads": 2}]
+        found = ep.sweep(make_model("one node"), boards=boards, settings=settings, out=tmp_path / "study", memory=False, **FEW)
+        assert list(found.table["status"]) == ["done"] * 32 and set(found.table["attempts"]) == {1}
+        assert sorted(set(found.table["board"])) == sorted(board.name for board in boards)
+        for board, each in zip(boards, fleet.boards, strict=True):
+            board.close()
+            each.is_left_clean()
+
+
 def test_power_lost_in_the_run_then_again_on(far, board, tmp_path, monkeypatch):
     slow = write_slow(tmp_path)
     with pytest.raises(BoardLost, match=r"The link to b1 was lost.* --attach b1/.*What was measured until then is kept") as caught:

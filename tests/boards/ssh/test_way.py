@@ -16,7 +16,7 @@ from edgeprof.boards.line import connect
 from edgeprof.boards.ssh import SshBoard
 from edgeprof.errors import BoardUnreachable, UsageError
 from tests.boards.ssh.faulty import FEW, is_one_sentence
-from tests.boards.ssh.rig import USER, Sshd, make_key
+from tests.boards.ssh.rig import USER, Sshd, await_, make_key
 
 
 @pytest.fixture
@@ -65,6 +65,31 @@ def test_locked_key_that_stays_locked(ask, sentence, sshd, locked, model):
         ep.profile(model, board=board, **FEW)
     is_one_sentence(caught.value)
     assert "sesame" not in str(caught.value)
+
+
+def test_key_of_the_ssh_agent_which_is_not_forwarded(sshd, model, tmp_path, monkeypatch):
+    (tmp_path / "config").write_text("Host *\n  ForwardAgent yes\n")
+    bare = replace(sshd.entry, key="", ssh_config=str(tmp_path / "config"))
+    monkeypatch.setenv("HOME", str(tmp_path))  # which has no keys
+    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
+    with pytest.raises(BoardUnreachable, match=r"does not let .* in with any key that SSH offers"):
+        loop.run(connect(bare))
+    address = str(tmp_path / "agent")
+    with subprocess.Popen(["ssh-agent", "-D", "-a", address], stdout=subprocess.DEVNULL) as agent:
+        try:
+            await_(lambda: Path(address).exists())
+            monkeypatch.setenv("SSH_AUTH_SOCK", address)
+            subprocess.run(["ssh-add", "-q", str(sshd.key)], check=True)
+            board = SshBoard(bare)
+            assert ep.profile(model, board=board, **FEW).origin == "measured"
+            assert loop.run(_run(board, "echo agent: $SSH_AUTH_SOCK")) == "agent:"
+            board.close()
+        finally:
+            agent.terminate()
+
+
+async def _run(board: SshBoard, command: str) -> str:
+    return str((await (await board.connected()).run(command)).stdout).strip()
 
 
 # Jump hosts
