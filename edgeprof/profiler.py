@@ -315,6 +315,7 @@ def _listener(progress: bool | OnEvent | None, name: str) -> OnEvent:
     def show(event: Event) -> None:
         if isinstance(event, Progress):
             bar.set_description(f"{name}: {event.phase}", refresh=False)
+            bar.unit, bar.unit_scale = ("B", True) if event.phase == "send" else ("run", False)
             bar.total, bar.n = event.total or None, event.done
             bar.refresh()
         elif isinstance(event, Done | Cancelled | Failed):
@@ -326,7 +327,7 @@ def _listener(progress: bool | OnEvent | None, name: str) -> OnEvent:
 def _build(trace: Trace, graph: Graph, source: str, origin: Origin) -> Profile:
     try:
         executed = _executed(trace)
-    except EdgeprofError as error:
+    except (EdgeprofError, OSError) as error:  # no room for a file, perhaps: no reason to lose what was measured
         text = f"The optimised model that the runtime saved cannot be read ({error}); layers are matched with the model by their names."
         trace, executed = replace(trace, messages=(*trace.messages, ("executed-unreadable", text))), None
     return build_profile(trace, graph, executed, input_source=source, origin=origin)

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
@@ -209,6 +210,42 @@ def test_a_board_that_left_is_an_error_not_a_wait(model, address, monkeypatch):
         "failed",
         "The worker of the board 'gone' left the Dask cluster. Start it again, then sweep again.",
     )
+
+
+def test_a_scheduler_that_dies_keeps_what_is_done_and_the_sweep_goes_on_with_another(model, tmp_path, monkeypatch):
+    monkeypatch.setattr(clusters, "CONNECT_WITHIN_S", 2.0)
+    began = []
+
+    def kill(board, event):
+        if isinstance(event, Begun):
+            began.append(board)
+        if len(began) == 2 and isinstance(event, Progress) and event.phase == "measure":
+            scheduler.process.kill()
+
+    with own_cluster(tmp_path / "first") as (address, scheduler):
+        found = swept(model, address, "simulated", settings=[FEW, MANY, {**FEW, "runs": 4}], progress=kill)
+    done, *lost = found.table.to_dict("records")
+    assert done["status"] == "done" and [each["status"] for each in lost] == ["failed", "failed"]
+    for each in lost:
+        assert "scheduler" in each["error"] and each["error"].endswith(".") and each["error"].isprintable()
+    with own_cluster(tmp_path / "second") as (address, _):
+        again = swept(model, address, "simulated", settings=[FEW, {**FEW, "runs": 4}])
+    assert sorted(again.table["status"]) == ["done", "skipped"]
+
+
+@contextmanager
+def own_cluster(folder: Path) -> Iterator[tuple[str, Process]]:
+    """A scheduler that may be killed, and a worker with the board ``simulated``."""
+    folder.mkdir()
+    scheduler = Process(folder, "Scheduler at:", "scheduler", "--host=127.0.0.1", "--port=0", "--no-dashboard")
+    address = scheduler.said.split()[-1]
+    options = ("--nthreads=1", "--no-dashboard", "--no-nanny", "--resources", "board:simulated=1", "--death-timeout", "1")
+    worker = Process(folder, "Registered to:", "worker", address, *options)
+    try:
+        yield address, scheduler
+    finally:
+        worker.end()
+        scheduler.end()
 
 
 def certificates(folder: Path) -> dict[str, str]:

@@ -89,7 +89,11 @@ class Door:
             except MemoryError:
                 self.host.say("error", {"kind": "memory", "message": "the board ran out of memory"})
             except OSError as error:
-                self.host.say("error", {"kind": "os", "message": "%s (%s)" % (error.strerror or error, self._shown(error.filename))})
+                from .files import kind_of
+
+                self.host.say(
+                    "error", {"kind": kind_of(error), "message": "%s (%s)" % (error.strerror or error, self._shown(error.filename))}
+                )
 
     def path(self, *parts: str) -> str:
         """A path in the folder."""

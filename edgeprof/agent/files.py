@@ -1,7 +1,8 @@
-"""Small files that tell something, such as those of ``/sys``: read at once or not at all."""
+"""Small files that tell something, such as those of ``/sys``: read at once or not at all; and what it means that one cannot be written."""
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 from itertools import groupby
@@ -68,6 +69,11 @@ def readable(path: str) -> bool:
         return os.path.exists(path)
     os.close(handle)
     return True
+
+
+def kind_of(error: OSError) -> str:
+    """The kind of an ``error`` frame (see `boards/failures.py`) for what the system said."""
+    return "file-limit" if error.errno == errno.EFBIG else "os"
 
 
 def _runs(name: str) -> List[Tuple[bool, str]]:

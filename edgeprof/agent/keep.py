@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import selectors
 import socket
 import threading
@@ -91,6 +92,7 @@ class Spool:
         self._descriptor = os.open(SPOOL, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         self._whole = os.fstat(self._descriptor).st_size
         self._ring = ring
+        self._reserved = True
         with open(RESERVE, "wb") as reserve:
             reserve.write(b"\0" * _RESERVE_BYTES)
 
@@ -98,6 +100,7 @@ class Spool:
         """Appends a frame; OSError when there is no room, and then there is room for a last one that says so."""
         view = memoryview(data)
         try:
+            self._keep_reserve(len(data))
             while view:
                 view = view[os.write(self._descriptor, view) :]
         except OSError:
@@ -105,6 +108,12 @@ class Spool:
             self._free_reserve()
             raise
         self._whole += len(data)
+
+    def _keep_reserve(self, more: int) -> None:
+        """OSError when the spool would come so near to the largest size of a file that no last frame would fit."""
+        limit = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+        if self._reserved and limit != resource.RLIM_INFINITY and self._whole + more > limit - _RESERVE_BYTES:
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
 
     def flush(self) -> None:
         """Says that there is something to read; and keeps what the runtime prints from filling the disk."""
@@ -118,6 +127,7 @@ class Spool:
         os.close(self._descriptor)
 
     def _free_reserve(self) -> None:
+        self._reserved = False
         try:
             os.unlink(RESERVE)
         except OSError as error:

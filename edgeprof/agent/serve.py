@@ -211,7 +211,9 @@ def _do(host: Host, job: Dict[str, Any], conduct: Callable[[Any, Dict[str, Any],
     except BrokenPipeError:
         raise
     except OSError as error:
-        host.say("error", {"kind": "os", "message": "%s: %s" % (error.strerror or error, error.filename or "on the board")})
+        from .files import kind_of
+
+        host.say("error", {"kind": kind_of(error), "message": "%s: %s" % (error.strerror or error, error.filename or "on the board")})
         return 1
     host.say("result", result)
     return 0

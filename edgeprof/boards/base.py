@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from edgeprof import units
 from edgeprof.agent import protocol
 from edgeprof.boards.collect import Collector
 from edgeprof.boards.failures import failure_of, lost, waits_for, with_what_is_kept
@@ -33,11 +34,20 @@ class Started:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a phase (``load``, ``warmup``, ``measure``, ``memory``, ``isolate``, ``energy``) is; ``total`` 0 means not known."""
+    """How far a phase (``load``, ``send`` in bytes, ``warmup``, ``measure``, ``memory``, ``isolate``, ``energy``) is; ``total`` 0 means not
+    known.
+    """
 
     phase: str
     done: int
     total: int
+
+    @property
+    def amount(self) -> str:
+        """``20/100``, or ``4.22 MB of 47.2 MB`` of what is sent; empty while the total is not known."""
+        if not self.total:
+            return ""
+        return f"{units.size(self.done)} of {units.size(self.total)}" if self.phase == "send" else f"{self.done}/{self.total}"
 
 
 @dataclass(frozen=True)
@@ -166,6 +176,13 @@ class Job:
 
     def settle(self, within_s: float) -> None:
         """Waits until nothing of a job that was killed is under way any more, at most so long."""
+
+    def hold(self) -> None:
+        """Asks that a board which keeps what it measured keeps it until `let_go`."""
+
+    def let_go(self, *, saved: bool) -> str:
+        """What was held may go when it is ``saved``; the name by which it can be attached to when it is still there, or ``""``."""
+        return ""
 
     def result(self) -> Trace | Profile:
         """Waits for the end and returns what came of it (see `Done`); raises the BoardError of a failed job."""

@@ -30,7 +30,7 @@ MODEL = ""
 
 MAX_TRACE_BYTES = 2 << 30
 MAX_TRACES_BYTES = 16 << 30
-"""Of one session's trace, and of all of a job; they are unpacked one after another."""
+"""Of the traces that are not whole yet, which is one session's from an honest board, and of all of a job."""
 MAX_EXECUTED_BYTES = 1 << 30
 MAX_MESSAGES = 1000
 MAX_ID = 40
@@ -74,7 +74,7 @@ class Collector:
         self._subjects: defaultdict[str, _Subject] = defaultdict(_Subject)
         self._loaded: dict[str, Any] = {}
         self._executed = bytearray()
-        self._blocks_taken = self._trace_bytes = 0
+        self._blocks_taken = self._trace_bytes = self._pending_bytes = 0
         self._reference: Spans | None = None
         self._warmup: list[int] = []
         self._result: dict[str, Any] = {}
@@ -146,12 +146,14 @@ class Collector:
         )
 
     def _take_trace(self, subject: _Subject, frame: Frame) -> Iterable[Spans]:
-        room = MAX_TRACE_BYTES - len(subject.pieces)
-        subject.pieces += subject.inflate.decompress(frame.payload, room + 1)
-        if len(subject.pieces) > MAX_TRACE_BYTES:
+        piece = subject.inflate.decompress(frame.payload, MAX_TRACE_BYTES - self._pending_bytes + 1)
+        self._pending_bytes += len(piece)
+        if self._pending_bytes > MAX_TRACE_BYTES:
             raise ProtocolError("a trace is over the size limit")
+        subject.pieces += piece
         if not frame.fields.get("last"):
             return ()
+        self._pending_bytes -= len(subject.pieces)
         self._trace_bytes += len(subject.pieces)
         if self._trace_bytes > MAX_TRACES_BYTES:
             raise ProtocolError("traces are over the size limit")

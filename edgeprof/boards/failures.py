@@ -24,6 +24,7 @@ _ADVICE: Mapping[str, str] = {
     "run": "If an input's values are the cause, give real ones with --inputs.",
     "memory": "Use a smaller batch or a board with more memory.",
     "os": "",
+    "file-limit": "Raise the limit on the size of files there (`ulimit -f`), then try again.",
     "load": "",
 }
 
@@ -53,7 +54,7 @@ def failure_of(fields: Mapping[str, Any], collector: Collector, last_words: Call
         return RuntimeRefused(_sentence(message[:1].upper() + message[1:], kind), trace)
     if kind == "busy":
         return BoardBusy(f"{collector.board} is in use{_by(fields)}. Wait for it with --wait SECONDS, or try again later.", trace)
-    if kind in ("os", "memory"):
+    if kind in ("os", "file-limit", "memory"):
         return BoardError(_sentence(f"The board could not go on: {message}", kind), trace)
     return RuntimeRefused(_sentence(f"The runtime did not take the model: {message}", kind), trace)
 

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import shlex
 import socket
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeprof.boards.entries import Entry
 from edgeprof.boards.line import CONNECT_S, LOGIN_S, connection_options, tunnel_to
+from edgeprof.boards.ssh_settings import SshSettings, settings_of
 from edgeprof.boards.words import clean
 from edgeprof.errors import BoardError, BoardUnreachable, OutputError
 
@@ -22,7 +26,7 @@ if TYPE_CHECKING:
 
 _CHANGED = (
     "The host key of {name} is not the one in {file}: either the board was set up anew, or somebody stands between. "
-    "If you know that it was set up anew, remove the old key with `ssh-keygen -R '{host}'`, then run `edgeprof boards check {board}`."
+    "If you know that it was set up anew, remove the old key with `ssh-keygen -R {known_as}`, then run `edgeprof boards check {board}`."
 )
 _UNKNOWN = (
     "The host key of {name} ({host}) is not in {file}, so it cannot be told whether this is yours. "
@@ -108,8 +112,9 @@ def where(entry: Entry) -> str:
 
 
 def known_hosts_file(entry: Entry) -> Path:
-    """Where the board's host key is looked for and written down."""
-    return Path(entry.known_hosts or "~/.ssh/known_hosts").expanduser()
+    """Where the board's host key stands; while it stands nowhere, where it is written down."""
+    files = _settings(entry).known_hosts
+    return next((file for file in files if _known_in(file, entry)), files[0])
 
 
 async def host_key(entry: Entry) -> asyncssh.SSHKey:
@@ -119,12 +124,12 @@ async def host_key(entry: Entry) -> asyncssh.SSHKey:
     """
     import asyncssh
 
-    options = connection_options(entry)
-    kept: dict[str, Any] = {key: options[key] for key in ("host", "port", "config") if key in options}
     tunnel = await tunnel_to(entry)
     try:
+        options = connection_options(entry)
+        kept: dict[str, Any] = {key: options[key] for key in ("host", "port", "config") if key in options}
         async with asyncio.timeout(CONNECT_S + LOGIN_S):
-            key = await asyncssh.get_server_host_key(**kept, tunnel=tunnel or ())
+            key = await asyncssh.get_server_host_key(**kept, tunnel=tunnel)
     except Exception as error:
         raise unreachable(entry, error) from error
     finally:
@@ -150,11 +155,10 @@ def fingerprint(key: asyncssh.SSHKey) -> str:
 
 def accept(entry: Entry, key: asyncssh.SSHKey) -> Path:
     """Writes the key into the known hosts and returns the file; OutputError when it cannot be written."""
-    path = known_hosts_file(entry)
-    host, port = _resolved(entry)
-    name = host if port == 22 else f"[{host}]:{port}"
+    found = _settings(entry)
+    path = found.known_hosts[0]
     kind, data = key.export_public_key().decode().split()[:2]
-    line = f"{name} {kind} {data}\n"
+    line = f"{found.known_as} {kind} {data}\n"
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with path.open("a", encoding="utf-8") as file:
@@ -167,27 +171,30 @@ def accept(entry: Entry, key: asyncssh.SSHKey) -> Path:
 
 
 def _key_error(entry: Entry) -> BoardError:
-    fields = {"name": entry.name, "board": entry.name.split()[-1], "host": where(entry), "file": known_hosts_file(entry)}
-    return HostKeyChanged(_CHANGED.format(**fields)) if _known(entry) else HostKeyUnknown(_UNKNOWN.format(**fields), entry)
+    file = known_hosts_file(entry)
+    fields = {"name": entry.name, "board": entry.name.split()[-1], "host": where(entry), "file": file}
+    if not _known(entry):
+        return HostKeyUnknown(_UNKNOWN.format(**fields), entry)
+    other = "" if file == Path("~/.ssh/known_hosts").expanduser() else f" -f {shlex.quote(str(file))}"
+    return HostKeyChanged(_CHANGED.format(**fields, known_as=f"'{_settings(entry).known_as}'{other}"))
 
 
 def _known(entry: Entry) -> bool:
     """Whether some key of the host is written down."""
+    return any(_known_in(file, entry) for file in _settings(entry).known_hosts)
+
+
+def _known_in(file: Path, entry: Entry) -> bool:
     import asyncssh
 
-    host, port = _resolved(entry)
+    found = _settings(entry)
     with contextlib.suppress(OSError, ValueError, asyncssh.Error):
-        return any(asyncssh.match_known_hosts(str(known_hosts_file(entry)), host, "", port)[:3])
+        return any(asyncssh.match_known_hosts(str(file), found.host, "", found.port)[:3])
     return False
 
 
-def _resolved(entry: Entry) -> tuple[str, int]:
-    """Host and port as SSH's settings have them, under the name that keys are looked up by."""
-    import asyncssh
-
-    options = connection_options(entry)
-    named = {key: options[key] for key in ("host", "port", "config") if key in options}
+def _settings(entry: Entry) -> SshSettings:
+    """SSH's settings for the board; those that there are without a file where that cannot be read."""
     with contextlib.suppress(Exception):
-        found = asyncssh.SSHClientConnectionOptions(**named)
-        return str(found.host_key_alias or found.host), int(found.port)
-    return entry.host, entry.port or 22
+        return settings_of(entry)
+    return settings_of(replace(entry, ssh_config=os.devnull))

@@ -13,7 +13,7 @@ import hashlib
 import shlex
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from edgeprof.agent import protocol
 from edgeprof.boards.entries import Entry
 from edgeprof.boards.package import agent_zipapp
+from edgeprof.boards.ssh_settings import settings_of, with_jumps
 from edgeprof.boards.words import clean
 from edgeprof.errors import BoardError, BoardLost, BoardUnreachable, MissingExtra
 
@@ -38,6 +39,8 @@ KEEPALIVE_S, KEEPALIVES = 2.0, 3
 PING_S = 5.0
 ANSWERS_S = 60.0
 """A board that is asked something short answers within this, or it is stuck."""
+SILENT_S = 60.0
+"""A door that follows a job answers pings; one that said nothing for so long is stuck, though the link may be alive."""
 PIECE = 1 << 18
 IN_FLIGHT = 8
 """Pieces of a file that may be on their way before the first was answered: a link with a long delay stays full."""
@@ -49,6 +52,8 @@ MOST_NOISE_BYTES = 1 << 16
 """What a board's shell may print before the agent speaks."""
 _WORDS_BYTES = 300
 
+_WITH_PID = 'echo EDGEPROF "$0" pid $$; exec "$@"'
+"""Says the number of the process that runs the rest, which lets one that hangs be ended."""
 _BOOTSTRAP = """\
 import sys, os, hashlib
 n, h, s, d = sys.argv[1:5]
@@ -90,6 +95,10 @@ class Line:
 
     def __init__(self, board: str, process: Any, buffer: bytearray) -> None:
         self.board = board
+        self.patience_s: float | None = None
+        """How long `hear` bears silence; None is for ever."""
+        self.pid: int | None = None
+        """Of the Python at the other end, before it is a door; None when that is not known."""
         self._header_bytes = 0
         self._process, self._buffer = process, buffer
         self._words = bytearray()
@@ -118,7 +127,7 @@ class Line:
         """The next frame.
 
         Raises:
-            BoardLost: the link is gone, or the door has died.
+            BoardLost: the link is gone, the door has died, or it says nothing for longer than `patience_s`.
             ProtocolError: what came is no frame, or is over a limit.
         """
         while True:
@@ -205,16 +214,20 @@ class Line:
             if came >= size or not frame.payload:
                 return
 
-    async def close(self, within_s: float = 1.0) -> None:
-        """Leaves the door, and waits so long for its end; what was said by then still goes out."""
+    async def close(self, within_s: float = 1.0, otherwise: Callable[[], Awaitable[object]] | None = None) -> None:
+        """Leaves the door, and waits so long for its end; what was said by then still goes out. ``otherwise`` is done when it lives on."""
         self.say("bye", {})
         with contextlib.suppress(Exception):
             self._process.stdin.write_eof()
         for task in self._tasks:
             task.cancel()
         with contextlib.suppress(Exception):
-            async with asyncio.timeout(within_s):
-                await self._process.wait_closed()
+            try:
+                async with asyncio.timeout(within_s):
+                    await self._process.wait_closed()
+            except TimeoutError:
+                if otherwise is not None:
+                    await otherwise()
         with contextlib.suppress(Exception):
             self._process.close()
 
@@ -247,7 +260,10 @@ class Line:
 
     async def _fill(self) -> None:
         try:
-            data = await self._process.stdout.read(1 << 16)
+            async with asyncio.timeout(self.patience_s):
+                data = await self._process.stdout.read(1 << 16)
+        except TimeoutError as error:
+            raise BoardLost(f"The agent's door on {self.board} said nothing for {self.patience_s:.0f} s, it hangs.") from error
         except Exception as error:  # AsyncSSH's own
             raise await self._gone(error) from error
         if not data:
@@ -278,12 +294,19 @@ async def open_line(entry: Entry, connection: asyncssh.SSHClientConnection) -> L
     archive = agent_zipapp()
     digest, nonce = hashlib.sha256(archive).hexdigest(), hashlib.sha256(f"{time.time_ns()}".encode()).hexdigest()[:16]
     code = f"exec(bytes.fromhex('{_BOOTSTRAP.encode().hex()}'))"  # no quote, newline or dollar that some shell would read in its own way
-    words = [*shlex.split(entry.python), "-c", code, nonce, digest, str(len(archive)), entry.folder]
+    words = ["sh", "-c", _WITH_PID, nonce, *shlex.split(entry.python), "-c", code, nonce, digest, str(len(archive)), entry.folder]
     try:
         process = await _process(connection, " ".join(["exec", *map(shlex.quote, words)]))
     except Exception as error:
         raise BoardLost(f"The link to {entry.name} was lost ({_reason(error)}).") from error
     line = Line(entry.name, process, bytearray())
+
+    async def kill() -> None:
+        """A Python that hangs does not see that nobody is there, and the server does not end it with its connection."""
+        if line.pid is not None:
+            async with asyncio.timeout(LOGIN_S):
+                await connection.run(f"exec sh -c 'kill -9 -{line.pid} || kill -9 {line.pid}'")
+
     try:
         async with asyncio.timeout(ANSWERS_S):
             said = await _first_words(entry, line, nonce)
@@ -295,12 +318,12 @@ async def open_line(entry: Entry, connection: asyncssh.SSHClientConnection) -> L
             hello = await line.hear()
         line.keep_talking()  # not before: what is said until then is taken for the agent
     except TimeoutError as error:
-        await line.close()
+        await line.close(otherwise=kill)
         raise BoardLost(
             f"{entry.name} took the connection but its Python said nothing for {ANSWERS_S:.0f} s. Look what it is busy with."
         ) from error
     except BaseException:
-        await line.close()
+        await line.close(otherwise=kill)
         raise
     if hello.fields.get("protocol") != protocol.PROTOCOL:
         await line.close()
@@ -326,7 +349,9 @@ async def _first_words(entry: Entry, line: Line, nonce: str) -> str:
         if end >= 0:
             text = bytes(line._buffer[:end])
             del line._buffer[: end + 1]
-            if text.startswith(sign):
+            if text.startswith(sign + b"pid "):
+                line.pid = _number(text[len(sign) + 4 :])
+            elif text.startswith(sign):
                 return clean(text[len(sign) :].decode(errors="replace"))
             noise += end
         if noise + len(line._buffer) > MOST_NOISE_BYTES:
@@ -338,6 +363,10 @@ async def _first_words(entry: Entry, line: Line, nonce: str) -> str:
                 await line._fill()
             except BoardLost as lost:
                 raise await _no_python(entry, line, lost) from lost
+
+
+def _number(said: bytes) -> int | None:
+    return int(said) if said.isdigit() and len(said) < 10 and int(said) > 1 else None
 
 
 async def _no_python(entry: Entry, line: Line, lost: BoardLost) -> BoardError:
@@ -383,8 +412,8 @@ async def connect(entry: Entry, passphrase: Passphrase | None = None) -> asyncss
     """
     asyncssh = _asyncssh()
     tunnel = await tunnel_to(entry, passphrase)
-    options = connection_options(entry) | ({"tunnel": tunnel} if tunnel else {})
     try:
+        options = connection_options(entry) | {"tunnel": tunnel}
         try:
             connection = await _connected(options)
         except (asyncssh.PermissionDenied, asyncssh.KeyEncryptionError, asyncssh.KeyImportError) as denied:
@@ -409,7 +438,12 @@ async def connect(entry: Entry, passphrase: Passphrase | None = None) -> asyncss
 
 async def tunnel_to(entry: Entry, passphrase: Passphrase | None = None) -> asyncssh.SSHClientConnection | None:
     """The connection to the board's jump host: with the board's key or, where that is not let in, as SSH's settings say."""
-    host = entry.jump_host
+    try:
+        host = with_jumps(entry).jump_host
+    except Exception as error:
+        from edgeprof.boards.hostkeys import unreachable
+
+        raise unreachable(entry, error) from error
     if host is None:
         return None
     try:
@@ -438,12 +472,11 @@ def connection_options(entry: Entry) -> dict[str, Any]:
         "compression_algs": None,  # traces come compressed
     }
     named = {"port": entry.port, "username": entry.user}
-    files = {"client_keys": entry.key, "known_hosts": entry.known_hosts, "config": entry.ssh_config}
+    files = {"client_keys": entry.key, "config": entry.ssh_config}
     options |= {key: value for key, value in named.items() if value is not None}
     options |= {key: str(Path(value).expanduser()) for key, value in files.items() if value}
-    if "known_hosts" in options and not Path(options["known_hosts"]).exists():
-        options["known_hosts"] = b""  # nobody is known yet; the file is made when the first key is accepted
-    return options
+    known_hosts = [str(path) for path in settings_of(entry).known_hosts if path.exists()]
+    return options | {"known_hosts": known_hosts or b""}  # none: nobody is known yet; a file is made when the first key is accepted
 
 
 async def _locked_keys(entry: Entry, passphrase: Passphrase | None) -> list[Any]:
@@ -499,6 +532,7 @@ def refusal(board: str, fields: Mapping[str, Any]) -> BoardError:
     kind, message = str(fields.get("kind", "")), clean(str(fields.get("message", "no reason given"))).rstrip(". ")
     advice = {
         "disk": "Free space there, or lower cache_mb of the board.",
+        "file-limit": "Raise the limit on the size of files there (`ulimit -f`), then try again.",
         "os": "Free space there or change permissions, then try again.",
         "no-job": "`edgeprof boards jobs` lists those that there are.",
         "running": "End it first with `edgeprof boards jobs --kill`.",

@@ -15,6 +15,7 @@ from typing import Any
 import psutil
 
 from edgeprof.agent import protocol
+from edgeprof.agent.lock import holder_of
 from edgeprof.agent.sensors import FAMILIES
 from edgeprof.boards.base import AgentJob, Job, refuse_unknown_sensors
 from edgeprof.boards.collect import Collector
@@ -62,7 +63,8 @@ class LocalBoard:
             raise
 
     def health(self) -> Mapping[str, Any]:
-        """What the board is (``environment``), its ``runtimes``, its ``sensors`` and what hinders others (``problems``).
+        """What the board is (``environment``), its ``runtimes``, its ``sensors``, what hinders others (``problems``), and who
+        measures on it now (``in_use``).
 
         BoardError when the agent does not answer.
         """
@@ -70,7 +72,7 @@ class LocalBoard:
         try:
             for frame in link.frames():
                 if frame.type == "result":
-                    return dict(frame.fields)
+                    return dict(frame.fields, in_use=holder_of())
                 link.begin()
         except (protocol.ProtocolError, OSError) as error:
             raise BoardError(f"The agent on {self._name} did not say how it is: {error}.") from error

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from edgeprof._version import __version__
 from edgeprof.agent import protocol
 from edgeprof.agent.sensors import FAMILIES
+from edgeprof.boards import line as lines
 from edgeprof.boards import loop
 from edgeprof.boards.base import AgentJob, Board, Job, refuse_unknown_sensors
 from edgeprof.boards.collect import Collector
@@ -102,7 +103,7 @@ class SshBoard:
     def follow(self, attached: Attached) -> Job:
         """A job that was started before, from its beginning on."""
         collector = Collector(self.name, attached.runtime, attached.plan, remote=True, started_at=attached.started_at)
-        return AgentJob(SshLink(self, attached.job, None, None), collector)
+        return SshJob(SshLink(self, attached.job, None, None), collector)
 
     def _begin(self, files: Mapping[str, Path], plan: RunPlan, runtime: str) -> Job:
         refuse_unknown_sensors(plan.sensors, FAMILIES)
@@ -110,7 +111,7 @@ class SshBoard:
         metering = Metering(plan.meters) if plan.meters else None
         try:
             link = self._link(files, plan, runtime, metering)
-            return AgentJob(link, Collector(self.name, runtime, plan, metering, remote=True))
+            return SshJob(link, Collector(self.name, runtime, plan, metering, remote=True))
         except BaseException:
             if metering is not None:
                 metering.close()
@@ -135,7 +136,7 @@ class SshBoard:
     # What can be asked of a board
 
     def health(self) -> Mapping[str, Any]:
-        """See `edgeprof.boards.local.LocalBoard.health`; ``in_use`` says who measures on it now."""
+        """See `edgeprof.boards.local.LocalBoard.health`."""
         with self.session() as session:
             return session.ask("health", {"sysroot": "/", "lock": self.entry.lock})
 
@@ -330,6 +331,22 @@ class Session:
             loop.run(self._line.get(job, name, most_bytes, take))
 
 
+class SshJob(AgentJob):
+    """A job that the board keeps in a folder until it has been fetched."""
+
+    def __init__(self, link: SshLink, collector: Collector) -> None:
+        self._folder = link
+        super().__init__(link, collector)
+
+    def hold(self) -> None:
+        """See `edgeprof.boards.base.Job.hold`."""
+        self._folder.held = True
+
+    def let_go(self, *, saved: bool) -> str:
+        """See `edgeprof.boards.base.Job.let_go`."""
+        return self._folder.let_go(forget=saved)
+
+
 class SshLink:
     """A job on a board (see `edgeprof.boards.base.Link`). ``first`` and ``files`` are None for one that was started before."""
 
@@ -342,6 +359,8 @@ class SshLink:
         self._starting = False
         self._followed = self._ended = self._stopped = False
         self._death = self._words = ""
+        self.held = self._kept = False
+        """What the board has of the job is wanted there although all of it was fetched, and so it is there."""
         self._current: Future[Any] | None = None
         self._order = threading.Lock()
 
@@ -380,7 +399,7 @@ class SshLink:
         self._say("kill")
 
     def close(self) -> str:
-        """See `edgeprof.boards.base.Link.close`. What has all been fetched is removed from the board."""
+        """See `edgeprof.boards.base.Link.close`. What has all been fetched is removed from the board, unless it is `held`."""
         with contextlib.suppress(BoardError, protocol.ProtocolError, OSError):
             loop.run(self._close())
         return self._death
@@ -388,6 +407,14 @@ class SshLink:
     def last_words(self) -> str:
         """See `edgeprof.boards.base.Link.last_words`."""
         return self._words
+
+    def let_go(self, *, forget: bool) -> str:
+        """Leaves a job that was held, and removes it from the board when it is to be forgotten; its name when it is still there."""
+        if not self._kept:
+            return ""
+        with contextlib.suppress(BoardError, protocol.ProtocolError, OSError):
+            loop.run(self._let_go(forget))
+        return f"{self._board.name}/{self.job}" if self._kept else ""
 
     def _say(self, kind: str) -> None:
         line = self._line
@@ -445,6 +472,7 @@ class SshLink:
                 stopped = self._stopped
             if stopped:
                 line.say("cancel", {})
+            line.patience_s = lines.SILENT_S
             while True:
                 frame = await line.hear()
                 if frame.type == "ended":
@@ -482,14 +510,30 @@ class SshLink:
         try:
             if self._followed:
                 await self._hear_end(line)
-                async with asyncio.timeout(_ENDS_WITHIN_S):
-                    await line.ask("forget", {"job": self.job})
+                if self.held:
+                    self._kept = True
+                    return
+                await self._forget(line)
             elif self._starting and self._stopped:
                 await self._never_began()
         except TimeoutError:
             return
         finally:
+            if not self._kept:
+                await self._leave()
+
+    async def _let_go(self, forget: bool) -> None:
+        line = self._line
+        try:
+            if forget and line is not None:
+                await self._forget(line)
+        finally:
             await self._leave()
+
+    async def _forget(self, line: Line) -> None:
+        async with asyncio.timeout(_ENDS_WITHIN_S):
+            await line.ask("forget", {"job": self.job})
+        self._kept = False
 
     async def _never_began(self) -> None:
         """Ends a job that was given up in the moment that it began: asked anew, since an answer may be on its way that nobody waits for,

@@ -13,6 +13,10 @@ LONGEST_NAME_BYTES = 240
 _ROOM_BYTES = 256 << 10
 
 
+class SavedElsewhere(OutputError):
+    """The profile could not be written where it was wanted, and is kept elsewhere; the sentence says where."""
+
+
 def place(output: str | None, model: str) -> Path:
     """The path of the bundle: ``output``, or the model's name in the current folder.
 
@@ -47,24 +51,28 @@ def partial_place(path: Path) -> Path:
 
 
 def save(profile: Profile, path: Path) -> None:
-    """Writes ``path``. When that fails after all, saves the profile among the temporary files and says so in the OutputError."""
+    """Writes ``path``. When that fails after all, saves the profile among the temporary files: `SavedElsewhere`, or OutputError."""
     from edgeprof.records import bundle
 
     try:
         bundle.save(profile, path)
     except OutputError as error:
         kept = _keep_elsewhere(profile, path.name)
-        if kept is not None:
-            error.add_note(f"The profile was saved as {kept} instead.")
-        raise
+        if kept is None:
+            raise
+        raise SavedElsewhere(f"{error} The profile was saved as {kept} instead.") from error
 
 
 def _keep_elsewhere(profile: Profile, name: str) -> Path | None:
     from edgeprof.records import bundle
 
     try:
-        kept = Path(tempfile.mkdtemp(prefix="edgeprof-kept-"), name)
-        bundle.save(profile, kept)
-    except (OutputError, OSError):
+        folder = Path(tempfile.mkdtemp(prefix="edgeprof-kept-"))
+    except OSError:
         return None
-    return kept
+    try:
+        bundle.save(profile, folder / name)
+    except OutputError:
+        folder.rmdir()
+        return None
+    return folder / name

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeprof.commands import options
-from edgeprof.errors import BoardError, UsageError
+from edgeprof.errors import BoardError, OutputError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -88,23 +88,67 @@ def run(args: argparse.Namespace) -> int:
     if args.model is None and args.attach is None:
         raise UsageError("A model is needed: edgeprof profile MODEL. See edgeprof profile --help.")
     if args.detach:
+        if args.attach or args.output or args.json:
+            other = "--attach" if args.attach else "-o" if args.output else "--json"
+            raise UsageError(f"--detach only starts a measurement, so it has no use for {other}. Give that to `edgeprof profile --attach`.")
         return _detach(args)
     path = bundles.place(args.output, args.model or f"{args.attach.replace('/', '-')}.onnx")
     interrupted: list[bool] = []
-    try:
-        with shown_progress(Path(args.model or args.attach).name, args.quiet) as listen:
-            profile = _measure(args, listen, interrupted)
-    except BoardError as error:
-        if error.profile is not None:
-            kept = bundles.partial_place(path)
-            bundles.save(error.profile, kept)
-            error.add_note(f"It is saved in {kept}, marked as incomplete.")
-        raise
-    if interrupted:
-        path = bundles.partial_place(path)
-    bundles.save(profile, path)
+    with _held() as hold:
+        try:
+            with shown_progress(Path(args.model or args.attach).name, args.quiet) as listen:
+                profile = _measure(args, _both(hold, listen), interrupted)
+        except BoardError as error:
+            if error.profile is not None:
+                kept = bundles.partial_place(path)
+                try:
+                    bundles.save(error.profile, kept)
+                except OutputError as unsaved:
+                    unsaved.add_note(f"It was cut short: {error}")
+                    raise
+                error.add_note(f"It is saved in {kept}, marked as incomplete.")
+            raise
+        if interrupted:
+            path = bundles.partial_place(path)
+        bundles.save(profile, path)
     _tell(profile, path, args, interrupted=bool(interrupted))
     return INTERRUPTED if interrupted else 0
+
+
+@contextmanager
+def _held() -> Iterator[Callable[[Event], None]]:
+    """A listener that has the board keep its job until this ends: what cannot be saved here can be fetched from there again."""
+    from edgeprof.boards.base import Job, Started
+    from edgeprof.commands.bundles import SavedElsewhere
+
+    jobs: list[Job] = []
+    saved = True
+
+    def hold(event: Event) -> None:
+        if isinstance(event, Started):
+            jobs.append(event.job)
+            event.job.hold()
+
+    try:
+        yield hold
+    except SavedElsewhere:
+        raise
+    except OutputError as error:
+        saved = False
+        for name in filter(None, [job.let_go(saved=False) for job in jobs]):
+            error.add_note(f"The board still has it: `edgeprof profile --attach {name}` fetches it.")
+        raise
+    finally:
+        for job in jobs if saved else ():
+            job.let_go(saved=True)
+
+
+def _both(*listeners: Callable[[Event], None]) -> Callable[[Event], None]:
+    def listen(event: Event) -> None:
+        for each in listeners:
+            each(event)
+
+    return listen
 
 
 def _measure(args: argparse.Namespace, listen: Callable[[Event], None], interrupted: list[bool]) -> Profile:
@@ -191,17 +235,17 @@ def shown_progress(name: str, quiet: bool) -> Iterator[Callable[[Event], None]]:
     if not console.is_terminal:
         yield _announce
         return
-    from rich.markup import escape
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
     from edgeprof.analysis.names import shorten
 
     columns: tuple[Any, ...] = (
-        SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+        SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(), TextColumn("{task.fields[amount]}"),
+        TimeElapsedColumn(),
     )  # fmt: skip
     with Progress(*columns, console=console, transient=True) as bar:
-        title = escape(shorten(name, 32))
-        task = bar.add_task(f"{title}: load", total=None)
+        title = shorten(name, 32)
+        task = bar.add_task(f"{title}: load", total=None, amount="")
         yield _shower(bar, task, title)
 
 
@@ -217,13 +261,16 @@ def _announce(event: Event) -> None:
 
 def _shower(bar: Any, task: Any, title: str) -> Callable[[Event], None]:
     def show(event: Event) -> None:
+        from edgeprof.analysis.names import shorten
         from edgeprof.boards.base import Planned, Progress, Waiting
 
         if isinstance(event, Progress):
-            bar.update(task, description=f"{title}: {event.phase}", completed=event.done, total=event.total or None)
+            bar.tasks[task].total = event.total or None  # to `update` None means: as it was
+            bar.update(task, description=f"{title}: {shorten(event.phase, 12)}", completed=event.done, amount=event.amount)
         elif isinstance(event, Waiting):
             bar.console.print(event.text, highlight=False, markup=False)
         elif isinstance(event, Planned):
-            bar.console.print(f"{event.text[:1].upper()}{event.text[1:]}. Ctrl-C ends it and keeps what there is.", highlight=False)
+            text = f"{event.text[:1].upper()}{event.text[1:]}. Ctrl-C ends it and keeps what there is."
+            bar.console.print(text, highlight=False, markup=False)
 
     return show

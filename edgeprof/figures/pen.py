@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeprof.analysis.names import visible
 from edgeprof.figures.numbers import ellipsis
 from edgeprof.figures.theme import Theme
 from edgeprof.figures.view import ViewData
@@ -36,11 +37,11 @@ class Pen:
 
     def text(self, x: float, y: float, text: str, color: Any, size: int = 12, *, anchor: str = "lm", bold: bool = False) -> None:
         """``text`` at a point; ``anchor`` as in Pillow: l, m or r, then m for middle."""
-        self._draw.text((x * SCALE, y * SCALE), text, fill=color, font=self._font(size, bold), anchor=anchor)
+        self._draw.text((x * SCALE, y * SCALE), visible(text), fill=color, font=self._font(size, bold), anchor=anchor)
 
     def width(self, text: str, size: int = 12, *, bold: bool = False) -> float:
         """How wide a text is."""
-        return float(self._font(size, bold).getlength(text)) / SCALE
+        return float(self._font(size, bold).getlength(visible(text))) / SCALE
 
     def box(self, x: float, y: float, width: float, height: float, color: Any) -> None:
         """A filled rectangle."""

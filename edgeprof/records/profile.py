@@ -11,6 +11,7 @@ import pandas as pd
 from edgeprof.models.fates import Fate
 from edgeprof.models.graph import Graph
 from edgeprof.records import schema
+from edgeprof.records.board_state import clean
 from edgeprof.records.context import RunContext
 
 Origin = Literal["measured", "estimated", "replayed", "imported", "simulated"]
@@ -96,7 +97,7 @@ class Profile:
         return self.layers[self.layers["kind"] != "between"]
 
     def __repr__(self) -> str:
-        return f"<Profile {self.title}: {len(self.measured_layers)} layers, {len(self.runs)} runs>"
+        return f"<Profile {clean(self.title, 500)}: {len(self.measured_layers)} layers, {len(self.runs)} runs>"
 
 
 def checked_table(name: str, table: pd.DataFrame) -> pd.DataFrame:

@@ -47,6 +47,5 @@ def stage(event: Event | Begun | Ended, models: dict[str, str], board: str) -> s
         models[board] = shorten(event.cell.model, 32)
         return models[board]
     if isinstance(event, Progress):
-        count = f" {event.done}/{event.total}" if event.total else ""
-        return f"{models.get(board, '')} {shorten(event.phase, 12)}{count}".strip()
+        return f"{models.get(board, '')} {shorten(event.phase, 12)} {event.amount}".strip()
     return ""

@@ -23,6 +23,7 @@ import anywidget
 import pandas as pd
 import traitlets
 
+from edgeprof.analysis.names import visible
 from edgeprof.errors import UsageError, did_you_mean
 from edgeprof.records.profile import Profile
 
@@ -116,7 +117,7 @@ class LayersView(anywidget.AnyWidget):
         raise NotImplementedError
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} of {self._subject.title}, {len(self.selection)} selected>"
+        return f"<{type(self).__name__} of {visible(self._subject.title)}, {len(self.selection)} selected>"
 
     def _ipython_display_(self) -> None:
         """Shows the live view and, below it, the picture."""

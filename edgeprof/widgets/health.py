@@ -39,7 +39,7 @@ SAME_STATUS = {"warn": "warning", "fail": "error", "info": "ok"}
 TITLES = {
     "model": "Model", "temperature_c": "Temperature", "clock_khz": "Clock", "governor": "Governor", "throttled": "Throttled",
     "memory_available_bytes": "Free memory", "load_1min": "Load", "disk_free_bytes": "Free disk", "uptime_s": "Uptime",
-    "power_mode": "Power mode", "runtime": "Runtime", "sensors": "Sensors", "problems": "Problems",
+    "power_mode": "Power mode", "runtime": "Runtime", "sensors": "Sensors", "problems": "Problems", "cpu": "CPU", "os": "OS",
 }  # fmt: skip
 """Columns in their order. Keys of a row that are not here come after them, in the order they first came."""
 

@@ -20,6 +20,7 @@ import edgeprof as ep
 from edgeprof.agent import protocol
 from edgeprof.boards.base import Arrived, Board, Cancelled, Done, Event, Failed, Job, Progress
 from edgeprof.boards.local import LocalBoard
+from edgeprof.boards.opening import who
 from edgeprof.errors import BoardError, BoardLost, RunFailed, RuntimeRefused
 from edgeprof.models.inputs import make_inputs
 from edgeprof.records.profile import Profile
@@ -343,6 +344,25 @@ def test_health(board):
     health = board.health()
     assert "CPUExecutionProvider" in health["runtimes"]["onnxruntime"]["providers"]
     assert health["environment"]["cpus"] >= 1
+
+
+def test_health_says_who_measures_here(slow_model):
+    told = []
+    job = start(LocalBoard(), slow_model, runs=MANY["local"])
+    until(job, measuring, lambda: (told.append(LocalBoard().health()["in_use"]), job.cancel()))
+    assert told[0]["who"] == who()
+    assert LocalBoard().health()["in_use"] is None
+
+
+def test_runtime_leaves_nothing_in_the_home(model, tmp_path, monkeypatch):
+    """ONNX Runtime 1.32 would keep an id of the machine and what it wants to report there."""
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.delenv("ORT_DISABLE_TELEMETRY", raising=False)
+    ep.profile(model, **FEW)
+    assert list(home.rglob("*")) == []
 
 
 def test_health_of_an_agent_that_dies(tmp_path):

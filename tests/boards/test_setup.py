@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import platform
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -15,12 +14,12 @@ from edgeprof.agent import about
 from edgeprof.agent.installed import place_of, python_of
 from edgeprof.boards.about import About
 from edgeprof.boards.setup import plan, remove, set_up
-from edgeprof.boards.wheel_store import Store
 from edgeprof.boards.wheels import resolve
 from edgeprof.commands.boards import setup as board_setup
 from edgeprof.errors import BoardError, BoardLost, UsageError
-from tests.agent.wheels import NAME, NUMPY, RUNTIME, make_wheel, pip_wheel
+from tests.agent.wheels import NAME
 from tests.boards.folder_session import FolderBoard, FolderSession
+from tests.boards.offered import offered
 
 BARE = {"own": None}
 
@@ -32,18 +31,7 @@ def session(tmp_path):
 
 @pytest.fixture
 def cache(tmp_path):
-    """As if this machine's pip had found stand-ins for a runtime, just now."""
-    told = About.parse(about.about(str(tmp_path)))
-    store = Store(tmp_path / "cache")
-    with store.room() as folder:
-        (folder / pip_wheel().name).write_bytes(pip_wheel().read_bytes())
-        make_wheel(folder, "onnxruntime", "9.9.9", {"onnxruntime/__init__.py": RUNTIME})
-        make_wheel(folder, "numpy", "8.8.8", {"numpy/__init__.py": NUMPY})
-        key = "-".join(["onnxruntime", "newest", told.tag, told.machine, "glibc{}.{}".format(*told.glibc)])
-        store.save(key, told.tag, "onnxruntime", sorted(folder.glob("*.whl")), ("sympy",))
-    (saved,) = (store.folder / "sets").iterdir()
-    shutil.copy(saved, saved.with_name(saved.name.replace("newest", "9.9.9")))
-    return store.folder
+    return offered(tmp_path / "cache")
 
 
 def test_the_real_runtime_from_the_index(session, tmp_path):

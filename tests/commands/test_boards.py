@@ -50,11 +50,13 @@ def test_from_a_new_board_to_none(board, edgeprof, tmp_path, monkeypatch):
     status, _, err = edgeprof("boards", "check", "pi5", "--fingerprint", "SHA256:other")
     assert (status, f"fingerprint {seen}, not SHA256:other" in err) == (2, True)
     assert not board.known_hosts.exists()
-    with monkeypatch.context() as patch:
-        terminal = io.StringIO("no\n")
-        terminal.isatty = lambda: True
-        patch.setattr(sys, "stdin", terminal)
-        assert edgeprof("boards", "check", "pi5")[0] == 2
+    for answer in ("no\n", ""):  # "": Ctrl-D
+        with monkeypatch.context() as patch:
+            terminal = io.StringIO(answer)
+            terminal.isatty = lambda: True
+            patch.setattr(sys, "stdin", terminal)
+            status, _, err = edgeprof("boards", "check", "pi5")
+            assert (status, "is not in" in err) == (2, True)
     assert not board.known_hosts.exists()
     status, out, _ = edgeprof("boards", "check", "pi5", "--fingerprint", seen, "--json")
     assert (status, json.loads(out)["ok"]) == (0, True)
@@ -114,6 +116,8 @@ def test_a_person_is_asked_for_the_host_key(board, edgeprof, tmp_path, monkeypat
         (("profile",), "A model is needed"),
         (("profile", "--attach", "job"), "names no job"),
         (("profile", "tiny.onnx", "--detach"), "ends with whoever started it"),
+        (("profile", "tiny.onnx", "--detach", "-o", "x.edgeprof"), "has no use for -o"),
+        (("profile", "--attach", "pi5/job", "--detach"), "has no use for --attach"),
         (("profile", "tiny.onnx", "--wait", "-1"), "--wait"),
     ],
 )

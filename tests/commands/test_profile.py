@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
@@ -16,7 +18,8 @@ import pytest
 from onnx import parser
 
 import edgeprof as ep
-from edgeprof.boards.base import Arrived, Board, Job
+from edgeprof.boards.base import Arrived, Board, Job, Planned, Progress
+from edgeprof.commands import profile
 from edgeprof.errors import BoardLost, OutputError
 from edgeprof.records import bundle
 from edgeprof.records.context import RunContext
@@ -26,6 +29,25 @@ FEW = ("--runs", 3, "--warmup", 1)
 
 def finding_ids(path: Path) -> set[str]:
     return {finding.id for finding in ep.load(path).findings}
+
+
+def test_progress_is_text_with_units(monkeypatch):
+    """Phases and plans are words of a board: no markup, and no links."""
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "160")
+    told = []
+    for event in (Progress("[/x][b]", 1, 2), Progress("send", 10_000, 20_000), Planned(3.0, "[/y] it takes"), Progress("warmup", 0, 0)):
+        terminal = io.StringIO()
+        terminal.isatty = lambda: True
+        monkeypatch.setattr(sys, "stderr", terminal)
+        with profile._progress("[i]m.onnx", quiet=False) as listen:
+            listen(Progress("send", 9281, 9281))
+            listen(event)
+        told.append(re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", terminal.getvalue()))
+    assert "[i]m.onnx: [/x][b]" in told[0] and "1/2" in told[0]
+    assert "10.0 kB of 20.0 kB" in told[1]
+    assert "[/y] it takes. Ctrl-C ends it" in told[2]
+    assert "warmup" in told[3] and "9281" not in told[3] + told[1]
 
 
 def test_saves_and_shows(edgeprof, folder):

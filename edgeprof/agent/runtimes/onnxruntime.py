@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import itertools
 import json
 import os
 import re
+import resource
 import time
 from typing import Any, Dict, List, Sequence
 
@@ -29,6 +31,7 @@ class OnnxRuntime(Runtime):
     name = "onnxruntime"
 
     def __init__(self) -> None:
+        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # else 1.32 has a thread for it, and writes into the user's cache
         import numpy
         import onnxruntime
 
@@ -160,11 +163,25 @@ class OrtSession(Session):
 
     def end_trace(self) -> str:
         """See `Session.end_trace`."""
-        return str(self._session.end_profiling())
+        path = str(self._session.end_profiling())
+        _refuse_cut(path)
+        return path
 
     def close(self) -> None:
         """See `Session.close`."""
         self._call = self._session = None  # type: ignore[assignment]
+
+
+def _refuse_cut(path: str) -> None:
+    """OSError when a trace is not whole: the runtime says nothing when it cannot write."""
+    with open(path, "rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        file.seek(max(0, size - 16))
+        if file.read().rstrip().endswith(b"]"):
+            return
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+    number = errno.EFBIG if 0 <= limit <= size else errno.ENOSPC
+    raise OSError(number, os.strerror(number), "the runtime's trace")
 
 
 _CAUSES = (

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import sys
 
 from edgeprof.commands.boards import add, check, health, jobs, list_, remove, serve_metrics, setup
 
+INTERRUPTED = 130
 VERBS = (
     ("add", add, "name a board, look at its host key, see what it can do"),
     ("list", list_, "the boards that have names"),
@@ -30,5 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Does what the verb says."""
-    return int(args.run_verb(args))
+    """Does what the verb says; 130 when it was stopped with Ctrl-C."""
+    try:
+        return int(args.run_verb(args))
+    except KeyboardInterrupt:
+        print(f"Stopped. {getattr(args, 'when_stopped', '')}".rstrip(), file=sys.stderr)
+        return INTERRUPTED

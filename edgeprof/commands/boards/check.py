@@ -47,11 +47,12 @@ def look(entry: Entry, args: argparse.Namespace) -> int:
     from edgeprof.boards import loop
     from edgeprof.boards.hostkeys import HostKeyUnknown
     from edgeprof.boards.ssh import SshBoard
+    from edgeprof.boards.ssh_settings import MOST_JUMPS
     from edgeprof.commands import machine
 
     board = SshBoard(entry)
     try:
-        for _ in range(entry.jump.count(",") + 3):  # hosts on the way, the board
+        for _ in range(MOST_JUMPS + 1):  # hosts on the way, the board
             try:
                 loop.run(board.connected())
             except HostKeyUnknown as unknown:
@@ -88,10 +89,18 @@ def _accept(unknown: HostKeyUnknown, args: argparse.Namespace) -> None:
     else:
         print(f"{entry.name} ({hostkeys.where(entry)}) is not known yet. The fingerprint of its host key is\n  {seen}", file=sys.stderr)
         print("There, `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` (or the file of its kind) prints it too.", file=sys.stderr)
-        if input("Is this the one? [y/N] ").strip().lower() not in ("y", "yes"):
+        if not _agreed("Is this the one? [y/N] "):
             raise unknown
     file = hostkeys.accept(entry, key)
     print(f"The host key stands in {file} now.", file=sys.stderr)
+
+
+def _agreed(question: str) -> bool:
+    try:
+        return input(question).strip().lower() in ("y", "yes")
+    except EOFError:  # Ctrl-D
+        print(file=sys.stderr)
+        return False
 
 
 def _checks(board: SshBoard) -> Iterator[Check]:

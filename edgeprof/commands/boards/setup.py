@@ -23,6 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the subcommand's own arguments."""
     parser.add_argument("board", metavar="NAME", help="a board from boards.toml, or its address")
     parser.add_argument("--runtime-version", metavar="VERSION", help="of ONNX Runtime (default: what is installed, or else the newest)")
+    parser.set_defaults(when_stopped="What is on the board by now is used when it is set up again.")
     doing = parser.add_mutually_exclusive_group()
     doing.add_argument("--dry-run", action="store_true", help="say what would be done; nothing is changed on the board")
     doing.add_argument("--remove", action="store_true", help="remove what was installed")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -25,9 +26,12 @@ from edgeprof.boards import line, opening
 from edgeprof.boards.base import Cancelled, Event, Job, Progress, Waiting
 from edgeprof.boards.entries import Entry, add
 from edgeprof.boards.ssh import SshBoard
+from edgeprof.commands import main
+from edgeprof.commands.boards import setup
 from edgeprof.errors import BoardBusy, BoardError, BoardLost, BoardUnreachable, RunFailed, UsageError
 from edgeprof.models.inputs import make_inputs
 from edgeprof.records.trace import EnergyPlan, RunPlan
+from tests.boards.offered import VERSION, offered
 from tests.boards.ssh.faulty import FEW, MANY, at, in_phase, is_one_sentence, layers_came, lose, opens, write_big, write_slow
 from tests.boards.ssh.fleet import RELAY
 from tests.boards.ssh.rig import Sshd, await_, make_key
@@ -163,6 +167,26 @@ def test_host_keys(sshd, model, tmp_path):
     assert known.read_text().count("\n") == 1  # nothing was written down
 
 
+HANGS = {
+    "says nothing": "signal.pause()",
+    "says nothing and takes nothing in": "os.kill(os.getpid(), signal.SIGSTOP)",
+    "says half": "sys.stdout.write('EDGEPROF '); sys.stdout.flush()\nwhile True: signal.pause()",
+    "never gets the agent": "sys.argv[:] = ['python', *sys.argv[3:]]\nprint('EDGEPROF', sys.argv[1], 'send', flush=True)\nsignal.pause()",
+}
+
+
+@pytest.mark.parametrize("kind", HANGS)
+def test_python_that_hangs_and_does_not_see_that_the_host_is_gone(kind, sshd, model, tmp_path, monkeypatch):
+    monkeypatch.setattr(line, "ANSWERS_S", 2.0)
+    python = program(tmp_path, f"import signal\n[signal.signal(each, signal.SIG_IGN) for each in (1, 2, 13, 15)]\n{HANGS[kind]}")
+    board = SshBoard(replace(sshd.entry, python=python))
+    with pytest.raises(BoardLost, match=r"ssh took the connection but its Python said nothing for 2 s\. Look what it is busy") as caught:
+        ep.profile(model, board=board, **FEW)
+    is_one_sentence(caught.value)
+    await_(lambda: not sshd_runs(sshd, python), "the Python that hangs is left on the board")
+    board.close()
+
+
 # Noise
 
 
@@ -210,6 +234,21 @@ def test_link_cut_in_the_run_and_the_door_killed(sshd, ssh_board, slow, tmp_path
         profile = ep.attach(name, slow, board=ssh_board, progress=False)
         assert profile.context.runs == MANY and "incomplete" not in {finding.id for finding in profile.findings}
         sshd.is_left_clean()
+
+
+def test_door_hangs_in_the_run_while_the_link_is_alive(sshd, ssh_board, slow, tmp_path, monkeypatch):
+    monkeypatch.setattr(line, "SILENT_S", 3.0)
+    monkeypatch.setattr(line, "PING_S", 0.1)
+    doors: list[psutil.Process] = []
+
+    def stop() -> None:
+        doors.append(sshd.agent("door"))
+        doors[0].suspend()
+
+    name = lose(sshd, ssh_board, slow, stop, tmp_path)
+    doors[0].resume()
+    profile = ep.attach(name, slow, board=ssh_board, progress=False)
+    assert profile.context.runs == MANY
 
 
 # Something dies on the board
@@ -262,16 +301,35 @@ def test_clock_of_the_board_jumps(sshd, ssh_board, model, tmp_path):
 
 def test_file_that_the_board_has_no_room_for(sshd, ssh_board, big):
     small_files = sshd.login("ulimit -f 4096")  # 2 MB
-    with small_files, pytest.raises(BoardError, match=r"ssh refused: File too large .*Free space there") as caught:
+    with small_files, pytest.raises(BoardError, match=r"ssh refused: File too large .*Raise the limit .*ulimit -f") as caught:
         ep.profile(big, board=ssh_board, **FEW)
     is_one_sentence(caught.value)
     entry = replace(sshd.entry, cache_mb=1)
     assert ep.profile(big, board=SshBoard(entry), **FEW).context.runs == 4  # a job's own files are never removed
 
 
+def test_spool_of_a_job_outgrows_the_files_of_the_board(sshd, ssh_board, slow, tmp_path):
+    def limit() -> None:
+        size = (sshd.jobs[0] / "spool").stat().st_size
+        sshd.agent("keep").rlimit(psutil.RLIMIT_FSIZE, (size + (80 << 10), psutil.RLIM_INFINITY))
+
+    with pytest.raises(BoardError, match=r"The board could not go on: File too large: on the board\. Raise .*ulimit -f") as caught:
+        ep.profile(slow, board=ssh_board, runs=MANY, warmup=1, progress=at(layers_came, limit))
+    is_one_sentence(caught.value)
+    opens(caught.value.profile, tmp_path)
+
+
+def test_trace_of_the_runtime_outgrows_the_files_of_the_board(sshd, ssh_board, make_model):
+    """The runtime itself tells nobody, and what it wrote until then looks whole."""
+    limited = sshd.login("ulimit -f 4096")
+    with limited, pytest.raises(BoardError, match=r"could not go on: File too large: the runtime's trace\. Raise .*ulimit -f") as caught:
+        ep.profile(make_model("long chain"), board=ssh_board, runs=30, warmup=1, memory=False, progress=False)
+    is_one_sentence(caught.value)
+
+
 @pytest.fixture
 def small_disk(sshd: Sshd, tmp_path: Path) -> Iterator[Path]:
-    """A file system of 80 MB that the board keeps its files on."""
+    """A file system of 80 MB that the board, or the host, keeps its files on."""
     if os.getuid() != 0:
         pytest.skip("only root can mount a small file system")
     folder = tmp_path / "disk"
@@ -426,6 +484,33 @@ def test_interrupted_before_the_run(sshd, host, ssh_board, slow, big, tmp_path):
     assert list(events)
 
 
+@pytest.mark.parametrize("phase", ["send", "environment", "unpack", "check"])
+def test_interrupted_in_set_up_then_it_goes_on(phase, sshd, tmp_path, monkeypatch, capsys):
+    offered(tmp_path / "cache" / "edgeprof" / "wheels", 4 << 20)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("EDGEPROF_BOARDS", str(tmp_path / "boards.toml"))
+    add(sshd.entry, tmp_path / "boards.toml")
+    command, stopped = ["boards", "setup", "ssh", "--runtime-version", VERSION], threading.Event()
+
+    @contextmanager
+    def stopping() -> Iterator[Callable[[str, int, int], None]]:
+        def show(at: str, done: int, total: int) -> None:
+            if at == phase and not stopped.is_set():
+                stopped.set()
+                os.kill(os.getpid(), signal.SIGINT)
+
+        yield show
+
+    with monkeypatch.context() as patch:
+        patch.setattr(setup, "_progress", stopping)
+        assert main(command) == 130
+    assert capsys.readouterr().err == "Stopped. What is on the board by now is used when it is set up again.\n"
+    sshd.is_left_clean()
+    assert main(command) == 0
+    assert "et up: onnxruntime 9.9.9" in capsys.readouterr().out
+    assert main(["boards", "setup", "ssh", "--remove"]) == 0
+
+
 def test_interrupted_in_the_run(sshd, host, slow, tmp_path):
     running = host.begin("profile", slow, "--board", "ssh", "--runs", MANY, "-o", "x.edgeprof")
     await_(lambda: measures(sshd))
@@ -449,6 +534,75 @@ def test_host_killed_then_attached_from_the_command_line(sshd, host, slow, tmp_p
     host.run("profile", "--attach", f"ssh/{job.name}", "-o", "fetched.edgeprof", "--quiet")
     profile = ep.load(tmp_path / "fetched.edgeprof")
     assert profile.context.runs == 1000 and profile.context.model_name == "slow.onnx"
+
+
+# No room on this machine
+
+
+def begun(sshd: Sshd, host: Host, model: Path, output: Path) -> subprocess.Popen[str]:
+    """A measurement from the command line whose first layer times have arrived."""
+    process = host.begin("profile", model, "--board", "ssh", "--runs", MANY, "--quiet", "-o", output)
+    await_(lambda: measures(sshd) or process.poll() is not None)
+    return process
+
+
+def test_disk_of_the_host_is_full_then_the_job_is_fetched(sshd, host, slow, small_disk):
+    """Neither the output nor the temporary folder has room: the board keeps what it measured until it can be saved."""
+    output = small_disk / "x.edgeprof"
+    host.environment["TMPDIR"] = str(small_disk)
+    running = begun(sshd, host, slow, output)
+    fill(small_disk)
+    out, err = running.communicate(timeout=120)
+    assert running.returncode == 2 and not out, err
+    (job,) = sshd.jobs
+    assert err.startswith(f"Cannot write {output}: No space left on device. Free some space, or choose another folder. ")
+    assert err.endswith(f"The board still has it: `edgeprof profile --attach ssh/{job.name}` fetches it.\n") and err.count("\n") == 1
+    assert [path.name for path in small_disk.iterdir()] == ["filler"]
+    assert "Nothing can be written in the output's folder" in host.run("profile", "--attach", f"ssh/{job.name}", "-o", output, status=2)[1]
+    assert sshd.jobs == [job]
+    (small_disk / "filler").unlink()
+    host.run("profile", "--attach", f"ssh/{job.name}", "-o", output, "--quiet")
+    profile = ep.load(output)
+    assert profile.context.runs == MANY and not {"incomplete", "executed-unreadable"} & {finding.id for finding in profile.findings}
+    assert [path.name for path in small_disk.iterdir()] == ["x.edgeprof"]
+
+
+def test_disk_of_the_output_is_full(sshd, host, slow, small_disk, tmp_path):
+    """What the temporary folder takes instead need not stay on the board."""
+    running = begun(sshd, host, slow, small_disk / "x.edgeprof")
+    fill(small_disk)
+    err = running.communicate(timeout=120)[1]
+    assert running.returncode == 2 and err.count("\n") == 1 and "--attach" not in err
+    kept = Path(err.partition("The profile was saved as ")[2].removesuffix(" instead.\n"))
+    assert ep.load(kept).context.runs == MANY
+    shutil.rmtree(kept.parent)
+    assert [path.name for path in small_disk.iterdir()] == ["filler"]
+
+
+def test_temporary_folder_is_full(sshd, host, slow, small_disk, tmp_path):
+    """The model that the runtime made cannot be laid down to be read: what was measured is kept all the same."""
+    host.environment["TMPDIR"] = str(small_disk)
+    running = begun(sshd, host, slow, tmp_path / "x.edgeprof")
+    fill(small_disk)
+    err = running.communicate(timeout=120)[1]
+    assert running.returncode == 0 and not err
+    profile = ep.load(tmp_path / "x.edgeprof")
+    assert profile.context.runs == MANY and "executed-unreadable" in {finding.id for finding in profile.findings}
+    assert [path.name for path in small_disk.iterdir()] == ["filler"]
+
+
+def test_disk_of_the_host_is_full_and_the_job_is_cut_short(sshd, host, slow, small_disk):
+    """Both are said: why it ended, and that what there is cannot be saved."""
+    host.environment["TMPDIR"] = str(small_disk)
+    running = begun(sshd, host, slow, small_disk / "x.edgeprof")
+    fill(small_disk)
+    kill_worker(sshd)
+    err = running.communicate(timeout=120)[1]
+    assert running.returncode == 2 and err.count("\n") == 1
+    assert "No space left on device" in err and "It was cut short: The agent on ssh died: killed by SIGKILL." in err
+    (job,) = sshd.jobs
+    assert f"--attach ssh/{job.name}`" in err
+    host.run("boards", "jobs", "--kill", f"ssh/{job.name}")
 
 
 # Detached

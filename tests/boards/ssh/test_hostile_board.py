@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import io
 import json
+import re
 import subprocess
 import sys
 import tracemalloc
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,8 @@ from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 import edgeprof as ep
-from edgeprof import profiler
+import edgeprof.boards
+from edgeprof import commands, profiler
 from edgeprof.agent import protocol
 from edgeprof.boards import collect, sensed, ssh
 from edgeprof.boards.base import AgentJob, Cancelled, Done, Failed, Progress, Waiting
@@ -205,6 +208,87 @@ def test_nothing_that_it_says_reaches_a_screen_or_a_page_as_it_is(recorded, tmp_
         assert isinstance(end, Failed)
 
 
+UNSEEN = "\x1b\x07\u202e"
+"""What no screen may get as it is."""
+VIEWS: dict[str, Callable[[Profile, Profile], Any]] = {
+    "heatmap": lambda profile, _: ep.heatmap(profile),
+    "timeline": lambda profile, _: ep.timeline(profile),
+    "memory": lambda profile, _: ep.memory(profile),
+    "layers x boards": lambda *profiles: ep.heatmap(profiles),
+}
+
+
+@pytest.fixture
+def evil(recorded) -> tuple[Profile, Profile]:
+    """What a board told that spoiled every word, and the same of another board; their names are as a bundle may have them."""
+    frames = [frame._replace(fields=spoiled(frame.fields)) for frame in recorded[2]]
+    profile = profile_of(recorded, [*frames[:-1], protocol.Frame("message", {"id": "odd", "text": EVIL}, b""), frames[-1]])
+    one, other = (replace(profile.context, board=f"{name}{EVIL}", model_name=f"model{EVIL}") for name in ("a", "b"))
+    return replace(profile, context=one), replace(profile, context=other)
+
+
+@pytest.mark.parametrize("kind", VIEWS)
+def test_nothing_that_it_says_is_obeyed_in_a_notebook(kind, evil):
+    """What a cell shows and a saved notebook holds; how a browser draws what it is sent stands in tests/ui."""
+    view = VIEWS[kind](*evil)
+    bundle, metadata = view._repr_mimebundle_()
+    assert "evil" in bundle["text/plain"] and set(bundle) == {"text/plain", "image/png"}
+    for text in (repr(evil[0]), *texts([bundle["text/plain"], metadata])):
+        assert not set(UNSEEN) & set(text), ascii(text)
+
+
+def test_nothing_that_it_says_is_run_in_a_figure(evil):
+    for figure in (ep.compare_boards(evil), ep.bars(evil[0]), ep.roofline(evil[0])):
+        for text in texts(figure.to_plotly_json()):
+            assert not set(UNSEEN) & set(text) and not re.search("<(script|img|b onclick)", text), ascii(text)
+
+
+def sent(view: Any) -> dict[str, Any]:
+    """What a browser gets of a widget, but for our own programs."""
+    return {key: value for key, value in view.get_state().items() if key not in ("_esm", "_css")}
+
+
+def shows_no_evil(table: Any) -> None:
+    page, plain = (table._repr_mimebundle_()[0][kind] for kind in ("text/html", "text/plain"))
+    assert "evil" in page and not re.search("<(script|img|b onclick)", page)
+    for text in (page, plain, *texts(sent(table))):
+        assert not set(UNSEEN) & set(text), ascii(text)
+
+
+def texts(value: Any) -> Iterator[str]:
+    """All texts in a value."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from (str(key), *texts(item))
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from texts(item)
+
+
+def test_health_that_it_tells_is_run_or_obeyed_nowhere(ssh_board, fake, tmp_path, monkeypatch):
+    told = spoiled(dict(ssh_board.health())) | {EVIL: EVIL}
+    (tmp_path / "told").write_text(json.dumps(told))
+    board = fake(f"elif frame.type == 'health': say('reply', json.load(open({str(tmp_path / 'told')!r})))")
+    table = ep.board_health(board)
+    table.refresh()
+    shows_no_evil(table)
+    page = edgeprof.boards.status(board)
+    assert not set(UNSEEN) & set(page.to_string()) and "<img src=x" not in page._repr_html_()
+    monkeypatch.setattr("edgeprof.boards.get_board", lambda name: board)
+    shown = io.StringIO()
+    with contextlib.redirect_stdout(shown):
+        commands.main(["boards", "health", "fake"])
+    assert "evil" in shown.getvalue() and not set(UNSEEN) & set(shown.getvalue())
+    board.close()
+    refusing = fake(f"elif frame.type == 'health': say('error', {{'kind': 'os', 'message': {EVIL!r}}})")
+    table = ep.board_health(refusing)
+    table.refresh()
+    shows_no_evil(table)
+    refusing.close()
+
+
 def is_clean(text: str) -> None:
     assert text.isprintable() and "\u202e" not in text, ascii(text)
 
@@ -229,6 +313,22 @@ def test_more_than_there_is_room_for_is_refused(recorded, monkeypatch):
         assert isinstance(end, Failed), kind
         assert "limit" in str(end.error) or "more than" in str(end.error), (kind, end.error)
         is_a_sentence(str(end.error))
+
+
+def test_traces_that_are_never_whole_share_one_limit(recorded, monkeypatch):
+    """Pieces of traces of thousands of probes that nobody asked for, none of which ends."""
+    _, plan, frames = recorded
+    monkeypatch.setattr(collect, "MAX_TRACE_BYTES", 4 << 20)
+    piece = zlib.compress(bytes(1 << 20), 9)
+    pieces = [protocol.Frame("trace", {"of": f"probe {number}"}, piece) for number in range(200)]
+    tracemalloc.start()
+    try:
+        end = end_of(plan, [*frames[:3], *pieces])
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert isinstance(end, Failed) and "a trace is over the size limit" in str(end.error)
+    assert peak < 20 << 20
 
 
 # Over the line

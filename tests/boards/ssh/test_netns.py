@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from threading import Thread
+from typing import Any
 
 import pytest
 
 import edgeprof as ep
 from edgeprof.boards import line
+from edgeprof.boards.entries import add
 from edgeprof.boards.ssh import SshBoard, digest_of
+from edgeprof.commands import main
 from edgeprof.errors import BoardLost, BoardUnreachable
+from tests.agent.wheels import NAME
+from tests.boards.offered import VERSION, offered
 from tests.boards.ssh.faulty import FEW, MANY, at, in_phase, is_one_sentence, layers_came, lose, opens, write_big, write_slow
 from tests.boards.ssh.fleet import Fleet, NetBoard, why_not
 from tests.boards.ssh.rig import await_
@@ -87,6 +93,82 @@ def test_cable_pulled_in_transfer_then_only_the_rest_is_sent(far, board, tmp_pat
     await_(lambda: not far.agents(), "the door of the lost link lives on")
     assert ep.profile(big, board=board, **FEW | {"progress": heard.append}).context.runs == 4
     assert 4 << 20 < first < second <= next(event.done for event in heard if in_phase("send")(event))
+
+
+@pytest.fixture
+def set_up(far, tmp_path, monkeypatch, capsys) -> Callable[..., tuple[int, str]]:
+    """``edgeprof boards setup b1``: its status and what it says; wheels are 32 MB of stand-ins."""
+    offered(tmp_path / "cache" / "edgeprof" / "wheels", 32 << 20)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("EDGEPROF_BOARDS", str(tmp_path / "boards.toml"))
+    add(far.entry, tmp_path / "boards.toml")
+
+    def run(*arguments: str) -> tuple[int, str]:
+        status = main(["boards", "setup", "b1", *arguments])
+        said = capsys.readouterr()
+        return status, said.err if status else said.out
+
+    return run
+
+
+def is_lost_link(status: int, said: str) -> None:
+    assert status == 2 and said == "The link to b1 was lost (Server not responding to keepalive).\n"
+
+
+def test_cable_pulled_in_set_up_then_it_goes_on(far, set_up, monkeypatch):
+    """First while wheels are sent, then while they are installed."""
+    say = line.Line.say
+
+    def say_and_pull(self: line.Line, kind: str, fields: Mapping[str, Any], payload: bytes = b"") -> None:
+        if kind == "put" and fields["offset"] > 16 << 20:
+            far.unplug()
+        say(self, kind, fields, payload)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(line.Line, "say", say_and_pull)
+        is_lost_link(*set_up("--runtime-version", VERSION))
+    far.plug()
+    await_(lambda: not far.agents(), "the door of the lost link lives on")  # it may take in one more piece, that was on its way
+    (part,) = (far.cache / "blobs").glob(".part-*")
+    there = part.stat().st_size
+    assert there > 8 << 20 and not list((far.cache / "runtimes").glob("*"))
+
+    def pull_when_installing() -> None:
+        await_(lambda: list((far.cache / "runtimes").glob("*")))
+        far.unplug()
+
+    offsets: list[int] = []
+
+    def say_and_note(self: line.Line, kind: str, fields: Mapping[str, Any], payload: bytes = b"") -> None:
+        if kind == "put" and part.name.endswith(fields["digest"]):
+            offsets.append(fields["offset"])
+        say(self, kind, fields, payload)
+
+    puller = Thread(target=pull_when_installing)
+    puller.start()
+    with monkeypatch.context() as patch:
+        patch.setattr(line.Line, "say", say_and_note)
+        is_lost_link(*set_up("--runtime-version", VERSION))
+    puller.join()
+    assert offsets[0] == there  # what had arrived was not sent again
+    far.plug()
+    await_(lambda: not far.agents(), "the door of the lost link lives on")
+    status, said = set_up("--runtime-version", VERSION)
+    assert status == 0 and said.splitlines()[-1].startswith(("Set up: onnxruntime 9.9.9", "Already set up: onnxruntime 9.9.9"))
+    assert [path.name for path in (far.cache / "runtimes").iterdir() if path.is_dir()] == [NAME]
+    assert set_up("--remove") == (0, f"Removed {NAME}.\n")
+
+
+def test_sixteen_boards_are_swept_and_no_job_is_lost(tmp_path, make_model):
+    with Fleet(tmp_path / "fleet", 16) as fleet:
+        boards = [SshBoard(each.entry) for each in fleet.boards]
+        settings = [{"threads": 1}, {"threads": 2}]
+        found = ep.sweep(make_model("one node"), boards=boards, settings=settings, out=tmp_path / "study", memory=False, **FEW)
+        assert list(found.table["status"]) == ["done"] * 32 and set(found.table["attempts"]) == {1}
+        assert sorted(set(found.table["board"])) == sorted(board.name for board in boards)
+        for board, each in zip(boards, fleet.boards, strict=True):
+            board.close()
+            each.is_left_clean()
 
 
 def test_power_lost_in_the_run_then_again_on(far, board, tmp_path, monkeypatch):
