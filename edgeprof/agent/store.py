@@ -110,12 +110,14 @@ def _make_room(door: Door, wanted: int, limit: int, digest: str) -> None:
     folder = door.made("blobs")
     files = []
     kept = {digest, _PART + digest, *door.wanted}
+    total = 0
     for name in os.listdir(folder):
+        status = os.stat(os.path.join(folder, name))
+        if not name.endswith(digest):  # a part of it is among the bytes that are wanted
+            total += status.st_size
         if name not in kept:
-            status = os.stat(os.path.join(folder, name))
             files.append((status.st_mtime, status.st_size, os.path.join(folder, name)))
     files.sort(reverse=True)
-    total = sum(size for _, size, _ in files)
     while files and ((limit and total + wanted > limit) or shutil.disk_usage(folder).free < wanted + SPARE_BYTES):
         _, size, path = files.pop()
         os.unlink(path)

@@ -35,10 +35,11 @@ def there(door: Door) -> set[str]:
 
 
 def test_what_was_not_used_for_longest_makes_room(door):
-    old, middle, new = (put(door, name, used_s=at) for name, at in ((b"old", 100.0), (b"middle", 200.0), (b"new", 300.0)))
+    put(door, b"old", used_s=100.0)
+    middle, new = put(door, b"middle", used_s=200.0), put(door, b"new", used_s=300.0)
     another = put(door, b"another", limit=3 * KB)
     assert there(door) == {middle, new, another}
-    assert store.have(door, Frame("have", {"digests": [middle]}))["have"][middle]["whole"]  # used now, and wanted by this host
+    assert store.have(door, Frame("have", {"digests": [middle]}, b""))["have"][middle]["whole"]  # used now, and wanted by this host
     last = put(door, b"last", limit=3 * KB)
     assert there(door) >= {middle, last} and new not in there(door)
 
