@@ -126,7 +126,6 @@ def _is_part_of_8bit(wiring: Wiring, node: Any, built: Any) -> bool:
     return node.op_type in (*ACTIVATIONS, "BatchNormalization") and _is_part_of_8bit(wiring, wiring.maker[node.input[0]], built)
 
 
-
 # Trained models
 
 
