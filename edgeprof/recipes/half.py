@@ -78,8 +78,9 @@ def _places(node: Any, wiring: Wiring, types: Mapping[str, int], opset: int) -> 
     given = [
         index for index, name in enumerate(node.output) if name and types.get(name) == _FLOAT32 and _kind(schema.outputs, index) in kinds
     ]
-    if not read or not given:
-        floats = any(types.get(name) == _FLOAT32 for name in (*node.input, *node.output))
+    gives_floats = any(types.get(name) == _FLOAT32 for name in node.output)
+    if not read or (gives_floats and not given):
+        floats = gives_floats or any(types.get(name) == _FLOAT32 for name in node.input)
         return nothing, f"{node.op_type} takes no float16" if floats else "it works on no float32 values"
     for index in read:
         values = wiring.constant(node.input[index])

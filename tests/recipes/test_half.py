@@ -69,6 +69,13 @@ def test_sizes_and_bounds_keep_their_types(worker: Apart, tmp_path: Path) -> Non
     assert scoring.sqnr_db(outputs(model, samples())["y"], outputs(changed, samples())["y"]) > 50
 
 
+def test_a_comparison_compares_halves(worker: Apart, tmp_path: Path) -> None:
+    model = text_model("(float[n,3] x) => (bool[n,3] y) { y = Greater(x, low) }", low=np.float32(0.25))
+    changed, built = made_of(model, decided("fp16"), tmp_path, worker)
+    assert done(built) == {"/y": "fp16"}
+    np.testing.assert_array_equal(outputs(model, samples(9, (3,)))["y"], outputs(changed, samples(9, (3,)))["y"])
+
+
 @pytest.mark.parametrize(
     ("body", "said"),
     [
