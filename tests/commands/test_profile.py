@@ -40,7 +40,7 @@ def test_progress_is_text_with_units(monkeypatch):
         terminal = io.StringIO()
         terminal.isatty = lambda: True
         monkeypatch.setattr(sys, "stderr", terminal)
-        with profile._progress("[i]m.onnx", quiet=False) as listen:
+        with profile.shown_progress("[i]m.onnx", quiet=False) as listen:
             listen(Progress("send", 9281, 9281))
             listen(event)
         told.append(re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", terminal.getvalue()))
