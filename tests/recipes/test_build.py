@@ -10,7 +10,6 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgeprof import apart
 from edgeprof.apart import Apart
-from edgeprof.datasets import load_data
 from edgeprof.errors import DataError, ModelError, ModelNotFound, OutputError, RecipeError, WorkerError
 from edgeprof.models import load_model
 from edgeprof.recipes import build, half, prune, quantize, sparsify, weights
@@ -162,13 +161,20 @@ def test_a_model_is_written_whole_or_not_at_all(tmp_path):
 # Steps
 
 
-def graph_and_work(path):
-    graph = load_model(path)
-    return graph, choices(LEAVE, graph)
+@pytest.fixture
+def here(monkeypatch):
+    """Has what `apply` does done in this process; the Works that came of it."""
+    works = []
+
+    def call(doing, function, *order, told=None):
+        works.append(function(*order))
+        return works[-1]
+
+    monkeypatch.setattr(apart, "call", call)
+    return works
 
 
-def test_steps_are_taken_in_order_on_what_the_one_before_made(monkeypatch, tmp_path):
-    graph, found = graph_and_work(small(tmp_path / "m.onnx"))
+def test_steps_are_taken_in_order_on_what_the_one_before_made(monkeypatch, tmp_path, here):
     taken = []
 
     def step(name):
@@ -182,31 +188,28 @@ def test_steps_are_taken_in_order_on_what_the_one_before_made(monkeypatch, tmp_p
     order = ["sparsify", "prune", "weights_only", "half", "quantize"]
     for module, name in zip((sparsify, prune, weights, half, quantize), order, strict=True):
         monkeypatch.setattr(module, name, step(name))
-    data = load_data({"x": np.zeros((2, 1, 3), np.float32), "c": np.array([True, False])}, graph)
-    work = build._apply(Path(graph.path), graph, found, Quantization(), Target(), data)
+    data = {"x": np.zeros((2, 1, 3), np.float32), "c": np.array([True, False])}
+    built = apply(small(tmp_path / "m.onnx"), LEAVE, data=data)
     assert taken == [(name, n) for n, name in enumerate(order)]
-    assert [change.wish for change in work.changes] == order
-    assert (work.data, len(work.notes)) == (None, 5)
-    assert isinstance(work.model, bytes)
+    assert [change.wish for change in built.changes] == order
+    assert len(built.notes) == 5
+    assert [work.data for work in here] == [None]  # it need not travel back
 
 
-def test_a_step_that_breaks_the_model_is_found(monkeypatch, tmp_path):
-    graph, found = graph_and_work(small(tmp_path / "m.onnx"))
-
+def test_a_step_that_breaks_the_model_is_found(monkeypatch, tmp_path, here):
     def broken(work):
         work.model.graph.node[0].input[0] = "nothing"
         return work
 
     monkeypatch.setattr(prune, "prune", broken)
     with pytest.raises(RecipeError, match=r"The changed m is no valid model: .*Please report this"):
-        build._apply(Path(graph.path), graph, found, Quantization(), Target(), None)
+        apply(small(tmp_path / "m.onnx"), LEAVE)
 
 
-def test_a_model_beyond_one_message_is_refused(monkeypatch, tmp_path):
-    graph, found = graph_and_work(small(tmp_path / "m.onnx"))
+def test_a_model_beyond_one_message_is_refused(monkeypatch, tmp_path, here):
     monkeypatch.setattr(build, "MOST_MODEL_BYTES", 100)
     with pytest.raises(RecipeError, match="models up to 100 bytes can be changed"):
-        build._apply(Path(graph.path), graph, found, Quantization(), Target(), None)
+        apply(small(tmp_path / "m.onnx"), LEAVE)
 
 
 def test_activation_type_is_told_when_something_became_int8(monkeypatch):
