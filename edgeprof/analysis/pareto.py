@@ -85,7 +85,9 @@ class Pareto:
     @property
     def table(self) -> pd.DataFrame:
         """``points`` with the values, one column an objective."""
-        return self.points.join(pd.DataFrame({name: read["value"] for name, read in self.numbers.items()}), rsuffix=" (score)")
+        taken = set(self.points.columns)
+        values = {f"{name} (score)" if name in taken else name: read["value"] for name, read in self.numbers.items()}
+        return pd.concat([self.points, pd.DataFrame(values, index=self.points.index)], axis=1)
 
     def rows(self, *standings: Standing) -> list[int]:
         """Rows of the points with one of these standings."""

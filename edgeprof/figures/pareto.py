@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeprof import units
 from edgeprof.analysis.names import shorten
 from edgeprof.analysis.objectives import Objective
 from edgeprof.analysis.pareto import KNEE, Pareto, Standing, pareto_front
@@ -153,8 +152,8 @@ class _Chart:
             one = self.made.axes[position]
             at, beyond = span.on_axis(bound), 50 * (span.high - span.low) * (1 if one.better == "lower" else -1)
             far = 10 ** min(at + beyond, 300) if span.log else bound + beyond
-            common = {f"{along}ref": along, f"{across}ref": f"{across} domain", f"{across}0": 0, f"{across}1": 1, "layer": "below"}
-            area = {"fillcolor": self.theme.missing, "opacity": 0.16, "line": {"width": 0}}
+            common = {f"{along}ref": along, f"{across}ref": f"{across} domain", f"{across}0": 0, f"{across}1": 1}
+            area = {"fillcolor": self.theme.missing, "opacity": 0.16, "line": {"width": 0}, "layer": "below"}
             line = {"color": self.theme.warning, "width": 1.4, "dash": "6px,4px"}
             self.plot.add_shape(type="rect", **common, **{f"{along}0": bound, f"{along}1": far}, **area)
             self.plot.add_shape(type="line", **common, **{f"{along}0": bound, f"{along}1": bound}, line=line)
@@ -258,7 +257,10 @@ class _Chart:
         sweet = [self.made.sweet] if self.made.sweet >= 0 else []
         others = self.drawn if len(self.drawn) <= _FEW else []
         rows = list(dict.fromkeys([*sweet, *self.made.rows("front"), *others]))
-        names = [shorten(self.made.points["label"].iloc[row], _LABEL_LETTERS) for row in rows]
+        points = self.made.points.iloc[rows]
+        names = [  # how a point came about is said by its shape
+            shorten(told.removesuffix(f", {basis}"), _LABEL_LETTERS) for told, basis in zip(points["label"], points["basis"], strict=True)
+        ]
         texts = [f"sweet spot: {name}" if row in sweet else name for row, name in zip(rows, names, strict=True)]
         at = {row: self._pixels(row) for row in self.drawn}
         blocked = [*(Box(x - 6, y - 6, x + 6, y + 6) for x, y in at.values()), *self.text_boxes]
@@ -276,7 +278,9 @@ class _Chart:
         escaped = html.escape(text, quote=False)
         color, shift = (self.theme.accent, 9) if is_sweet else (self.theme.ink_muted, 6)
         near = {"showarrow": False, "xshift": across * shift, "yshift": up * (shift - 2)}
-        far = {"ax": across * where.gap_px, "ay": -up * where.gap_px, "arrowhead": 0, "arrowwidth": 1, "arrowcolor": color, "standoff": 9}
+        line = {"showarrow": True, "arrowhead": 0, "arrowwidth": 1, "arrowcolor": color, "standoff": 9}
+        # Not at 45 degrees: there plotly takes the point for covered by the text's corner, and leaves the line out.
+        far = {"ax": across * (where.gap_px + 4), "ay": -up * where.gap_px, **line}
         self.plot.add_annotation(
             x=x, y=y, text=f"<b>{escaped}</b>" if is_sweet else escaped, name="label", font={"size": 11, "color": color}, borderpad=0,
             xanchor="left" if across > 0 else "right", yanchor="bottom" if up > 0 else "top", **(near if where.is_near else far),
@@ -382,7 +386,8 @@ def _tick_format(one: Objective) -> str:
 
 
 def _tick(one: Objective, value: float) -> str:
-    return units.count(value).replace(" ", "") if one.unit == "B" else f"{value:g}"
+    thousands = min(4, max(0, math.floor(math.log10(value) / 3 + 1e-9))) if one.unit == "B" else 0
+    return f"{value / 1000**thousands:g}{('', 'k', 'M', 'G', 'T')[thousands]}"
 
 
 def _short(values: Any) -> list[float]:
