@@ -17,6 +17,10 @@ FASTER = 0.95
 """A layer that takes more than this part of what it took before has not become faster."""
 
 
+DISTURBED = frozenset({"busy", "drift", "throttled", "under-voltage", "memory-pressure", "incomplete"})
+"""Findings that say a measurement was not made in peace: two such profiles cannot be told apart by a model's change alone."""
+
+
 @dataclass(frozen=True)
 class _Balance:
     """Rows of both models: ``name``, ``before``, ``after`` (ms, NaN where there is none) and ``what`` they are now."""
@@ -126,7 +130,7 @@ def _text(
     where = f" Of that time: {'; '.join(parts)}." if parts else " No layer became slower, and nothing was added."
     differs = _differs(case)
     return f"{told}{where}" + (
-        f" The two were measured under different conditions ({listed(differs)}): measure both alike." if differs else ""
+        f" The two may have been measured under different conditions ({listed(differs)}): measure both alike." if differs else ""
     )
 
 
@@ -156,7 +160,8 @@ def _differs(case: Case) -> list[str]:
         "runtime version": (ours.runtime_version, theirs.runtime_version), "providers": (ours.providers, theirs.providers),
         "optimization": (ours.optimization, theirs.optimization),
     }  # fmt: skip
-    return [name for name, (a, b) in pairs.items() if a != b]
+    disturbed = {finding.id for one in (case.profile, case.baseline) for finding in one.findings} & DISTURBED
+    return [*(name for name, (a, b) in pairs.items() if a != b), *sorted(disturbed)]
 
 
 def _nothing_in_common(case: Case, baseline: Profile) -> Diagnosis:

@@ -10,6 +10,7 @@ import pytest
 
 from edgeprof.analysis.doctor import IDS, diagnose
 from edgeprof.models.graph import Layer
+from edgeprof.records.profile import Finding
 from tests.analysis.doctor.patients import OLD, PI, ZEN, found, patient, quantize, row
 
 
@@ -384,6 +385,12 @@ def test_a_baseline_from_elsewhere():
     elsewhere = replace(baseline, context=replace(baseline.context, board="pi5", threads=4))
     one = found(diagnose(profile, baseline=elsewhere))["against-baseline"]
     assert "different conditions (board, threads)" in one.text and one.evidence["same_conditions"] == "no"
+
+
+def test_a_profile_that_was_disturbed():
+    profile, baseline = pair(0.6)
+    busy = replace(profile, findings=(Finding("busy", "warning", "Others were running."),))
+    assert "different conditions (busy)" in found(diagnose(busy, baseline=baseline))["against-baseline"].text
 
 
 def test_a_baseline_with_other_names():
