@@ -19,4 +19,4 @@ def run(args: argparse.Namespace) -> int:
     """Builds it, and says what became of each wish."""
     from edgeprof.recipes.recipe import read_recipe
 
-    return changing.make(args, read_recipe(args.recipe))
+    return changing.make(args, lambda graph: read_recipe(args.recipe))

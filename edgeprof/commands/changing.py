@@ -52,13 +52,14 @@ def add_output(parser: argparse._ActionsContainer) -> None:
     parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
 
 
-def make(args: argparse.Namespace, recipe: Recipe) -> int:
-    """Applies ``recipe`` to the model, writes it, says what became of each wish and what it cost on the data that is left."""
+def make(args: argparse.Namespace, recipe_for: Callable[[Graph], Recipe]) -> int:
+    """Applies a recipe to the model, writes it, says what became of each wish and what it cost on the data that is left."""
     from edgeprof.models import load_model
     from edgeprof.recipes.build import apply
     from edgeprof.recipes.recipe import write_recipe
 
     graph = load_model(args.model)
+    recipe = recipe_for(graph)
     calibration, held_out = _data(args, graph)
     with progress(graph.name, quiet=args.quiet) as told:
         built = apply(graph, recipe, data=calibration, target=_target(args.target), output=args.output, told=told)

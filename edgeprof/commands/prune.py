@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"RATIO is '{args.ratio}'; give a part above 0 and below 1, such as 0.25.")
     from edgeprof.recipes.build import prune_recipe
 
-    return changing.make(args, prune_recipe(ratio, args.layer or ["*"], args.importance))
+    return changing.make(args, lambda graph: prune_recipe(ratio, args.layer or ["*"], args.importance, graph))
 
 
 def _show(args: argparse.Namespace) -> int:

@@ -37,4 +37,4 @@ def run(args: argparse.Namespace) -> int:
     from edgeprof.recipes.recipe import Quantization
 
     settings = Quantization(args.activation_type, not args.per_tensor, args.calibration_method)
-    return changing.make(args, quantize_recipe(args.precision, args.exclude, settings))
+    return changing.make(args, lambda graph: quantize_recipe(args.precision, args.exclude, settings, graph))
