@@ -20,7 +20,6 @@ PASSING = frozenset(
 ACTIVATIONS = frozenset(("Relu", "Clip"))
 """They become part of the layer before: its output is rounded to what they let through."""
 
-_SIDE = {"Clip": (1, 2), "Where": (0,), "Resize": (1, 2, 3), "Gather": (1,), "GatherElements": (1,)}
 _QUANTIZED = ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "ConvInteger", "MatMulInteger", "QGemm", "QAttention")
 
 
@@ -31,7 +30,9 @@ def is_quantized(op_type: str) -> bool:
 
 def data_inputs(node: Any) -> list[str]:
     """What a node reads as data: not the sizes, bounds or positions that some take besides."""
-    return [name for index, name in enumerate(node.input) if name and index not in _SIDE.get(node.op_type, ())]
+    if node.op_type == "Where":
+        return [name for name in node.input[1:3] if name]
+    return [name for name in (node.input[:1] if node.op_type in PASSING | ACTIVATIONS else node.input) if name]
 
 
 def lacks_kernel(node: Any, wiring: Wiring, opset: int) -> str:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,7 @@ from edgeprof.recipes.wiring import Wiring, attribute, copied, element_types, im
 FEW_SAMPLES = 32
 """Fewer are taken, with a note: ranges of activations are found from some hundreds as a rule."""
 _LEAST_OPSET = 13  # scales for each channel
+_FLOAT32, _FLOATS = 1, (1, 10, 11, 16)  # of onnx.TensorProto: float32; it, float16, double and bfloat16
 
 
 def quantize(work: Work) -> Work:
@@ -42,15 +43,16 @@ def quantize(work: Work) -> Work:
     _refuse_quantized(work)
     data = work.needs_data("int8")
     model, notes = _newer(copied(work.model), work)
-    wiring = Wiring(model)
+    nodes, wiring = list(model.graph.node), Wiring(model)
     folded = _fold_norms(wiring, work)
-    there = {node.name for node in model.graph.node}
-    reasons = {layer: "it is not there any more" for layer in asked if layer not in there and layer not in folded}
     types = element_types(model, work.graph)
-    for node in list(model.graph.node):
-        if node.name in asked and (reason := _cannot(node, wiring, types, opset_of(model))):
-            reasons[node.name] = reason
-    result, done = _quantized(model, [layer for layer in asked if layer in there and layer not in reasons], work, data, reasons, types)
+    reasons = dict.fromkeys((layer for layer in asked if layer not in folded), "it is not there any more")
+    for node in nodes:
+        if node.name in reasons:
+            reasons[node.name] = _cannot(node, wiring, types, opset_of(model))
+    wanted = [layer for layer, reason in reasons.items() if not reason]
+    wiring.sweep()
+    result, done = _quantized(model, wanted, work, data, reasons, types)
     changes = [_change(work, layer, folded, done, reasons) for layer in asked]
     return work.then(result, [*floats, *changes], [*notes, *_notes(work, data, folded, bool(done))])
 
@@ -126,8 +128,6 @@ def _fold_norms(wiring: Wiring, work: Work) -> dict[str, str]:
             continue
         if len([name for name in node.output if name]) == 1 and _fold_norm(wiring, conv, node):
             folded[node.name] = conv.name
-    if folded:
-        wiring.sweep()
     return folded
 
 
@@ -159,13 +159,15 @@ def _wants(work: Work, layer: str, *precisions: str | None) -> bool:
 
 def _cannot(node: Any, wiring: Wiring, types: Mapping[str, int], opset: int) -> str:
     """Why a node cannot be int8, as a clause, as far as that can be told beforehand."""
-    data = [name for name in data_inputs(node) if types.get(name) in (1, 10, 11, 16) or name not in types]
-    if not data or not any(types.get(name, 1) in (1, 10, 11, 16) for name in node.output):
+    data = data_inputs(node)
+    if not _has_float(data, types) or not _has_float(node.output, types):
         return "it works on no float values"
+    if all(wiring.constant(name) is not None for name in node.output if name):
+        return "it gives a constant"
     if reason := lacks_kernel(node, wiring, opset):
         return reason
     for name in data:
-        if types.get(name) != 1:
+        if types.get(name) != _FLOAT32:
             return f"'{name}' is not float32"
         values = wiring.constant(name)
         if values is not None and not np.isfinite(values).all():
@@ -173,10 +175,14 @@ def _cannot(node: Any, wiring: Wiring, types: Mapping[str, int], opset: int) -> 
     return ""
 
 
+def _has_float(names: Iterable[str], types: Mapping[str, int]) -> bool:
+    return any(types.get(name, _FLOAT32) in _FLOATS for name in names if name)
+
+
 def _quantized(
     model: Any, wanted: list[str], work: Work, data: Dataset, reasons: dict[str, str], types: Mapping[str, int]
 ) -> tuple[Any, set[str]]:
-    """The quantized model and which layers are int8 in it. Those that turn out not to be are left out, with a reason, and it is done anew."""
+    """The quantized model and which layers are int8 in it. What turns out not to be is left out with a reason, and all is done anew."""
     wiring = Wiring(model)
     found = ranges(model, data, _tensors(wiring, wanted, types), work.quantization.calibration) if wanted else {}
     for node in model.graph.node:
@@ -192,11 +198,8 @@ def _quantized(
             return result, done
         for layer in set(wanted) - done:
             op = wiring.node(layer).op_type
-            reasons[layer] = (
-                f"{op} is 8-bit only where what it reads is, and that is float"
-                if op in PASSING | ACTIVATIONS
-                else "a layer next to it is float"
-            )
+            passes = op in PASSING | ACTIVATIONS
+            reasons[layer] = f"{op} is 8-bit only where what it reads is, and that is float" if passes else "what it reads is not 8-bit"
         wanted = [layer for layer in wanted if layer in done]
     return model, set()
 
@@ -208,7 +211,7 @@ def _tensors(wiring: Wiring, wanted: list[str], types: Mapping[str, int]) -> lis
         before = wiring.maker.get(node.input[0]) if node.op_type in ACTIVATIONS and node.input else None
         if node.name in wanted or (before is not None and before.name in wanted):
             names |= dict.fromkeys(name for name in (*data_inputs(node), *node.output) if name)
-    return [name for name in names if types.get(name) == 1 and wiring.constant(name) is None]
+    return [name for name in names if types.get(name) == _FLOAT32 and wiring.constant(name) is None]
 
 
 def _riders(wiring: Wiring, wanted: list[str], work: Work) -> list[str]:
@@ -226,7 +229,7 @@ def _once(model: Any, chosen: list[str], found: Ranges, work: Work, types: Mappi
     """ONNX Runtime's quantizer, and the cases 2 and 3 of the module."""
     before = copied(model)
     wiring = Wiring(before)
-    overrides = _own_constants(wiring, chosen)
+    overrides = _own_constants(wiring, chosen) | _softmax_ranges(wiring, chosen, found)
     wiring.sweep(keep=lambda node: node.name in work.choices and node.op_type not in ("Constant", "ConstantOfShape"))
     result = _run_quantizer(before, chosen, found, work, overrides, types)
     _put_back(result, before, chosen)
@@ -254,6 +257,12 @@ def _own_constants(wiring: Wiring, chosen: list[str]) -> dict[str, list[dict[str
             if node.op_type == "MatMul" and values is not None and (index == 0 or values.ndim != 2):
                 whole[node.input[index]] = [{"quant_type": QuantType.QInt8}]
     return whole
+
+
+def _softmax_ranges(wiring: Wiring, chosen: list[str], found: Ranges) -> dict[str, list[dict[str, Any]]]:
+    """Softmax keeps to the range that was found; the quantizer takes 0 to 1, of which a thousand even classes leave nothing."""
+    outputs = [node.output[0] for node in wiring.graph.node if node.name in chosen and node.op_type == "Softmax"]
+    return {name: [{"rmin": np.float32(0.0), "rmax": np.float32(found[name][1])}] for name in outputs}
 
 
 def _run_quantizer(
@@ -293,51 +302,55 @@ def _run_quantizer(
 
 def _put_back(result: Any, before: Any, chosen: list[str]) -> None:
     """Case 2: the activations that the quantizer took out, each behind the layer that it belongs to."""
+    import onnx
+
     there = {node.name for node in result.graph.node}
+    gone = [node for node in before.graph.node if node.name in chosen and node.name not in there]
     wiring = Wiring(result)
     stored = {one.name: one for one in before.graph.initializer}
-    for node in reversed(before.graph.node):
-        if node.name not in chosen or node.name in there:
-            continue
-        output = node.output[0] if node.output[0] not in wiring.outputs else f"{node.output[0]}_QuantizeLinear_Input"
-        maker = wiring.maker[output]
-        maker.output[[*maker.output].index(output)] = node.input[0]
-        wiring.insert(maker, node, after=True)
-        back = next(one for one in result.graph.node if one.name == node.name)
-        back.output[0] = output
-        result.graph.initializer.extend(stored[name] for name in node.input[1:] if name in stored and name not in wiring.stored)
-        wiring.renew()
+    behind: dict[str, list[Any]] = {}
+    for node in reversed(gone):
+        back = onnx.NodeProto()
+        back.CopyFrom(node)
+        if node.output[0] in wiring.outputs and f"{node.output[0]}_QuantizeLinear_Input" in wiring.maker:
+            back.output[0] = f"{node.output[0]}_QuantizeLinear_Input"
+        maker = wiring.maker[back.output[0]]
+        maker.output[[*maker.output].index(back.output[0])] = node.input[0]
+        wiring.maker[node.input[0]] = maker
+        behind.setdefault(maker.name, []).insert(0, back)
+        result.graph.initializer.extend(stored.pop(name) for name in node.input[1:] if name in stored and name not in wiring.stored)
+    nodes = [one for node in result.graph.node for one in (node, *behind.get(node.name, []))]
+    del result.graph.node[:]
+    result.graph.node.extend(nodes)
 
 
 def _free_float_readers(result: Any, chosen: list[str]) -> None:
     """Case 3 for activations: float layers, and outputs of the model, have the float values of float layers."""
     wiring = Wiring(result)
-    for rounder in [node for node in result.graph.node if node.op_type == "QuantizeLinear"]:
-        source = rounder.input[0]
+    for rounder in result.graph.node:
+        source = rounder.input[0] if rounder.op_type == "QuantizeLinear" else ""
         maker = wiring.maker.get(source)
-        if (maker is not None and maker.name in chosen) or source in wiring.stored:
+        if not source or (maker is not None and maker.name in chosen) or source in wiring.stored:
             continue
         for widener in wiring.readers.get(rounder.output[0], []):
-            _free(wiring, source, rounder, widener, maker, chosen)
+            rounded = widener.output[0]
+            readers = wiring.readers.get(rounded, [])
+            if rounded in wiring.outputs:
+                _give_output_its_floats(wiring, source, widener, maker)
+                source = rounded
+            for reader in readers:
+                inside = reader.name in chosen or is_quantized(reader.op_type)
+                _reconnect(reader, rounded, widener.output[0] if inside else source)
 
 
-def _free(wiring: Wiring, source: str, rounder: Any, widener: Any, maker: Any, chosen: list[str]) -> None:
-    rounded = widener.output[0]
-    if rounded in wiring.outputs:  # its name belongs to the float values
-        name = wiring.fresh(f"{rounded}_DequantizeLinear_Output")
-        for reader in wiring.readers.get(rounded, []):
-            _reconnect(reader, rounded, name)
-        widener.output[0] = name
-        for node in wiring.readers.get(source, []):
-            _reconnect(node, source, rounded)
-        if maker is not None:
-            maker.output[[*maker.output].index(source)] = rounded
-        wiring.renew()
-        source, rounded = rounded, name
-    for reader in wiring.readers.get(rounded, []):
-        if reader.name not in chosen and not is_quantized(reader.op_type):
-            _reconnect(reader, rounded, source)
-    wiring.renew()
+def _give_output_its_floats(wiring: Wiring, source: str, widener: Any, maker: Any) -> None:
+    """The name of an output of the model goes from what DequantizeLinear gives to what the layer itself gives."""
+    name = widener.output[0]
+    widener.output[0] = wiring.fresh(f"{name}_DequantizeLinear_Output")
+    for node in wiring.readers.get(source, []):
+        _reconnect(node, source, name)
+    if maker is not None:
+        maker.output[[*maker.output].index(source)] = name
 
 
 def _reconnect(node: Any, before: str, after: str) -> None:
@@ -371,7 +384,7 @@ def _true_ones(wiring: Wiring, wanted: list[str], riders: list[str]) -> set[str]
     done = set()
     for node in wiring.graph.node:
         if node.name in wanted:
-            read = [name for name in data_inputs(node) if types.get(name, 1) == 1]
+            read = [name for name in data_inputs(node) if types.get(name, _FLOAT32) == _FLOAT32]
             if all(_comes_8bit(name, wiring, inside) for name in read) and all(
                 _goes_8bit(name, wiring, inside) for name in node.output if name
             ):

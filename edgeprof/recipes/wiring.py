@@ -142,7 +142,8 @@ def evaluate(node: Any, values: dict[str, Any], model: Any) -> Array:
     inputs = [onnx.ValueInfoProto(name=name) for name in values]
     graph = onnx.helper.make_graph([node], "constant", inputs, [onnx.ValueInfoProto(name=node.output[0])])
     alone = onnx.helper.make_model(graph, opset_imports=model.opset_import)
-    return np.asarray(ReferenceEvaluator(alone).run(None, values)[0])
+    outputs: Any = ReferenceEvaluator(alone).run(None, values)
+    return np.asarray(outputs[0])
 
 
 def element_types(model: Any, graph: Graph) -> dict[str, int]:
