@@ -173,7 +173,7 @@ def drop(before: Score, after: Score) -> Drop:
     if before.per_sample is None or after.per_sample is None:
         return Drop(value, math.nan, math.nan, 0, before.n)
     pairs = sign * (before.per_sample - after.per_sample)
-    low, high = _interval_of_mean(pairs)
+    low, high = _interval_of_pairs(pairs) if before.metric == "top1" else _interval_of_mean(pairs)
     return Drop(value, low, high, int(np.count_nonzero(pairs)), before.n)
 
 
@@ -251,6 +251,17 @@ def _interval_of_mean(values: Array) -> tuple[float, float]:
     if len(values) < _LEAST_FOR_INTERVAL:
         return math.nan, math.nan
     mean, margin = float(values.mean()), Z_95 * float(values.std(ddof=1)) / math.sqrt(len(values))
+    return mean - margin, mean + margin
+
+
+def _interval_of_pairs(pairs: Array) -> tuple[float, float]:
+    """95 % interval of the mean of pairs of 1, 0 and -1: half a count a cell more, so that all 0 is not certain (Agresti & Min 2005)."""
+    n = len(pairs) + 2
+    if n - 2 < _LEAST_FOR_INTERVAL:
+        return math.nan, math.nan
+    worse, better = float((pairs > 0).sum()) + 0.5, float((pairs < 0).sum()) + 0.5
+    mean = (worse - better) / n
+    margin = Z_95 * math.sqrt(worse + better - (worse - better) ** 2 / n) / n
     return mean - margin, mean + margin
 
 

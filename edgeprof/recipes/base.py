@@ -37,7 +37,8 @@ class Work:
     """A model on its way through the steps.
 
     ``model``: onnx ModelProto, its nodes named as layers are, initializers inside. ``graph``: the model as it came, by which ``choices``
-    name layers. ``data``: for calibration, or None. ``notes``: sentences for a reader of the result.
+    name layers. ``data``: for calibration, or None. ``notes``: sentences for a reader of the result. ``ranges``: smallest and largest value
+    of tensors on that data; what a step finds is added, so that the next work on the same model and data has it.
     """
 
     model: Any
@@ -48,6 +49,7 @@ class Work:
     data: Dataset | None = None
     changes: tuple[Change, ...] = ()
     notes: tuple[str, ...] = ()
+    ranges: dict[str, tuple[float, float]] = field(default_factory=dict)
 
     def then(self, model: Any, changes: Iterable[Change] = (), notes: Iterable[str] = ()) -> Work:
         """The same work with a changed model."""
