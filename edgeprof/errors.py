@@ -30,7 +30,7 @@ and the notebook panel.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -40,7 +40,10 @@ if TYPE_CHECKING:
 
 
 class EdgeprofError(Exception):
-    """Base of all errors that are meant to be read by a person."""
+    """Base of all errors that are meant to be read by a person. It travels between processes with all that it carries."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _remade, (type(self), self.args, self.__dict__)
 
 
 class UsageError(EdgeprofError):
@@ -138,6 +141,14 @@ class RunFailed(BoardError):
 
 class MeterError(BoardError):
     """A power meter beside the board is not there, does not answer, or is no meter."""
+
+
+def _remade(kind: type[EdgeprofError], args: tuple[object, ...], carried: dict[str, object]) -> EdgeprofError:
+    """An error without its constructor, which may ask for more than the sentence."""
+    error = kind.__new__(kind, *args)
+    error.args = args
+    error.__dict__.update(carried)
+    return error
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -109,7 +109,7 @@ def measure_variants(
         widths: parts of the channels that go, of every group at once; the more, the better curves over widths.
         mixed: how many mixtures; the error bar of estimates comes from them.
         seed: for the mixtures.
-        score: whether to score each too.
+        score: whether to score each too; otherwise pruned ones are not mended, which their time does not show.
         told: hears of progress.
 
     Raises:
@@ -122,7 +122,7 @@ def measure_variants(
         if told is not None:
             told(recipe.name or f"recipe {number + 1}", number, len(wanted))
         try:
-            found.append(shop.measure(recipe, score=score))
+            found.append(shop.measure(recipe, score=score, mend=score))
         except (RecipeError, BoardError) as error:
             if isinstance(error, BoardUnreachable | BoardLost | BoardBusy):
                 raise

@@ -113,15 +113,15 @@ class Workshop:
             self._base = self._profiled(self.graph, None, told, score=self.data is not None)
         return self._base
 
-    def build(self, recipe: Recipe, *, told: Told | None = None) -> Path:
-        """The model that ``recipe`` makes, in the study. RecipeError when it cannot be built."""
+    def build(self, recipe: Recipe, *, mend: bool = True, told: Told | None = None) -> Path:
+        """The model that ``recipe`` makes, in the study; ``mend`` as of `apply`. RecipeError when it cannot be built."""
         text = recipe_text(replace(recipe, model_sha256=self.graph.digest))
-        record = self._record(text)
+        record = self._record(text, mend=mend)
         if record is not None:
             return self.study.path / "models" / str(record["model"])
-        built = apply(self.graph, recipe, data=self.calibration, target=self.target, worker=self.worker, told=told)
+        built = apply(self.graph, recipe, data=self.calibration, target=self.target, mend=mend, worker=self.worker, told=told)
         name = f"{hashlib.sha256(built.model).hexdigest()}.onnx"
-        place = self._recipes / f"{self._key(text)}.json"
+        place = self._recipes / f"{self._key(text, mend=mend)}.json"
         record = {
             "model": name,
             "parent": self.graph.digest,
@@ -141,9 +141,9 @@ class Workshop:
             raise UsageError("The recipe was not built here yet. Build it first.")
         return list(record["changes"])
 
-    def measure(self, recipe: Recipe, *, score: bool = True, told: Told | None = None) -> Profile:
+    def measure(self, recipe: Recipe, *, score: bool = True, mend: bool = True, told: Told | None = None) -> Profile:
         """The measured profile of a recipe's model, with recipe, parent and score. BoardError of the board, RecipeError as `build`."""
-        path = self.build(recipe, told=told)
+        path = self.build(recipe, mend=mend, told=told)
         return self._profiled(load_model(path), recipe, told, score=score and self.data is not None)
 
     def score(self, recipe: Recipe | None = None, *, told: Told | None = None) -> Score:
@@ -221,19 +221,19 @@ class Workshop:
             raise UsageError(f"The data has {len(every)} sample; two are needed at least, one to calibrate with and one to score with.")
         return every.split(min(calibration, len(every) // 2))
 
-    def _record(self, text: str) -> dict[str, Any] | None:
+    def _record(self, text: str, *, mend: bool = True) -> dict[str, Any] | None:
         """What is known of a recipe that was built, when its model is still there."""
         try:
-            found = json.loads((self._recipes / f"{self._key(text)}.json").read_text("utf-8"))
+            found = json.loads((self._recipes / f"{self._key(text, mend=mend)}.json").read_text("utf-8"))
             known = isinstance(found, dict) and (self.study.path / "models" / Path(found["model"]).name).is_file()
         except (OSError, ValueError, KeyError, TypeError):
             return None
         return found if known else None
 
-    def _key(self, text: str) -> str:
+    def _key(self, text: str, *, mend: bool) -> str:
         target = [self.target.activation_type, self.target.channel_multiple, self.target.reduce_range]
         data = self.calibration.digest if self.calibration is not None else ""
-        return hashlib.sha256(json.dumps([text, data, target, __version__]).encode()).hexdigest()[:16]
+        return hashlib.sha256(json.dumps([text, data, target, mend, __version__]).encode()).hexdigest()[:16]
 
     @property
     def _recipes(self) -> Path:

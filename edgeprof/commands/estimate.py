@@ -1,4 +1,4 @@
-"""``edgeprof estimate MODEL RECIPE --data D``: what a recipe would bring on a board, with an error bar, before anything is built for good."""
+"""``edgeprof estimate MODEL RECIPE --data D``: what a recipe would bring on a board, with an error bar."""
 
 from __future__ import annotations
 
@@ -49,7 +49,8 @@ def run(args: argparse.Namespace) -> int:
     recipes = [read_recipe(path) for path in args.recipe]
     if args.output and len(recipes) > 1:
         raise UsageError("-o saves one profile; give one recipe with it.")
-    wanted = {decision.precision for recipe in recipes for decision in recipe.decisions} - {None, FLOAT}
+    asked = {decision.precision for recipe in recipes for decision in recipe.decisions}
+    wanted = sorted(one for one in asked if one is not None and one != FLOAT)
     widths = sorted({decision.prune for recipe in recipes for decision in recipe.decisions if decision.prune} | {0.25, 0.5})
     with changing.progress(Path(args.model).stem, quiet=args.quiet) as told:
         shop = Workshop(
@@ -64,10 +65,10 @@ def run(args: argparse.Namespace) -> int:
         with shop:
             variants = measure_variants(
                 shop,
-                precisions=sorted(wanted) or ["int8"],
+                precisions=wanted or ["int8"],
                 widths=widths[-3:],
                 mixed=args.mixtures,
-                told=told,  # type: ignore[arg-type]
+                told=told,
             )
             costs = fit(variants.base, variants.profiles, target=shop.target)
     profiles = [estimate(costs, recipe) for recipe in recipes]

@@ -37,8 +37,9 @@ class Work:
     """A model on its way through the steps.
 
     ``model``: onnx ModelProto, its nodes named as layers are, initializers inside. ``graph``: the model as it came, by which ``choices``
-    name layers. ``data``: for calibration, or None. ``notes``: sentences for a reader of the result. ``ranges``: smallest and largest value
-    of tensors on that data; what a step finds is added, so that the next work on the same model and data has it.
+    name layers. ``data``: for calibration, or None. ``mend``: whether layers are fitted anew after channels were removed. ``notes``:
+    sentences for a reader of the result. ``ranges``: smallest and largest value of tensors on that data; what a step finds is added, so
+    that the next work on the same model and data has it.
     """
 
     model: Any
@@ -47,6 +48,7 @@ class Work:
     quantization: Quantization
     target: Target
     data: Dataset | None = None
+    mend: bool = True
     changes: tuple[Change, ...] = ()
     notes: tuple[str, ...] = ()
     ranges: dict[str, tuple[float, float]] = field(default_factory=dict)

@@ -17,11 +17,11 @@ from typing import Any
 from edgeprof import apart
 from edgeprof.apart import Apart, Told
 from edgeprof.datasets import Dataset, load_data
-from edgeprof.errors import OutputError, RecipeError
+from edgeprof.errors import ModelError, ModelNotFound, OutputError, RecipeError
 from edgeprof.models import load_model
 from edgeprof.models.graph import Graph
 from edgeprof.recipes.base import Built, Work
-from edgeprof.recipes.recipe import Choice, Decision, Precision, Quantization, Recipe, choices, read_recipe, recipe_text
+from edgeprof.recipes.recipe import Choice, Decision, Precision, Quantization, Recipe, choices, read_recipe, recipe_text, write_whole
 from edgeprof.recipes.target import Target, this_machine
 
 MOST_MODEL_BYTES = 2_000_000_000
@@ -34,6 +34,7 @@ def apply(
     *,
     data: Any = None,
     target: Target | None = None,
+    mend: bool = True,
     output: str | os.PathLike[str] | None = None,
     worker: Apart | None = None,
     told: Told | None = None,
@@ -45,6 +46,8 @@ def apply(
         recipe: a Recipe, or the path of a ``.recipe.toml``.
         data: calibration data, which int8, activation-based importance and compensation need (`edgeprof.datasets.load_data`).
         target: the processor that it is meant for; None is this machine's.
+        mend: whether layers are fitted anew after channels were removed; without it a model is built sooner, and is as fast, but answers
+            worse: for measuring time.
         output: the path of the file to write, whole or not at all; never the model itself.
         worker: a process apart to do it in; None starts one.
         told: hears of progress.
@@ -59,10 +62,13 @@ def apply(
     found = choices(recipe, graph)
     dataset = None if data is None else load_data(data, graph)
     target = target or this_machine()
-    if output is not None and Path(output).resolve() == Path(graph.path).resolve():
-        raise OutputError(f"{output} is the model itself. Name another file.")
+    path = Path(graph.path).absolute()
+    if not graph.path or not path.is_file():
+        raise ModelNotFound(f"The file of {graph.name} is not at {graph.path or 'any path'}. Give the path of the model.")
+    if output is not None:
+        _check_output(Path(output), path, graph)
     doing = f"changing {graph.name}"
-    order = (graph.path, graph, found, recipe.quantization, target, dataset)
+    order = (path, graph, found, recipe.quantization, target, dataset, mend)
     work = apart.call(doing, _apply, *order, told=told) if worker is None else worker.call(_apply, *order, told=told)
     kind = recipe.quantization.activation_type
     used = any(change.done == "int8" for change in work.changes)
@@ -89,7 +95,8 @@ def quantize(
     **options: Any,
 ) -> Built:
     """The short form: every layer that can be is ``precision``, but those that ``exclude`` names (or matches). ``options``: of `apply`."""
-    return apply(model, quantize_recipe(precision, exclude, quantization), **options)
+    graph = load_model(model)
+    return apply(graph, quantize_recipe(precision, exclude, quantization, graph), **options)
 
 
 def prune(
@@ -101,39 +108,44 @@ def prune(
     **options: Any,
 ) -> Built:
     """The short form: ``ratio`` of the output channels of ``layers`` (names or patterns) goes, where it can. ``options``: of `apply`."""
-    return apply(model, prune_recipe(ratio, layers, importance), **options)
+    graph = load_model(model)
+    return apply(graph, prune_recipe(ratio, layers, importance, graph), **options)
 
 
 def quantize_recipe(
-    precision: Precision = "int8", exclude: tuple[str, ...] | list[str] = (), quantization: Quantization | None = None
+    precision: Precision = "int8",
+    exclude: tuple[str, ...] | list[str] = (),
+    quantization: Quantization | None = None,
+    graph: Graph | None = None,
 ) -> Recipe:
-    """The recipe of `quantize`."""
-    decisions = [Decision(pattern="*", precision=precision), *(_selecting(text, precision="fp32") for text in exclude)]
+    """The recipe of `quantize`. A name that ``graph`` has is no pattern, whatever letters are in it."""
+    decisions = [Decision(pattern="*", precision=precision), *(_selecting(text, graph, precision="fp32") for text in exclude)]
     return Recipe(tuple(decisions), quantization or Quantization())
 
 
-def prune_recipe(ratio: float, layers: tuple[str, ...] | list[str] = ("*",), importance: Any = None) -> Recipe:
-    """The recipe of `prune`."""
-    return Recipe(tuple(_selecting(text, prune=ratio, importance=importance) for text in layers))
+def prune_recipe(ratio: float, layers: tuple[str, ...] | list[str] = ("*",), importance: Any = None, graph: Graph | None = None) -> Recipe:
+    """The recipe of `prune`. A name that ``graph`` has is no pattern, whatever letters are in it."""
+    return Recipe(tuple(_selecting(text, graph, prune=ratio, importance=importance) for text in layers))
 
 
 def write_model(built: Built, path: str | os.PathLike[str]) -> Path:
     """Writes the model to ``path``, whole or not at all; OutputError when it cannot be written."""
-    file = Path(path)
-    part = file.with_name(f".{file.name}.part")
-    try:
-        part.write_bytes(built.model)
-        part.replace(file)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise OutputError(
-            f"{file} cannot be written: {error.strerror or error}. Free space or change permissions, then try again."
-        ) from error
-    return file
+    return write_whole(os.fspath(path), built.model)
 
 
-def _selecting(text: str, **decided: Any) -> Decision:
-    return Decision(pattern=text, **decided) if any(c in text for c in "*?[") else Decision(layer=text, **decided)
+def _check_output(output: Path, model: Path, graph: Graph) -> None:
+    """OutputError when writing to ``output`` would destroy the model."""
+    for file, what in [
+        (model, "the model itself"),
+        *((model.parent / name, "a file of the model's weights") for name in graph.external_files),
+    ]:
+        if output.resolve() == file.resolve() or (output.exists() and file.exists() and output.samefile(file)):
+            raise OutputError(f"{output} is {what}. Name another file.")
+
+
+def _selecting(text: str, graph: Graph | None, **decided: Any) -> Decision:
+    is_name = graph is not None and any(layer.name == text for layer in graph.layers)
+    return Decision(layer=text, **decided) if is_name or not any(c in text for c in "*?[") else Decision(pattern=text, **decided)
 
 
 def _other_model(recipe: Recipe, graph: Graph) -> list[str]:
@@ -142,9 +154,11 @@ def _other_model(recipe: Recipe, graph: Graph) -> list[str]:
     return [f"The recipe was written for another model ({recipe.model_sha256[:12]}) than {graph.name} ({graph.digest[:12]})."]
 
 
-def _apply(path: str, graph: Graph, found: Mapping[str, Choice], settings: Quantization, target: Target, data: Dataset | None) -> Work:
+def _apply(
+    path: Path, graph: Graph, found: Mapping[str, Choice], settings: Quantization, target: Target, data: Dataset | None, mend: bool
+) -> Work:
     """In the process apart. The Work that comes back has the bytes of the file in place of the model, and no data."""
-    work = carry_out(Work(load_weights(Path(path), graph), graph, found, settings, target, data))
+    work = carry_out(Work(load_weights(path, graph), graph, found, settings, target, data, mend))
     _check(work)
     return replace(work, model=work.model.SerializeToString(), data=None)
 
@@ -163,13 +177,15 @@ def load_weights(path: Path, graph: Graph) -> Any:
     """The model with all its weights, its nodes named as ``graph`` names its layers."""
     import onnx
 
+    from edgeprof.models.onnx import digest_of
+
     size = path.stat().st_size + sum((path.parent / name).stat().st_size for name in graph.external_files)
     if size > MOST_MODEL_BYTES:
         raise RecipeError(f"{graph.name} has {size:,} bytes of weights; models up to {MOST_MODEL_BYTES:,} bytes can be changed.")
+    if digest_of(path, graph.external_files) != graph.digest:
+        raise ModelError(f"{path.name} is not as it was when it was read: something has written to the file. Load it again.")
     model = onnx.load(path)
     top = [layer for layer in graph.layers if layer.parent is None]
-    if len(top) != len(model.graph.node):
-        raise RecipeError(f"{graph.name} is not as it was when it was read; something writes to the file. Try again.")
     for layer, node in zip(top, model.graph.node, strict=True):
         node.name = layer.name
     return model

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgeprof.models.graph import Graph, Layer, TensorInfo
 from edgeprof.recipes.kernels import ACTIVATIONS, COMPUTING, PASSING
@@ -95,7 +96,7 @@ def _shrunk(found: Mapping[str, Choice], graph: Graph, target: Target) -> Graph:
     flow, table = coupling.flow, np.array(sorted(gone))
     tensors = dict(graph.tensors)
 
-    def left(ids: np.ndarray) -> int:  # type: ignore[type-arg]
+    def left(ids: NDArray[np.int64]) -> int:
         return int((~np.isin(flow.labels.roots(ids), table)).sum())
 
     for name, axes in flow.axes.items():

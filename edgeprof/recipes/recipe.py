@@ -30,23 +30,31 @@ Precision, pruning and sparsity are decided apart: a decision changes of a layer
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
-import math
-import re
-import tomllib
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
+from numbers import Integral
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from edgeprof import toml_text
 from edgeprof.errors import OutputError, RecipeError, did_you_mean
 from edgeprof.models.graph import Graph, Layer
+from edgeprof.toml_text import Place, line_of
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 FORMAT = 1
 FLOAT = "fp32"
 SUFFIX = ".recipe.toml"
 MOST_BYTES = 4 << 20
 MOST_DECISIONS = 100_000
+MOST_CHANNELS = 1 << 31
+MOST_SHOWN = 120
+"""Letters of a name or value that a sentence shows."""
 
 Precision = Literal["fp32", "fp16", "int8", "int8-weights", "int4-weights"]
 """``int8``: weights and activations (static QDQ). ``int8-weights``, ``int4-weights``: weights alone, computed in float."""
@@ -87,7 +95,7 @@ class Decision:
     @property
     def selector(self) -> str:
         """Which layers, in words: ``layer '/conv'``."""
-        return next((f"{kind.replace('_', ' ')} '{getattr(self, kind)}'" for kind in SELECTORS if getattr(self, kind)), "no layer")
+        return next((f"{kind.replace('_', ' ')} {_shown(getattr(self, kind))}" for kind in SELECTORS if getattr(self, kind)), "no layer")
 
     def selects(self, layer: Layer) -> bool:
         """Whether it is about ``layer``."""
@@ -115,7 +123,9 @@ class Recipe:
         if len(self.decisions) > MOST_DECISIONS:
             raise RecipeError(f"The recipe has {len(self.decisions):,} decisions; at most {MOST_DECISIONS:,} are taken.")
         for setting in fields(Quantization):
-            _one_of(setting.name, getattr(self.quantization, setting.name), _CHOICES.get(setting.name, (True, False)), 0)
+            _one_of(setting.name, getattr(self.quantization, setting.name), _SETTINGS[setting.name], 0)
+        for key in ("name", "model_sha256"):
+            _check_text(key, getattr(self, key), 0)
         for decision in self.decisions:
             _check(decision)
 
@@ -159,7 +169,7 @@ def choices(recipe: Recipe, graph: Graph) -> dict[str, Choice]:
     by_op: dict[str, list[Layer]] = {}
     for layer in layers:
         by_op.setdefault(layer.op_type, []).append(layer)
-    found: dict[str, Choice] = {}
+    found: dict[str, _Said] = {}
     for decision in recipe.decisions:
         if decision.layer:
             selected = [by_name[decision.layer]] if decision.layer in by_name else []
@@ -167,34 +177,66 @@ def choices(recipe: Recipe, graph: Graph) -> dict[str, Choice]:
             selected = by_op.get(decision.op_type, []) if decision.op_type else [layer for layer in layers if decision.selects(layer)]
         if not selected:
             raise RecipeError(_selects_none(decision, graph, layers))
+        said = _said(decision)
         for layer in selected:
-            found[layer.name] = _merged(found.get(layer.name, Choice()), decision)
-    return {layer.name: found[layer.name] for layer in layers if layer.name in found}
+            found.setdefault(layer.name, {}).update(said)
+    return {layer.name: _choice(found[layer.name]) for layer in layers if layer.name in found}
 
 
-def _merged(choice: Choice, decision: Decision) -> Choice:
-    said = {name: getattr(decision, name) for name in _DECIDED if getattr(decision, name) is not None}
-    if "prune" in said or "channels" in said:
-        said = {"prune": None, "channels": None} | said
-    named = (choice.named - set(said)) | (set(said) if decision.layer else set())
-    return replace(choice, **said, named=frozenset(named), lines={**choice.lines, **dict.fromkeys(said, decision.line)})
+_Said = dict[str, tuple[Any, Decision]]
+"""What is said of a layer by field, and by which decision."""
+
+
+def _said(decision: Decision) -> _Said:
+    said: _Said = {name: (getattr(decision, name), decision) for name in _DECIDED if getattr(decision, name) is not None}
+    return {"prune": (None, decision), "channels": (None, decision)} | said if "prune" in said or "channels" in said else said
+
+
+def _choice(said: _Said) -> Choice:
+    return Choice(
+        **{name: value for name, (value, _) in said.items()},
+        named=frozenset(name for name, (_, decision) in said.items() if decision.layer),
+        lines={name: decision.line for name, (_, decision) in said.items()},
+    )
+
+
+def diff_recipes(before: Recipe, after: Recipe, graph: Graph) -> pd.DataFrame:
+    """What the two say differently of the layers of ``graph``: a row for each ``layer`` and ``field``, its values ``before`` and ``after``.
+
+    None: nothing is said. Recipes that are written differently and say the same of every layer have no rows. How int8 layers are
+    quantized is no layer's and stands first, with ``layer`` empty.
+    """
+    import pandas as pd
+
+    rows: list[tuple[str, str, Any, Any]] = []
+    for setting in fields(Quantization):
+        old, new = (getattr(recipe.quantization, setting.name) for recipe in (before, after))
+        if old != new:
+            rows.append(("", setting.name, old, new))
+    one, two, nothing = choices(before, graph), choices(after, graph), Choice()
+    for layer in graph.layers:
+        old_choice, new_choice = one.get(layer.name, nothing), two.get(layer.name, nothing)
+        for name in _DECIDED:
+            old, new = getattr(old_choice, name), getattr(new_choice, name)
+            if old != new:
+                rows.append((layer.name, name, old, new))
+    return pd.DataFrame(rows, columns=["layer", "field", "before", "after"], dtype=object)
 
 
 def _selects_none(decision: Decision, graph: Graph, layers: list[Layer]) -> str:
-    at = _at(decision.line)
+    at, name = _at(decision.line), graph.name
     if decision.layer:
-        inner = {layer.name for layer in graph.layers if layer.parent is not None}
-        if decision.layer in inner:
-            return (
-                f"{at}'{decision.layer}' runs inside another layer (If, Loop or a function), whose layers cannot be changed. Leave it out."
-            )
-        return f"{at}{graph.name} has no layer '{decision.layer}'{did_you_mean(decision.layer, [layer.name for layer in layers])}."
+        if any(layer.name == decision.layer for layer in graph.layers):
+            inside = "runs inside another layer (If, Loop or a function), whose layers cannot be changed"
+            return f"{at}{_shown(decision.layer)} {inside}. Leave it out."
+        close = did_you_mean(decision.layer[:MOST_SHOWN], [layer.name for layer in layers])
+        return f"{at}{name} has no layer {_shown(decision.layer)}{close}."
     if decision.op_type:
         ops = sorted({layer.op_type for layer in layers})
-        close = did_you_mean(decision.op_type, ops)
-        return f"{at}{graph.name} has no layer of op type '{decision.op_type}'{close}. It has: {', '.join(ops[:30])}."
-    some = ", ".join(f"'{layer.name}'" for layer in layers[:3])
-    return f"{at}No layer of {graph.name} matches the pattern '{decision.pattern}'. Its layers are called {some} and so on."
+        close = did_you_mean(decision.op_type[:MOST_SHOWN], ops)
+        return f"{at}{name} has no layer of op type {_shown(decision.op_type)}{close}. It has: {', '.join(ops[:30])}."
+    some = ", ".join(_shown(layer.name) for layer in layers[:3])
+    return f"{at}No layer of {name} matches the pattern {_shown(decision.pattern)}. Its layers are called {some} and so on."
 
 
 # As text
@@ -206,12 +248,13 @@ def read_recipe(path: str | Path) -> Recipe:
     try:
         with file.open("rb") as stream:
             data = stream.read(MOST_BYTES + 1)
-    except OSError as error:
-        raise RecipeError(f"There is no recipe to read at {file}: {error.strerror or error}. Check the path.") from error
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        reason = getattr(error, "strerror", None) or error
+        raise RecipeError(f"There is no recipe to read at {file}: {reason}. Check the path.") from error
     if len(data) > MOST_BYTES:
         raise RecipeError(f"{file.name} is larger than {MOST_BYTES:,} bytes; a recipe is not.")
     try:
-        return parse_recipe(data.decode())
+        return parse_recipe(data.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         raise RecipeError(f"{file.name} is no UTF-8 text; a recipe is TOML. Check the path.") from error
     except RecipeError as error:
@@ -221,25 +264,26 @@ def read_recipe(path: str | Path) -> Recipe:
 def parse_recipe(text: str) -> Recipe:
     """The recipe that ``text`` says. RecipeError names the line that makes no sense."""
     try:
-        said = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        said, lines = toml_text.parse(text)
+    except ValueError as error:
         raise RecipeError(f"That is no TOML: {error}. Correct it.") from error
-    lines = _lines_of(text)
-    _check_keys(said, ("format", "name", "model_sha256", "quantization", "decisions"), "A recipe", 0)
-    if said.get("format", FORMAT) != FORMAT:
-        raise RecipeError(f"format is {said['format']!r}; this edgeprof reads {FORMAT}. Update edgeprof, or write format = {FORMAT}.")
+    _check_keys(said, ("format", "name", "model_sha256", "quantization", "decisions"), "A recipe", lines)
+    version = said.get("format", FORMAT)
+    if type(version) is not int or version != FORMAT:
+        at = _at(line_of(lines, "format"))
+        raise RecipeError(f"{at}format is {_shown(version)}; this edgeprof reads {FORMAT}. Update edgeprof, or write format = {FORMAT}.")
     texts = {key: said.get(key, "") for key in ("name", "model_sha256")}
     for key, value in texts.items():
-        if not isinstance(value, str):
-            raise RecipeError(f"{key} is {value!r}; expected a text.")
+        _check_text(key, value, line_of(lines, key))
     settings, decisions = said.get("quantization", {}), said.get("decisions", [])
     if not isinstance(settings, dict):
-        raise RecipeError("quantization is no table; write [quantization] and its settings below.")
-    _check_keys(settings, [setting.name for setting in fields(Quantization)], "quantization", 0)
+        raise RecipeError(f"{_at(line_of(lines, 'quantization'))}quantization is no table; write [quantization] and its settings below.")
+    _check_keys(settings, [setting.name for setting in fields(Quantization)], "quantization", lines, "quantization")
+    for key, value in settings.items():
+        _one_of(key, value, _SETTINGS[key], line_of(lines, "quantization", key))
     if not isinstance(decisions, list) or not all(isinstance(entry, dict) for entry in decisions):
-        raise RecipeError("decisions is no list of tables; write [[decisions]] above each.")
-    found = [_decision(entry, lines[position] if position < len(lines) else 0) for position, entry in enumerate(decisions)]
-    return Recipe(tuple(found), Quantization(**settings), **texts)
+        raise RecipeError(f"{_at(line_of(lines, 'decisions'))}decisions is no list of tables; write [[decisions]] above each.")
+    return Recipe(tuple(_decision(entry, position, lines) for position, entry in enumerate(decisions)), Quantization(**settings), **texts)
 
 
 def recipe_text(recipe: Recipe) -> str:
@@ -257,76 +301,95 @@ def recipe_text(recipe: Recipe) -> str:
 
 def write_recipe(recipe: Recipe, path: str | Path) -> Path:
     """Writes the recipe to ``path``, whole or not at all, and returns it. OutputError when it cannot be written."""
+    return write_whole(path, recipe_text(recipe).encode())
+
+
+def write_whole(path: str | Path, data: bytes) -> Path:
+    """Writes a file, whole or not at all, and returns its path. OutputError when it cannot be written."""
     file = Path(path)
-    part = file.with_name(f".{file.name}.part")
     try:
-        part.write_text(recipe_text(recipe), encoding="utf-8")
-        part.replace(file)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise OutputError(
-            f"{file} cannot be written: {error.strerror or error}. Free space or change permissions, then try again."
-        ) from error
+        part = file.with_name(f".{file.name[:100]}.{os.getpid()}.part")
+        try:
+            part.write_bytes(data)
+            part.replace(file)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                part.unlink()
+            raise
+    except (OSError, ValueError) as error:  # ValueError: a path that has no name, or a NUL in it
+        reason = getattr(error, "strerror", None) or error
+        raise OutputError(f"{str(file)!r} cannot be written: {reason}. Free space, change permissions or name another file.") from error
     return file
 
 
-def _decision(said: Mapping[str, Any], line: int) -> Decision:
-    _check_keys(said, (*SELECTORS, *_DECIDED), "A decision", line)
-    decision = Decision(**said, line=line)
-    _check(decision)
+def _decision(said: Mapping[str, Any], position: int, lines: Mapping[Place, int]) -> Decision:
+    _check_keys(said, (*SELECTORS, *_DECIDED), "A decision", lines, "decisions", position)
+    decision = Decision(**said, line=line_of(lines, "decisions", position))
+    _check(decision, {key: line_of(lines, "decisions", position, key) for key in said})
     return decision
 
 
-def _check(decision: Decision) -> None:
-    """RecipeError unless the decision makes sense by itself."""
-    at = _at(decision.line)
+def _check(decision: Decision, lines: Mapping[str, int] | None = None) -> None:
+    """RecipeError unless the decision makes sense by itself; ``lines`` are those of its keys."""
+
+    def at(*names: str) -> str:
+        return _at(next((lines[name] for name in names if name in lines), decision.line) if lines else decision.line)
+
     given = [kind for kind in SELECTORS if getattr(decision, kind) != ""]
     if len(given) != 1:
         came = " and ".join(given) or "none of them"
-        raise RecipeError(f"{at}A decision selects layers by one of layer, pattern or op_type; this one has {came}.")
-    if not isinstance(getattr(decision, given[0]), str):
-        raise RecipeError(f"{at}{given[0]} is {getattr(decision, given[0])!r}; expected a text.")
+        raise RecipeError(f"{at()}A decision selects layers by one of layer, pattern or op_type; this one has {came}.")
+    _check_text(given[0], getattr(decision, given[0]), (lines or {}).get(given[0], decision.line))
     said = [name for name in _DECIDED if getattr(decision, name) is not None]
     if not set(said) - {"importance"}:
-        raise RecipeError(f"{at}The decision for {decision.selector} decides nothing. Give precision, prune, channels or sparsity.")
+        raise RecipeError(f"{at()}The decision for {decision.selector} decides nothing. Give precision, prune, channels or sparsity.")
     if decision.prune is not None and decision.channels is not None:
-        raise RecipeError(f"{at}The decision for {decision.selector} has both prune and channels. Give one of them.")
+        raise RecipeError(f"{at()}The decision for {decision.selector} has both prune and channels. Give one of them.")
     if decision.importance is not None and decision.prune is None and decision.channels is None:
-        raise RecipeError(f"{at}The decision for {decision.selector} has an importance and prunes nothing. Give prune or channels with it.")
+        raise RecipeError(f"{at()}The decision for {decision.selector} has an importance and prunes nothing. Give prune or channels too.")
     for name in ("precision", "importance"):
         if getattr(decision, name) is not None:
-            _one_of(name, getattr(decision, name), _CHOICES[name], decision.line)
+            _one_of(name, getattr(decision, name), _CHOICES[name], (lines or {}).get(name, decision.line))
     for name in ("prune", "sparsity"):
         value = getattr(decision, name)
-        if value is not None and not (_is_number(value) and 0 <= value < 1):
-            raise RecipeError(f"{at}{name} is {value!r}; expected a part from 0 up to but not 1.")
+        if value is not None and not (isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1):
+            raise RecipeError(f"{at(name)}{name} is {_shown(value)}; expected a part from 0 up to but not 1.")
     channels = decision.channels
-    if channels is not None and (not isinstance(channels, int) or isinstance(channels, bool) or channels < 1):
-        raise RecipeError(f"{at}channels is {channels!r}; expected how many stay, 1 or more.")
+    if channels is not None and (not isinstance(channels, Integral) or isinstance(channels, bool) or not 1 <= channels <= MOST_CHANNELS):
+        raise RecipeError(f"{at('channels')}channels is {_shown(channels)}; expected how many stay, 1 or more.")
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+def _check_text(name: str, value: object, line: int) -> None:
+    if not isinstance(value, str):
+        raise RecipeError(f"{_at(line)}{name} is {_shown(value)}; expected a text.")
+    if not value.isascii() and any("\ud800" <= c <= "\udfff" for c in value):
+        raise RecipeError(f"{_at(line)}{name} is {_shown(value)}, which holds half a character and cannot be written to a file.")
 
 
 def _one_of(name: str, value: object, known: Iterable[object], line: int) -> None:
-    if isinstance(value, str | bool) and value in (known := list(known)):
+    known = list(known)
+    if isinstance(value, str | bool) and value in known:
         return
-    close = did_you_mean(value, [one for one in known if isinstance(one, str)]) if isinstance(value, str) else ""
-    raise RecipeError(f"{_at(line)}{name} is {value!r}{close}; expected one of {', '.join(str(one) for one in known)}.")
+    close = did_you_mean(value[:MOST_SHOWN], [one for one in known if isinstance(one, str)]) if isinstance(value, str) else ""
+    expected = ", ".join(str(one).lower() if isinstance(one, bool) else str(one) for one in known)
+    raise RecipeError(f"{_at(line)}{name} is {_shown(value)}{close}; expected one of {expected}.")
 
 
-def _check_keys(said: Mapping[str, Any], known: Iterable[str], what: str, line: int) -> None:
+def _check_keys(said: Mapping[str, Any], known: Iterable[str], what: str, lines: Mapping[Place, int], *place: str | int) -> None:
+    known = list(known)
     for key in said:
-        if key not in (known := list(known)):
-            raise RecipeError(
-                f"{_at(line)}{what} has '{key}', which means nothing{did_you_mean(key, known)}. Known are: {', '.join(known)}."
-            )
+        if key not in known:
+            at, close = _at(line_of(lines, *place, key)), did_you_mean(key[:MOST_SHOWN], known)
+            raise RecipeError(f"{at}{what} has {_shown(key)}, which means nothing{close}. Known are: {', '.join(known)}.")
 
 
-def _lines_of(text: str) -> list[int]:
-    """The line of each ``[[decisions]]``, from 1. A text inside a multi-line string may look like one; lines are then a little off."""
-    return [number for number, line in enumerate(text.splitlines(), 1) if _HEADER.match(line)]
+def _shown(value: object) -> str:
+    """As it may stand in a sentence: on one line, and not too long."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # a number of thousands of digits
+        return "a number that is far too large"
+    return text if len(text) <= MOST_SHOWN else f"{text[: MOST_SHOWN - 3]}..."
 
 
 def _at(line: int) -> str:
@@ -334,11 +397,12 @@ def _at(line: int) -> str:
 
 
 def _toml(value: str | bool | float) -> str:
+    """A value as TOML; numbers of NumPy are numbers."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
         return '"' + "".join(_escaped(value)) + '"'
-    return repr(value)
+    return repr(float(value) if isinstance(value, float) else int(value))
 
 
 def _escaped(text: str) -> Iterator[str]:
@@ -351,11 +415,10 @@ def _escaped(text: str) -> Iterator[str]:
             yield c
 
 
-_HEADER = re.compile(r"\s*\[\[\s*[\"']?decisions[\"']?\s*\]\]")
 _DECIDED = ("precision", "prune", "channels", "importance", "sparsity")
-_CHOICES: Mapping[str, tuple[str, ...]] = {
-    "precision": get_args(Precision),
-    "importance": get_args(Importance),
+_CHOICES: Mapping[str, tuple[str, ...]] = {"precision": get_args(Precision), "importance": get_args(Importance)}
+_SETTINGS: Mapping[str, tuple[object, ...]] = {
     "activation_type": get_args(ActivationType),
+    "per_channel": (True, False),
     "calibration": get_args(Calibration),
 }

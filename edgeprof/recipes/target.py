@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-_X86 = ("x86_64", "amd64", "i686")
+_X86 = ("x86_64", "amd64", "i386", "i486", "i586", "i686", "x86")
 
 
 @dataclass(frozen=True)

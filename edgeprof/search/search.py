@@ -132,7 +132,7 @@ def learn(
         return Knowledge(costs, None)
     from edgeprof.search.losses import quality_of
 
-    return Knowledge(costs, quality_of(shop, variants, precisions, widths, told))
+    return Knowledge(costs, quality_of(shop, variants, costs, precisions, widths, told))
 
 
 def values_of(profile: Profile, loss: float) -> dict[str, float]:
@@ -151,7 +151,7 @@ def guess(known: Knowledge, recipe: Recipe) -> tuple[Profile, dict[str, float]]:
     loss = math.nan
     if known.quality is not None:
         quality = known.quality
-        noise = quality.noise_of(recipe)
+        noise = quality.noise_of(recipe, known.costs.graph)
         loss, value, error = quality.loss(noise), quality.score(noise), quality.error
         record = {"value": value, "low": value - error, "high": value + error, "better": quality.better, "estimated": True}
         kept = {name: None if isinstance(one, float) and math.isnan(one) else one for name, one in record.items()}
@@ -254,7 +254,7 @@ def _run(
     done = len(study.trials) - sum(trial.state == optuna.trial.TrialState.WAITING for trial in study.trials)
     while done < trials and time.monotonic() < end:
         trial = study.ask()
-        params = {name: trial.suggest_categorical(name, list(choices)) for name, choices in space.variables.items()}
+        params: dict[str, Any] = {name: trial.suggest_categorical(name, list(choices)) for name, choices in space.variables.items()}
         try:
             _, values = guess(known, space.recipe(params))
             seen = [values[name] for name in objectives]

@@ -122,7 +122,6 @@ def _layers(costs: Costs, planned: Plan, predicted: Prediction) -> pd.DataFrame:
             "energy_method": "" if math.isnan(energy) else "estimated: measured power, estimated time",
         })  # fmt: skip
     rows.append({"name": BOUNDARY, "op_type": "QuantizeLinear", "kind": "inserted", **_timed(predicted.boundary_ms, costs.error)})
-    rows.append({"name": schema.BETWEEN_LAYERS, "kind": "between", **_timed(predicted.between_ms, costs.error)})
     return _table(rows, predicted.total_ms)
 
 

@@ -14,11 +14,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
 
-from edgeprof.recipes.recipe import Recipe
+from edgeprof.models.graph import Graph
+from edgeprof.recipes.plan import prunable_groups, quantizable
+from edgeprof.recipes.recipe import FLOAT, Recipe, choices
 
 Key = tuple[str, str]
 """Layer and decision: ``("/conv/Conv", "int8")``, ``("/conv/Conv", "prune 0.25")``."""
@@ -38,13 +41,35 @@ class Quality:
     better: Literal["higher", "lower"] = "higher"
     points: tuple[tuple[float, float], ...] = ()
 
-    def noise_of(self, recipe: Recipe) -> float:
-        """Summed noise of a recipe of decisions by layer; NaN when one of them was never tried alone."""
+    def noise_of(self, recipe: Recipe, graph: Graph) -> float:
+        """Summed noise of a recipe; NaN when a layer with weights has a decision that was never tried alone.
+
+        Layers without weights that follow their neighbours into 8 bits count as none: what they add is in the curve. Of a group that is
+        pruned together its first layer's ratio counts; between ratios that were tried noise is read from a line through them and 0.
+        """
+        weighted, leaders = set(quantizable(graph)), set(prunable_groups(graph))
         total = 0.0
-        for decision in recipe.decisions:
-            for key in keys_of(decision.layer, decision.precision, decision.prune):
-                total += self.noise.get(key, math.nan)
+        for layer, choice in choices(recipe, graph).items():
+            if choice.precision not in (None, FLOAT):
+                total += self.noise.get((layer, choice.precision), math.nan if layer in weighted else 0.0)
+            if choice.prune and layer in leaders:
+                total += self._pruned(layer, choice.prune)
         return total
+
+    def _pruned(self, layer: str, ratio: float) -> float:
+        known = self._ratios.get(layer)
+        if not known:
+            return math.nan
+        return float(np.interp(ratio, *zip((0.0, 0.0), *known, strict=True))) if ratio <= known[-1][0] else math.nan
+
+    @cached_property
+    def _ratios(self) -> dict[str, list[tuple[float, float]]]:
+        """Of each layer the (ratio, noise) that were tried, the smallest ratio first."""
+        found: dict[str, list[tuple[float, float]]] = {}
+        for (layer, decision), noise in self.noise.items():
+            if decision.startswith("prune "):
+                found.setdefault(layer, []).append((float(decision.removeprefix("prune ")), noise))
+        return {layer: sorted(pairs) for layer, pairs in found.items()}
 
     def loss(self, noise: float) -> float:
         """How much worse the score becomes with so much noise at the outputs; NaN when nothing is known."""
@@ -68,12 +93,6 @@ class Quality:
             return math.nan
         missed = [_on_curve(noise, [*self.points[:n], *self.points[n + 1 :]]) - loss for n, (noise, loss) in enumerate(self.points)]
         return 2 * math.sqrt(math.fsum(e * e for e in missed) / len(missed))
-
-
-def keys_of(layer: str, precision: str | None, prune: float | None) -> list[Key]:
-    """The decisions that are one each for `Quality`."""
-    found = [(layer, precision)] if precision not in (None, "fp32") else []
-    return [*found, *([(layer, f"prune {prune:g}")] if prune else [])]  # type: ignore[list-item]
 
 
 def _on_curve(noise: float, points: Sequence[tuple[float, float]]) -> float:
