@@ -11,7 +11,8 @@ HEAVY = ("numpy", "pandas", "plotly", "onnx", "onnxruntime", "pyarrow", "matplot
 def test_public_names():
     names = [
         "EnergyPlan", "Profile", "Study", "__version__", "attach", "bars", "board_health", "boards", "compare_boards", "heatmap", "load",
-        "load_model", "memory", "profile", "roofline", "start", "sweep", "timeline",
+        "load_model", "memory", "profile", "roofline", "sensitivity", "sensitivity_bars", "start", "sweep", "tensor_error", "tensor_histogram",
+        "timeline",
     ]  # fmt: skip
     assert sorted(edgeprof.__all__) == names
     for name in edgeprof.__all__:

@@ -105,7 +105,8 @@ class Bench:
         reasons = {change.layer: change.reason or change.done for change in work.changes if change.done != decision}
         reasons |= {name: "nothing was to be done to it" for name in names if name not in reasons and name not in done}
         followers = tuple(name for name in done if self.ops[name] in PASSING | ACTIVATIONS)
-        reasons |= {name: f"{self.ops[name]} becomes {decision} with the layer that it follows" for name in followers}
+        why = "becomes int8 with the layer that it follows" if decision == "int8" else "adds next to no error of its own"
+        reasons |= {name: f"{self.ops[name]} {why}" for name in followers}
         order = {name: place for place, name in enumerate(names)}
         layers = sorted((name for name in done if name not in followers), key=order.__getitem__)
         return Survey(tuple(layers), dict(sorted(reasons.items(), key=lambda item: order[item[0]])), followers)

@@ -53,6 +53,8 @@ _FORMAT = 1
 _TEXTS = ("layer", "op_type", "decision", "mode", "status", "saved_basis", "reason")
 _PER: Mapping[str, str] = {"loss_per_ms": "saved_ms", "loss_per_mj": "saved_mj", "loss_per_byte": "saved_bytes"}
 _SHOWN = 25
+_MODE_TITLES: Mapping[str, str] = {"weights": "Weights", "activations": "Activations", "without": "Without"}
+"""Of columns with the SQNR in other modes than ``only``."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -243,10 +245,26 @@ class Sensitivity:
         rest = f"<p>{more} more, see table.</p>" if more else ""
         return f"<p>{escape(repr(self)[1:-1])}</p><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{rest}"
 
+    def notes(self) -> list[str]:
+        """Sentences on the whole: the model's own score, the model in which all layers have a decision, and how savings are known."""
+        scale, unit = (100, " %") if self.metric == "top1" else (1, "")
+        found = [] if self.metric == "sqnr_db" else [f"The model's own {self.metric}: {self.value * scale:.4g}{unit}."]
+        for row in self._rows(None, "all").to_dict("records"):
+            saved = [word for word in self._saved(row) if word != units.MISSING]
+            loss = "" if self.metric == "sqnr_db" else f"loss {self.show_loss(row)}, "
+            found.append(f"All layers {row['decision']}: {loss}SQNR {show_db(row['sqnr_db'])}; saves {', '.join(saved)}.")
+        basis = set(self.table["saved_basis"])
+        if "measured in place" in basis:
+            found.append(f"Time saved is measured on {self.board}, layer by layer in the whole model; changes of format are not in it.")
+        if "estimated" in basis:
+            off = "" if math.isnan(self.saved_error) else f"; whole models were estimated within {self.saved_error:.1%}"
+            found.append(f"Time saved (~) is estimated from variants measured on {self.board}, changes of format included{off}.")
+        return found
+
     def headings(self) -> list[str]:
         """Titles of `rows`."""
         loss = "Noise" if self.metric == "sqnr_db" else f"Loss of {shorten(self.metric, 24)}"
-        return ["Layer", "Op type", "Decision", loss, "SQNR", "Weights alone", "Activations alone", "All but it", *self._saved_titles()]
+        return ["Layer", "Op type", *self._decision("Decision"), loss, "SQNR", *self._mode_titles(), *self._saved_titles()]
 
     def rows(self, most: int | None = None, by: By = "loss", decision: str | None = None) -> list[list[str]]:
         """A ranking as texts: a row a layer and decision, modes side by side."""
@@ -254,9 +272,9 @@ class Sensitivity:
         db = {(row["layer"], row["decision"], row["mode"]): row["sqnr_db"] for row in self._rows(decision, None).to_dict("records")}
         found = []
         for row in ranked.head(most if most is not None else len(ranked)).to_dict("records"):
-            modes = [show_db(db.get((row["layer"], row["decision"], mode), math.nan)) for mode in ("weights", "activations", "without")]
-            words = [shorten(row["layer"], 44), shorten(row["op_type"], 24), row["decision"], self.show_loss(row), show_db(row["sqnr_db"])]
-            found.append([*words, *modes, *self._saved(row)])
+            modes = [show_db(db.get((row["layer"], row["decision"], mode), math.nan)) for mode in self._modes]
+            words = [shorten(row["layer"], 40), shorten(row["op_type"], 20), *self._decision(row["decision"]), self.show_loss(row)]
+            found.append([*words, show_db(row["sqnr_db"]), *modes, *self._saved(row)])
         return found
 
     def show_loss(self, row: Mapping[Any, Any]) -> str:
@@ -274,8 +292,20 @@ class Sensitivity:
     def _has(self) -> tuple[bool, bool]:
         return bool(self.table["saved_ms"].notna().any()), bool(self.table["saved_mj"].notna().any())
 
+    def _decision(self, text: str) -> list[str]:
+        """In a column of its own only where there are several."""
+        return [text] * (len(self.decisions) > 1)
+
+    @cached_property
+    def _modes(self) -> list[str]:
+        done = set(self._rows(None, None)["mode"])
+        return [mode for mode in _MODE_TITLES if mode in done]
+
+    def _mode_titles(self) -> list[str]:
+        return [_MODE_TITLES[mode] for mode in self._modes]
+
     def _saved_titles(self) -> list[str]:
-        return [*["Saves time"] * self._has[0], *["Saves energy"] * self._has[1], "Saves bytes"]
+        return [*["Saves"] * self._has[0], *["Energy"] * self._has[1], "File"]
 
     def _saved(self, row: Mapping[Any, Any]) -> list[str]:
         mark = "~" if row["saved_basis"] == "estimated" else ""

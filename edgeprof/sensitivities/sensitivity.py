@@ -20,6 +20,7 @@ from edgeprof._version import __version__
 from edgeprof.analysis.names import shorten
 from edgeprof.datasets import Dataset
 from edgeprof.errors import EdgeprofError, RecipeError, UsageError, WorkerError, did_you_mean
+from edgeprof.models.cost import graph_costs
 from edgeprof.models.graph import Graph
 from edgeprof.recipes.kernels import is_quantized
 from edgeprof.recipes.recipe import Quantization
@@ -223,6 +224,7 @@ class _Conductor:
     ) -> list[Trial]:
         """The whole model first, then mode by mode the layers on which most hangs."""
         found = []
+        weighted = _weighted(self.shop.graph)
         for decision, survey in surveys.items():
             if survey.layers:
                 found.append(Trial(decision, "all", ALL))
@@ -231,9 +233,8 @@ class _Conductor:
             own = [
                 Trial(decision, mode, layer)
                 for decision, survey in surveys.items()
-                if mode in modes_of(decision, modes)
                 for layer in survey.layers
-                if wanted is None or layer in wanted
+                if (wanted is None or layer in wanted) and mode in modes_of(decision, modes, weights=layer in weighted)
             ]
             found += sorted(own, key=lambda trial: -weight.get(trial.layer, 0.0))
         return found
@@ -372,15 +373,16 @@ class _Rows:
     def rows(self, modes: Sequence[Mode], wanted: set[str] | None) -> list[dict[str, Any]]:
         """A row a trial, layer by layer in the model's order; of layers that cannot have a decision one that says why."""
         made: list[dict[str, Any]] = []
+        weighted = _weighted(self._graph)
         for decision, survey in self._surveys.items():
-            own = modes_of(decision, modes)
-            whole: list[Mode] = ["all", *(mode for mode in own if mode in ("weights", "activations"))]
+            whole: list[Mode] = ["all", *(mode for mode in modes_of(decision, modes) if mode in ("weights", "activations"))]
             made += [self._row(Trial(decision, mode, ALL), "", survey) for mode in whole if survey.layers]
             for layer in self._graph.layers:
                 if layer.parent is not None or (wanted is not None and layer.name not in wanted):
                     continue
                 if layer.name in survey.layers:
-                    made += [self._row(Trial(decision, mode, layer.name), layer.op_type, survey) for mode in own]
+                    tried = modes_of(decision, modes, weights=layer.name in weighted)
+                    made += [self._row(Trial(decision, mode, layer.name), layer.op_type, survey) for mode in tried]
                 elif layer.name in survey.reasons:
                     made.append({
                         "layer": layer.name, "op_type": layer.op_type, "decision": decision, "mode": "only", "status": "cannot",
@@ -435,6 +437,10 @@ def _loss(before: Score, after: Score) -> dict[str, float]:
         return {"loss": noise_of(after.value), "loss_low": noise_of(after.high), "loss_high": noise_of(after.low)}
     drop = scoring.drop(before, after)
     return {"loss": drop.value, "loss_low": drop.low, "loss_high": drop.high, "changed": float(drop.changed)}
+
+
+def _weighted(graph: Graph) -> set[str]:
+    return {layer for layer, cost in graph_costs(graph).items() if cost.params > 0}
 
 
 def _key(trial: Trial) -> tuple[str, str, str]:

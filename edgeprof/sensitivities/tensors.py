@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from html import escape
 from typing import Any, Literal
 
@@ -39,8 +39,8 @@ SAMPLES = 64
 class TensorError:
     """A tensor in float and as its readers get it from the quantized model.
 
-    ``low``, ``high``: what the 8 bits can hold, NaN where the tensor is not quantized or each channel has its own scale. ``clipped``: part of
-    the float values outside of that. ``scale``, ``zero_point``: one, or one for each channel; empty where it stays float.
+    ``low``, ``high``: what the 8 bits can hold, NaN where the tensor is not quantized or each channel has its own scale. ``clipped``: part
+    of the float values outside of that. ``scale``, ``zero_point``: one, or one for each channel; empty where it stays float.
     ``edges``: (bins + 1,); ``float_counts``, ``quantized_counts``: (bins,), both over the same bins. ``percentiles``: percent to
     (float, quantized).
     """
@@ -80,6 +80,12 @@ class TensorError:
             found.append(f"8 bits hold {self.low:.4g} to {self.high:.4g}, {units.share(self.clipped)} clipped")
         return [*found, f"{self.levels} different values of {self.n:,}"] if self.is_quantized else [*found, f"{self.n:,} values"]
 
+    def record(self) -> dict[str, Any]:
+        """All of it as plain data; NaN is None."""
+        told = {one.name: getattr(self, one.name) for one in fields(self)}
+        percentiles = [{"percent": percent, "float": a, "quantized": b} for percent, (a, b) in self.percentiles.items()]
+        return {name: _plain(value) for name, value in told.items()} | {"percentiles": percentiles}
+
     def __repr__(self) -> str:
         return f"<TensorError of '{shorten(self.tensor)}' ({self.part} of {shorten(self.layer)}): {'; '.join(self.facts())}>"
 
@@ -106,7 +112,7 @@ def tensor_error(
 
     Args:
         model: path of an ONNX model, its Graph, or a Workshop, which brings its data along.
-        tensor: the name of a tensor, weights included, or of a layer.
+        tensor: the name of a tensor, weights included, or of a layer. A Relu or Clip that is part of an 8-bit layer gives its output.
         data: samples; part calibrates, of the rest ``samples`` are run.
         part: of a layer: its ``output`` (default), first ``input`` or ``weights``.
         mode: ``all`` layers are quantized, or ``only`` the one that makes (weights: reads) the tensor.
@@ -134,10 +140,11 @@ def _with(
     if shop.data is None:
         raise UsageError("A tensor's values need data: samples that are like those in use. Give some: data=...")
     layer, found, index = place_of(tensor, part, shop.graph)
+    follow = found == "output" and layer == tensor
     setup = Setup(
         shop.graph.path, shop.graph, shop.data.take(samples, 0), shop.calibration, settings or Quantization(), shop.target, "sqnr_db"
     )
-    return shop.worker.call(_compared, setup, layer, found, index, mode, bins, told=told)
+    return shop.worker.call(_compared, setup, layer, found, index, mode, bins, follow, told=told)
 
 
 def place_of(tensor: str, part: Part | None, graph: Graph) -> tuple[str, Part, int]:
@@ -160,8 +167,9 @@ def place_of(tensor: str, part: Part | None, graph: Graph) -> tuple[str, Part, i
     raise UsageError(f"{graph.name} has no layer or tensor '{tensor}'{did_you_mean(tensor, known)}.")
 
 
-def _compared(setup: Setup, layer: str, part: Part, index: int, mode: str, bins: int) -> TensorError:
-    """In the process apart."""
+def _compared(setup: Setup, layer: str, part: Part, index: int, mode: str, bins: int, follow: bool) -> TensorError:
+    """In the process apart. ``follow``: of a layer whose activation is rounded along with it, what that gives."""
+    from edgeprof.recipes.kernels import ACTIVATIONS
     from edgeprof.recipes.wiring import Wiring
 
     own = bench.Bench(setup)
@@ -175,6 +183,9 @@ def _compared(setup: Setup, layer: str, part: Part, index: int, mode: str, bins:
     left, right = floats.node(layer), wiring.node(layer)
     if left is None or right is None:
         raise UsageError(f"'{layer}' is folded into the layer before and has no tensor of its own in int8. Name that layer.")
+    readers = wiring.readers.get(right.output[0], [])
+    if follow and len(readers) == 1 and readers[0].op_type in ACTIVATIONS:
+        left, right, layer = floats.node(readers[0].name), readers[0], readers[0].name
     name = str((left.output if part == "output" else left.input)[index])
     other = _read_by(wiring, str(right.output[index])) if part == "output" else str(right.input[index])
     scale, zero, dtype = _grid(wiring, other)
@@ -216,9 +227,14 @@ def _widened(wiring: Any, name: str, values: Array) -> Array:
     if maker is None or maker.op_type != "DequantizeLinear":
         found = wiring.constant(name)
         return np.asarray(values if found is None else found, np.float64)
-    from edgeprof.recipes.wiring import evaluate
+    from edgeprof.recipes.wiring import attribute
 
-    return np.asarray(evaluate(maker, {one: wiring.constant(one) for one in maker.input if one}, wiring.model), np.float64)
+    stored = np.asarray(wiring.constant(maker.input[0]), np.float64)
+    scale, zero, _ = _grid(wiring, name)
+    shape = [1] * stored.ndim
+    if len(scale) > 1:
+        shape[attribute(maker, "axis", 1)] = len(scale)
+    return np.asarray((stored - zero.reshape(shape)) * scale.reshape(shape))
 
 
 def _values(before: Any, quantized: Any, name: str, other: str, setup: Setup) -> Any:
@@ -270,7 +286,7 @@ def _measured(batches: Any, bins: int, scale: Array, zero: Array, dtype: str) ->
         "low": grid[0], "high": grid[1], "clipped": clipped / n if not math.isnan(grid[0]) else math.nan, "levels": len(levels),
         "sqnr_db": MOST_DB if noise == 0 else 10 * math.log10(signal / noise) if signal > 0 else math.nan,
         "edges": edges[:: fine // bins], "float_counts": coarse[0], "quantized_counts": coarse[1],
-        "percentiles": {percent: (_percentile(counts[0], edges, percent), _percentile(counts[1], edges, percent)) for percent in PERCENTILES},
+        "percentiles": {one: (_percentile(counts[0], edges, one), _percentile(counts[1], edges, one)) for one in PERCENTILES},
     }  # fmt: skip
 
 
@@ -286,3 +302,9 @@ def _percentile(counts: Array, edges: Array, percent: float) -> float:
     at = int(np.searchsorted(np.cumsum(counts), percent / 100 * counts.sum()))
     at = min(at, len(counts) - 1)
     return float((edges[at] + edges[at + 1]) / 2)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    return None if isinstance(value, float) and not math.isfinite(value) else value

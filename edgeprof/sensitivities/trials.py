@@ -5,7 +5,7 @@ Decisions are precisions (``int8``) and parts of the channels that go (``0.25``,
 1. ``only``: the decision for this layer alone, the rest of the model stays as it is.
 2. ``without``: the decision for all layers that can have it but this one.
 3. ``weights`` and ``activations``, of int8: this layer alone, its weights in 8 bits and all that it reads and gives in float, or the
-   other way round. No model to use, but it tells which of the two hurts.
+   other way round. No model to use, but it tells which of the two hurts. Not for layers without weights.
 4. ``all``: the decision for all layers that can have it. It is tried once a decision, whichever modes are asked for.
 """
 
@@ -61,9 +61,9 @@ def mode_names(given: Iterable[str] | str) -> tuple[Mode, ...]:
     return tuple(mode for mode in MODES if mode in several)
 
 
-def modes_of(decision: str, modes: Sequence[Mode]) -> tuple[Mode, ...]:
-    """Those of ``modes`` that a decision can be tried in."""
-    return tuple(mode for mode in modes if decision == "int8" or mode not in ("weights", "activations"))
+def modes_of(decision: str, modes: Sequence[Mode], *, weights: bool = True) -> tuple[Mode, ...]:
+    """Those of ``modes`` that a decision can be tried in, on a layer with ``weights`` or without: then there are no halves of int8."""
+    return tuple(mode for mode in modes if (decision == "int8" and weights) or mode not in ("weights", "activations"))
 
 
 def prune_part(decision: str) -> float | None:
@@ -84,7 +84,7 @@ def choices_of(trial: Trial, every: Sequence[str]) -> dict[str, Choice]:
         return {trial.layer: choice}
     found = dict.fromkeys(every, choice)
     if trial.mode == "without" and prune_part(trial.decision) is None:
-        return found | {trial.layer: Choice(precision=FLOAT)}
+        return found | {trial.layer: Choice(precision="fp32")}
     found.pop(trial.layer, None)
     return found
 
@@ -102,7 +102,7 @@ def recipe_of(trial: Trial, every: Sequence[str], quantization: Quantization) ->
 
 def excluding(decision: str, excluded: Iterable[str], quantization: Quantization, name: str = "") -> Recipe:
     """The recipe of a precision for all layers that can have it but ``excluded``."""
-    floats = tuple(Decision(layer=layer, precision=FLOAT) for layer in excluded)
+    floats = tuple(Decision(layer=layer, precision="fp32") for layer in excluded)
     return Recipe((Decision(pattern="*", precision=cast(Precision, decision)), *floats), quantization, name)
 
 
