@@ -279,8 +279,10 @@ def _powers(pairs: list[tuple[Array, Array]]) -> tuple[Array, Array]:
 
 
 def _decibels(signal: float, noise: float) -> float:
+    if not math.isfinite(signal) or not math.isfinite(noise):
+        return math.nan
     if not noise > 0:
-        return math.nan if math.isnan(noise) else MOST_DB
+        return MOST_DB
     return 10 * math.log10(signal / noise) if signal > 0 else math.nan
 
 

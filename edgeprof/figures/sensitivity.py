@@ -25,8 +25,10 @@ _ROW_PX, _GAP = 24, 0.04
 _HOVER = "<b>%{customdata[0]}</b><br>%{customdata[1]}<extra></extra>"
 _ALL = "(all)"
 _MODES = {
-    "only": ("this layer alone", "circle", "bar"), "weights": ("its weights alone", "triangle-left", "accent"),
-    "activations": ("its activations alone", "triangle-right", "good"), "without": ("all layers but this one", "line-ns-open", "ink_muted"),
+    "only": ("this layer alone", "circle", "bar"),
+    "weights": ("its weights alone", "triangle-left", "accent"),
+    "activations": ("its activations alone", "triangle-right", "attention"),
+    "without": ("all layers but this one", "line-ns-open", "ink_muted"),
 }  # fmt: skip
 
 
@@ -141,8 +143,8 @@ def _add_sqnr(figure: Any, position: int, _: str, found: Sensitivity, decision: 
                 **_axes(position), x=[float(f"{min(row['sqnr_db'], MOST_SHOWN_DB):.6g}") for row in own],
                 y=[place[row["layer"]] for row in own], mode="markers", name=title, hovertemplate=_HOVER,
                 marker={
-                    "symbol": symbol, "size": 11 if mode == "without" else 9, "color": getattr(theme, color),
-                    "line": {"width": 2 if mode == "without" else 0, "color": getattr(theme, color)},
+                    "symbol": symbol, "size": 11 if mode == "without" else 9, "color": _ink(theme, color),
+                    "line": {"width": 2 if mode == "without" else 0, "color": _ink(theme, color)},
                 },
                 customdata=[[wrapped(row["layer"]), f"{title}: {_db(row)}"] for row in own],
             )  # fmt: skip
@@ -246,3 +248,7 @@ def tensor_histogram(found: TensorError, *, log: bool = True, theme: str = "ligh
         },
     )
     return figure
+
+
+def _ink(theme: Theme, name: str) -> str:
+    return theme.families.get(name) or str(getattr(theme, name))

@@ -136,12 +136,11 @@ class Bench:
             return Tried(reason)
         data = model.SerializeToString()
         outputs, setup = running.outputs(data, self.setup.data), self.setup
-        score = None if setup.metric is None else score_outputs(outputs, setup.data, setup.metric, self.reference)
-        sqnr, cosine = (score_outputs(outputs, setup.data, name, self.reference) for name in ("sqnr_db", "cosine"))
-        kept = outputs if setup.metric is None else None
         if not all(np.isfinite(values).all() for values in outputs.values() if values.dtype.kind == "f"):
             return Tried("its outputs are not finite on some sample", model_bytes=len(data))
-        return Tried("", score, sqnr, cosine, len(data), kept)
+        score = None if setup.metric is None else score_outputs(outputs, setup.data, setup.metric, self.reference)
+        sqnr, cosine = (score_outputs(outputs, setup.data, name, self.reference) for name in ("sqnr_db", "cosine"))
+        return Tried("", score, sqnr, cosine, len(data), outputs if setup.metric is None else None)
 
     def _groups(self) -> Survey:
         from edgeprof.recipes.pruning.groups import couple

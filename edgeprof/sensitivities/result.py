@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from edgeprof import units
 from edgeprof.analysis.names import shorten
-from edgeprof.errors import DataError, OutputError, UsageError, did_you_mean
+from edgeprof.errors import DataError, UsageError, did_you_mean
 from edgeprof.recipes.recipe import Quantization, Recipe
 from edgeprof.scoring import MOST_DB
 from edgeprof.sensitivities.trials import ALL, excluding, keeping, prune_part
@@ -179,12 +179,7 @@ class Sensitivity:
         from edgeprof.records.bundle import write_atomically
 
         file = Path(path)
-        try:
-            write_atomically(file, json.dumps(self.record(), indent=1, allow_nan=False).encode())
-        except OSError as error:
-            raise OutputError(
-                f"{file} cannot be written: {error.strerror or error}. Free space or change permissions, then try again."
-            ) from error
+        write_atomically(file, json.dumps(self.record(), indent=1, allow_nan=False).encode())
         return file
 
     def record(self) -> dict[str, Any]:
