@@ -2,7 +2,7 @@ from . import boards, recipes
 from ._version import __version__ as __version__
 from .analysis.doctor import diagnose
 from .datasets import load_data
-from .figures import bars, compare_boards, pareto, roofline
+from .figures import bars, compare_boards, pareto, roofline, sensitivity_bars, tensor_histogram
 from .models import load_model
 from .panels import board_health
 from .profiler import attach, profile, start
@@ -12,6 +12,7 @@ from .records.profile import Profile
 from .records.trace import EnergyPlan
 from .scoring import score
 from .searching import search
+from .sensitivities import sensitivity, tensor_error
 from .studies import Study
 from .sweeping import sweep
 from .variants import measure_variants
@@ -22,5 +23,6 @@ from .workshop import Workshop
 __all__ = [
     "EnergyPlan", "Profile", "Study", "Workshop", "apply", "attach", "bars", "board_health", "boards", "compare_boards", "diagnose",
     "estimate", "heatmap", "load", "load_data", "load_model", "measure_variants", "memory", "pareto", "profile", "prune", "quantize",
-    "recipes", "roofline", "score", "search", "start", "sweep", "timeline",
+    "recipes", "roofline", "score", "search", "sensitivity", "sensitivity_bars", "start", "sweep", "tensor_error", "tensor_histogram",
+    "timeline",
 ]  # fmt: skip

@@ -35,7 +35,8 @@ from edgeprof.analysis.align import DIFFERENCES, unique
 from edgeprof.analysis.budget import parse_budget
 from edgeprof.analysis.names import shorten
 from edgeprof.analysis.objectives import Objective, Reading, objective, readings, second_axis
-from edgeprof.errors import UsageError, did_you_mean
+from edgeprof.errors import RecipeError, UsageError, did_you_mean
+from edgeprof.recipes.recipe import parse_recipe
 from edgeprof.records.profile import Profile
 
 Floats = NDArray[np.float64]
@@ -219,19 +220,39 @@ def _constraint(profiles: Sequence[Profile], name: str, bound: float | str) -> C
 
 
 def _twins(profiles: Sequence[Profile]) -> list[int]:
-    """Row of the measurement that is of the same model file, board and threads as an estimate; -1 when there is none."""
+    """Row of the measurement of the same model file, or of the same recipe for the same model, board and threads as an estimate; else -1."""
     measured: dict[Hashable, int] = {}
     for row, profile in enumerate(profiles):
         if profile.basis != "estimated":
-            measured.setdefault(_subject(profile), row)
+            for subject in _subjects(profile):
+                measured.setdefault(subject, row)
     # An estimate that bears the digest of the model it was made from has no model file of its own: that one is no measurement of it.
-    own = [p.basis == "estimated" and p.context.model_sha256 not in ("", p.parent) for p in profiles]
-    return [measured.get(_subject(profile), -1) if is_own else -1 for profile, is_own in zip(profiles, own, strict=True)]
+    found = []
+    for profile in profiles:
+        subjects = _subjects(profile) if profile.basis == "estimated" else []
+        found.append(next((measured[subject] for subject in subjects if subject in measured), -1))
+    return found
 
 
-def _subject(profile: Profile) -> Hashable:
+def _subjects(profile: Profile) -> list[Hashable]:
+    """What a profile is of, in each way that tells: its model file, and its recipe for a parent."""
     context = profile.context
-    return context.model_sha256, context.board, context.runtime, context.providers, context.threads
+    where = (context.board, context.runtime, context.providers, context.threads)
+    found: list[Hashable] = []
+    if context.model_sha256 not in ("", profile.parent):
+        found.append(("file", context.model_sha256, *where))
+    if context.recipe and profile.parent:
+        found.append(("recipe", _decided(context.recipe), profile.parent, *where))
+    return found
+
+
+def _decided(text: str) -> Hashable:
+    """What a recipe decides, whatever it is called; the text itself where it is none."""
+    try:
+        recipe = parse_recipe(text)
+    except RecipeError:
+        return text
+    return recipe.decisions, recipe.quantization
 
 
 def _met(read: Numbers, limits: Sequence[Constraint], count: int) -> tuple[Flags, Flags]:

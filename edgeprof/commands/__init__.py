@@ -15,7 +15,22 @@ from collections.abc import Sequence
 from typing import NamedTuple, NoReturn, Protocol
 
 from edgeprof._version import __version__
-from edgeprof.commands import apply, boards, doctor, estimate, import_, lab, profile, prune, quantize, report, search, show, sweep
+from edgeprof.commands import (
+    apply,
+    boards,
+    doctor,
+    estimate,
+    import_,
+    lab,
+    profile,
+    prune,
+    quantize,
+    report,
+    search,
+    sensitivity,
+    show,
+    sweep,
+)
 from edgeprof.errors import EdgeprofError, UsageError
 
 OK, FAILED, ERROR, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 130, 141
@@ -48,6 +63,7 @@ COMMANDS: tuple[_Entry, ...] = (
     _Entry("quantize", quantize, "a model at a lower precision"),
     _Entry("prune", prune, "a model with fewer channels; --groups shows which go together"),
     _Entry("estimate", estimate, "what a recipe would bring on a board, before it is built for good"),
+    _Entry("sensitivity", sensitivity, "what each decision costs in answers, layer by layer, and what it saves"),
     _Entry("search", search, "recipes under constraints, the best of them built and measured"),
     _Entry("doctor", doctor, "what keeps a model from being faster; without a model, what works on this machine and why not"),
     _Entry("lab", lab, "JupyterLab in a folder"),

@@ -74,7 +74,7 @@ def pareto(
         z: a third, or None.
         constraints: by objective the most, or of what is better when it is more the least: ``{"latency_ms": 5, "top1": 0.95}``.
         labels: what each point is called.
-        recipes: what was changed in each, for the text on hover: a Recipe or words.
+        recipes: what was changed in each, for the text on hover: a Recipe or words; None reads it from the profiles.
         best: what the sweet spot is: ``"knee"``, nearest to the ideal corner, or the objective that it is best in.
         theme: light or dark.
 
@@ -84,7 +84,7 @@ def pareto(
     if theme not in THEMES:
         raise UsageError(f"theme is {theme!r}; it can be {' or '.join(map(repr, THEMES))}.")
     profiles = tuple(profiles)
-    changes = tuple(recipes) if recipes is not None else (None,) * len(profiles)
+    changes = tuple(recipes) if recipes is not None else tuple(words.recipe_of(profile) for profile in profiles)
     if len(changes) != len(profiles):
         raise UsageError(f"Expected a recipe, words or None for each of {len(profiles)} profiles, got {len(changes)}.")
     made = pareto_front(profiles, x, y, z, constraints=constraints, labels=labels, best=best)

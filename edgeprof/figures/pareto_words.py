@@ -13,7 +13,8 @@ from edgeprof.analysis.objectives import Objective
 from edgeprof.analysis.pareto import Pareto, Standing
 from edgeprof.figures.labels import wrapped
 from edgeprof.figures.theme import origin_label
-from edgeprof.recipes.recipe import Decision, Recipe
+from edgeprof.errors import RecipeError
+from edgeprof.recipes.recipe import Decision, Recipe, parse_recipe
 from edgeprof.records.profile import Profile
 
 STANDING_WORDS: dict[Standing, str] = {
@@ -76,6 +77,17 @@ def hover(made: Pareto, row: int, profile: Profile, recipe: Recipe | str | None)
 def objectives(made: Pareto) -> list[Objective]:
     """The axes, and what else is constrained."""
     return list(dict.fromkeys([*made.axes, *(limit.objective for limit in made.constraints)]))
+
+
+def recipe_of(profile: Profile) -> Recipe | str | None:
+    """The recipe that a profile's model was made by; its text where that is no recipe."""
+    text = profile.context.recipe
+    if not text:
+        return None
+    try:
+        return parse_recipe(text)
+    except RecipeError:
+        return text
 
 
 def recipe_words(recipe: Recipe | str | None) -> str:

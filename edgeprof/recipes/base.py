@@ -38,7 +38,8 @@ class Work:
 
     ``model``: onnx ModelProto, its nodes named as layers are, initializers inside. ``graph``: the model as it came, by which ``choices``
     name layers. ``data``: for calibration, or None. ``mend``: whether layers are fitted anew after channels were removed. ``notes``:
-    sentences for a reader of the result.
+    sentences for a reader of the result. ``ranges``: smallest and largest value of tensors on that data; what a step finds is added, so
+    that the next work on the same model and data has it.
     """
 
     model: Any
@@ -50,6 +51,7 @@ class Work:
     mend: bool = True
     changes: tuple[Change, ...] = ()
     notes: tuple[str, ...] = ()
+    ranges: dict[str, tuple[float, float]] = field(default_factory=dict)
 
     def then(self, model: Any, changes: Iterable[Change] = (), notes: Iterable[str] = ()) -> Work:
         """The same work with a changed model."""

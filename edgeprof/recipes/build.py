@@ -158,17 +158,22 @@ def _apply(
     path: Path, graph: Graph, found: Mapping[str, Choice], settings: Quantization, target: Target, data: Dataset | None, mend: bool
 ) -> Work:
     """In the process apart. The Work that comes back has the bytes of the file in place of the model, and no data."""
-    from edgeprof.recipes import half, prune, quantize, sparsify, weights
-
-    work = Work(_load(path, graph), graph, found, settings, target, data, mend)
-    for number, step in enumerate((sparsify.sparsify, prune.prune, weights.weights_only, half.half, quantize.quantize)):
-        apart.tell("change", number, 5)
-        work = step(work)
+    work = carry_out(Work(load_weights(path, graph), graph, found, settings, target, data, mend))
     _check(work)
     return replace(work, model=work.model.SerializeToString(), data=None)
 
 
-def _load(path: Path, graph: Graph) -> Any:
+def carry_out(work: Work) -> Work:
+    """The work after all steps, in the process apart. RecipeError when it cannot be done."""
+    from edgeprof.recipes import half, prune, quantize, sparsify, weights
+
+    for number, step in enumerate((sparsify.sparsify, prune.prune, weights.weights_only, half.half, quantize.quantize)):
+        apart.tell("change", number, 5)
+        work = step(work)
+    return work
+
+
+def load_weights(path: Path, graph: Graph) -> Any:
     """The model with all its weights, its nodes named as ``graph`` names its layers."""
     import onnx
 

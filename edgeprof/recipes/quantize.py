@@ -57,6 +57,15 @@ def quantize(work: Work) -> Work:
     return work.then(result, [*floats, *changes], [*notes, *_notes(work, data, folded, bool(done))])
 
 
+def prepared(work: Work) -> Any:
+    """The float model that `quantize` quantizes: in an operator set that has all it needs, norms folded into the layers before (case 1)."""
+    model, _ = _newer(copied(work.model), work)
+    wiring = Wiring(model)
+    _fold_norms(wiring, work)
+    wiring.sweep()
+    return model
+
+
 def _change(work: Work, layer: str, folded: Mapping[str, str], done: set[str], reasons: Mapping[str, str]) -> Change:
     if layer in folded:
         return Change(layer, "precision", "int8", f"folded into '{folded[layer]}'")
@@ -163,7 +172,7 @@ def _quantized(
 ) -> tuple[Any, set[str]]:
     """The quantized model and which layers are int8 in it. What turns out not to be is left out with a reason, and all is done anew."""
     wiring = Wiring(model)
-    found = ranges(model, data, _tensors(wiring, wanted, types), work.quantization.calibration) if wanted else {}
+    found = _ranges(model, data, _tensors(wiring, wanted, types), work)
     for node in model.graph.node:
         odd = [name for name in (*data_inputs(node), *node.output) if not all(map(math.isfinite, found.get(name, (0.0, 0.0))))]
         if node.name in wanted and odd:
@@ -181,6 +190,12 @@ def _quantized(
             reasons[layer] = f"{op} is 8-bit only where what it reads is, and that is float" if passes else "what it reads is not 8-bit"
         wanted = [layer for layer in wanted if layer in done]
     return model, set()
+
+
+def _ranges(model: Any, data: Dataset, names: list[str], work: Work) -> Ranges:
+    missing = [name for name in names if name not in work.ranges]
+    work.ranges.update(ranges(model, data, missing, work.quantization.calibration) if missing else {})
+    return {name: work.ranges[name] for name in names}
 
 
 def _tensors(wiring: Wiring, wanted: list[str], types: Mapping[str, int]) -> list[str]:
