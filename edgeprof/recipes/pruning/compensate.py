@@ -236,7 +236,7 @@ class _Place:
             if not self.is_free:
                 means = (of.products[-1] - of.squares[-1] @ start) / max(of.n, 1)
                 new = start.copy()
-                new[-1] += means * has_bias
+                new[-1] += np.nan_to_num(means, nan=0.0, posinf=0.0, neginf=0.0) * has_bias
                 chosen, errors = new, (0.0, 0.0)
             else:
                 candidates = [start, *(ridge_fit(of, start, ridge, has_bias) for ridge in (math.inf, *_RIDGES))]
