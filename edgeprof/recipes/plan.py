@@ -60,7 +60,7 @@ def follow(graph: Graph, chosen: Mapping[str, Precision]) -> dict[str, Precision
         if layer.parent is not None:
             continue
         if layer.name not in found and layer.op_type not in WEIGHTED and _can_be_int8(layer, graph):
-            data = [name for name in layer.inputs if name and name not in graph.initializers and name not in graph.constants]
+            data = [name for name in layer.inputs if name and name not in _coupling(graph).flow.constants]
             if data and all(made.get(name, False) for name in data):
                 found[layer.name] = "int8"
         made.update(dict.fromkeys(layer.outputs, found.get(layer.name) == "int8"))
@@ -81,7 +81,7 @@ def _can_be_int8(layer: Layer, graph: Graph) -> bool:
     if layer.parent is not None or layer.domain not in ("", "ai.onnx") or layer.op_type not in COMPUTING | PASSING | ACTIVATIONS:
         return False
     if layer.op_type in ("Conv", "Gemm"):
-        return all(name in graph.initializers for name in layer.inputs[1:] if name)
+        return all(name in _coupling(graph).flow.constants for name in layer.inputs[1:] if name)
     return all(graph.tensor(name).dtype in ("float32", "") for name in layer.outputs[:1])
 
 

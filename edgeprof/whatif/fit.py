@@ -1,11 +1,14 @@
 """`fit`: what the parts of a model cost on a board, from its profile and those of its variants.
 
 1. **A unit's time** at a precision is measured in place: in each variant that has it so. Over widths it is a line in its work (MACs, or
-   bytes moved where it has none), ``t = a + b * work``, fitted by least squares with ``a, b >= 0``; variants whose work is the same are
-   averaged. Where a unit was never measured at a precision, its ops' median ratio to float stands in, and a finding says so.
-2. **Boundaries** (QuantizeLinear, DequantizeLinear, reorders, layout transposes) are what layers without an original node took. Their time
-   in each variant is explained by the elements of the tensors that change format on their way, from which to which: float of a
-   convolution (blocked), other float, int8; non-negative least squares.
+   bytes moved where it has none), ``t = a + b * work`` with ``a, b >= 0``, times a factor for the channels it reads and one for those it
+   makes: kernels have fast and slow widths (12 channels may take twice as long as 16). Both by least squares of relative errors; factors
+   are drawn towards 1 where few variants tell of them. Where a unit was never measured at a precision, the median ratio of others of its
+   op type stands in, and a finding says so. A float layer that only passes values on (MaxPool, Reshape ...) to 8-bit layers counts as a
+   case of its own: the runtime moves the change of format in front of it, and it runs in 8 bits outside of the fast layout.
+2. **Boundaries** are the layers without an original node (QuantizeLinear, DequantizeLinear, reorders, transposes of layouts). How many of
+   each op, and how many elements, come with a tensor that goes from one format to another (float of a convolution, which is blocked; other
+   float; int8) is counted in the variants; what an op takes, ``a`` a call and ``b`` an element, is fitted to all of their rows.
 3. **What must come out right is the whole.** In each variant the layers' times are shared out over its plain median, so the rest between
    layers (1 to 2 % on a quiet machine) is part of the layers' times here, and the estimate has no such row.
 4. **The error** is that of variants that were left out: each is estimated from all others, and the root mean square of the relative errors
@@ -17,7 +20,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -26,18 +29,27 @@ from numpy.typing import NDArray
 
 from edgeprof.errors import UsageError
 from edgeprof.models.graph import Graph
+from edgeprof.recipes.kernels import PASSING
 from edgeprof.recipes.plan import Plan, plan
 from edgeprof.recipes.recipe import FLOAT, Recipe, parse_recipe
 from edgeprof.recipes.target import Target, target_of
 from edgeprof.records.profile import Profile
-from edgeprof.whatif.units import Unit, crossings, unit_figures, unit_times, units_of, work_of
+from edgeprof.whatif.units import Unit, boundary_rows, crossings, unit_figures, unit_times, units_of, widths_of, work_of
 
 Floats = NDArray[np.float64]
 
+READ_AS_INT8 = "fp32, read as int8"
+"""State of a float unit that only passes values on, to 8-bit units alone."""
+RIDGE = 0.5
+"""How strongly factors of widths are drawn towards 1: as half a variant that knows of none."""
 SAME_WORK = 0.005
 """Relative difference of work below which two variants count as the same."""
 _BLOCKED = frozenset({"Conv", "MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool"})
 _T95 = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26, 2.23, 2.20, 2.18, 2.16, 2.14, 2.13)
+
+
+Formats = Mapping[tuple[str, str], tuple[int, float]]
+"""(from, to) -> (tensors, elements) that change their format."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,12 +57,14 @@ class Variant:
     """One profile as the fit sees it: of each unit precision, work and time, all boundary time, which sum to the plain median (ms)."""
 
     precision: tuple[str, ...]
+    states: tuple[str, ...]
     work: Floats
+    widths: tuple[tuple[int, int], ...]
     time_ms: Floats
     boundary_ms: float
-    formats: Mapping[tuple[str, str], tuple[int, float]]
+    boundary: tuple[tuple[str, float, float], ...]
+    formats: Formats
     plain_ms: float
-    is_base: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,6 +115,7 @@ class Costs:
     def predict(self, planned: Plan) -> Prediction:
         """Times for a plan; UsageError when it needs a precision that no variant has."""
         precision = _unit_precisions(self.units, planned)
+        states = _states(self.units, precision, planned.graph)
         missing = sorted({p for p in precision if p not in self.precisions})
         if missing:
             raise UsageError(
@@ -109,8 +124,9 @@ class Costs:
             )
         work = np.array(work_of(self.units, planned.costs))
         times, borrowed = np.empty(len(self.units)), []
+        widths = widths_of(self.units, planned.graph)
         for number, unit in enumerate(self.units):
-            times[number], own = self._lines.time(number, precision[number], work[number])
+            times[number], own = self._lines.time(number, states[number], work[number], widths[number])
             if not own:
                 borrowed.append(unit.leader)
         boundary = self._boundaries.time(_formats(self.units, precision, planned.graph))
@@ -159,8 +175,8 @@ def fit(base: Profile, variants: Sequence[Profile] = (), *, target: Target | Non
         _check_same(base, variant)
     target = target or target_of(base.context.fingerprint, base.context.board)
     units = units_of(graph, [base, *variants])
-    seen = [_variant(units, base, Plan({}, graph), is_base=True)]
-    seen += [_variant(units, one, plan(parse_recipe(one.context.recipe), graph, target), is_base=False) for one in variants]
+    seen = [_variant(units, base, Plan({}, graph))]
+    seen += [_variant(units, one, plan(parse_recipe(one.context.recipe), graph, target)) for one in variants]
     costs = Costs(base, graph, target, units, tuple(seen))
     return Costs(base, graph, target, units, tuple(seen), tuple(_left_out(costs, [parse_recipe(one.context.recipe) for one in variants])))
 
@@ -178,7 +194,7 @@ def _check_same(base: Profile, variant: Profile) -> None:
             raise UsageError(f"{what}; an estimate needs the same.")
 
 
-def _variant(units: Sequence[Unit], profile: Profile, planned: Plan, *, is_base: bool) -> Variant:
+def _variant(units: Sequence[Unit], profile: Profile, planned: Plan) -> Variant:
     plain = profile.context.latency.median_ms or math.nan
     times, boundary = unit_times(units, profile)
     layers = float(np.nansum(times)) + boundary
@@ -186,12 +202,14 @@ def _variant(units: Sequence[Unit], profile: Profile, planned: Plan, *, is_base:
     precision = _unit_precisions(units, planned)
     return Variant(
         precision=precision,
+        states=_states(units, precision, planned.graph),
         work=np.array(work_of(units, planned.costs)),
         time_ms=np.array(times) * scale,
+        widths=tuple(widths_of(units, planned.graph)),
         boundary_ms=boundary * scale,
+        boundary=tuple((op, elements, time * scale) for op, elements, time in boundary_rows(units, profile)),
         formats=_formats(units, precision, planned.graph),
         plain_ms=plain,
-        is_base=is_base,
     )
 
 
@@ -199,8 +217,19 @@ def _unit_precisions(units: Sequence[Unit], planned: Plan) -> tuple[str, ...]:
     return tuple(planned.precision.get(unit.leader, FLOAT) for unit in units)
 
 
-def _formats(units: Sequence[Unit], precision: Sequence[str], graph: Graph) -> dict[tuple[str, str], tuple[int, float]]:
-    """(from, to) -> (tensors, elements) that change their format between units."""
+def _states(units: Sequence[Unit], precision: Sequence[str], graph: Graph) -> tuple[str, ...]:
+    """Of each unit its precision, or `READ_AS_INT8`; see the module, case 1."""
+    readers: dict[int, set[str]] = defaultdict(set)
+    for maker, reader, _ in crossings(units, graph):
+        readers[maker].add(precision[reader] if reader >= 0 else FLOAT)
+    return tuple(
+        READ_AS_INT8 if own == FLOAT and unit.op_type in PASSING and readers.get(number) == {"int8"} else own
+        for number, (unit, own) in enumerate(zip(units, precision, strict=True))
+    )
+
+
+def _formats(units: Sequence[Unit], precision: Sequence[str], graph: Graph) -> Formats:
+    """What changes its format between units."""
 
     def kind(number: int) -> str:
         if number < 0:
@@ -220,68 +249,92 @@ def _formats(units: Sequence[Unit], precision: Sequence[str], graph: Graph) -> d
     return dict(found)
 
 
+@dataclass(frozen=True)
+class _Curve:
+    """``(start + slope * work)`` times a factor by channels read and one by channels made; work is relative to the whole unit's."""
+
+    start: float
+    slope: float
+    reads: Mapping[int, float]
+    makes: Mapping[int, float]
+    scatter: float = 0.0
+
+    def time(self, work: float, widths: tuple[int, int]) -> float:
+        return max(0.0, self.start + self.slope * work) * self.reads.get(widths[0], 1.0) * self.makes.get(widths[1], 1.0)
+
+
+_Point = tuple[float, tuple[int, int], float]
+"""Relative work, widths, milliseconds."""
+
+
 class _Lines:
-    """Each unit's time over its work, at each precision."""
+    """Each unit's time over its work and widths, at each precision."""
 
     def __init__(self, units: Sequence[Unit], variants: Sequence[Variant]) -> None:
         self._units = units
         self._base_work = variants[0].work
-        self._lines: dict[tuple[int, str], tuple[float, float]] = {}
+        self._curves: dict[tuple[int, str], _Curve] = {}
         self._ratios: dict[tuple[str, str], list[float]] = defaultdict(list)
-        self._spread: list[float] = []
         for number, unit in enumerate(units):
-            seen: dict[str, list[tuple[float, float]]] = defaultdict(list)
+            seen: dict[str, list[_Point]] = defaultdict(list)
             for variant in variants:
-                if variant.time_ms[number] == variant.time_ms[number] and variant.work[number] > 0:
-                    seen[variant.precision[number]].append((variant.work[number] / self._base_work[number], variant.time_ms[number]))
-            shape = _line(seen[FLOAT]) if seen.get(FLOAT) else None
+                if not math.isnan(variant.time_ms[number]) and variant.work[number] > 0:
+                    point = (variant.work[number] / self._base_work[number], variant.widths[number], variant.time_ms[number])
+                    seen[variant.states[number]].append(point)
+            shape = _curve(seen[FLOAT]) if seen.get(FLOAT) else None
             for precision, points in seen.items():
-                self._lines[number, precision] = _line(points, shape)
-            self._spread.append(self._scatter(number, seen))
-            if (number, FLOAT) in self._lines:
-                whole = sum(self._lines[number, FLOAT])
-                for precision in seen:
-                    if precision != FLOAT and whole > 0:
-                        self._ratios[unit.op_type, precision].append(sum(self._lines[number, precision]) / whole)
-                        self._ratios["", precision].append(self._ratios[unit.op_type, precision][-1])
+                self._curves[number, precision] = _curve(points, shape)
+            self._compare(number, unit, seen)
 
-    def _scatter(self, number: int, seen: Mapping[str, Sequence[tuple[float, float]]]) -> float:
-        residuals = []
-        for precision, points in seen.items():
-            a, b = self._lines[number, precision]
-            residuals += [time / (a + b * width) - 1 for width, time in points if len(points) > 1 and a + b * width > 0]
-        return 2 * math.sqrt(math.fsum(r * r for r in residuals) / len(residuals)) if residuals else 0.0
+    def _compare(self, number: int, unit: Unit, seen: Mapping[str, Sequence[_Point]]) -> None:
+        """Notes how the whole unit's time at each precision compares with float."""
+        whole = self._curves.get((number, FLOAT))
+        for precision in seen if whole is not None and whole.start + whole.slope > 0 else ():
+            own = self._curves[number, precision]
+            for key in ("", unit.op_type) if precision != FLOAT else ():
+                self._ratios[key, precision].append((own.start + own.slope) / (whole.start + whole.slope))  # type: ignore[union-attr]
 
     def spread(self, number: int) -> float:
-        """Twice the root mean square of the unit's relative residuals; 0 where each precision was seen once."""
-        return self._spread[number]
+        """Twice the root mean square of the unit's relative residuals, the largest of its precisions; 0 where each was seen once."""
+        return max((2 * curve.scatter for (unit, _), curve in self._curves.items() if unit == number), default=0.0)
 
-    def time(self, number: int, precision: str, work: float) -> tuple[float, bool]:
+    def time(self, number: int, precision: str, work: float, widths: tuple[int, int]) -> tuple[float, bool]:
         """Milliseconds, and whether the unit was itself measured at this precision. NaN time where it never ran."""
         ratio = work / self._base_work[number] if self._base_work[number] > 0 else 1.0
-        line = self._lines.get((number, precision))
-        if line is not None:
-            return max(0.0, line[0] + line[1] * ratio), True
-        line = self._lines.get((number, FLOAT)) or next((own for (n, _), own in self._lines.items() if n == number), None)
-        if line is None:
+        curve = self._curves.get((number, precision))
+        if curve is not None:
+            return curve.time(ratio, widths), True
+        curve = self._curves.get((number, FLOAT)) or next((own for (n, _), own in self._curves.items() if n == number), None)
+        if curve is None:
             return math.nan, True
         factors = self._ratios.get((self._units[number].op_type, precision)) or self._ratios.get(("", precision)) or [1.0]
-        return max(0.0, (line[0] + line[1] * ratio) * float(np.median(factors))), False
+        return curve.time(ratio, widths) * float(np.median(factors)), False
 
 
-def _line(points: Sequence[tuple[float, float]], shape: tuple[float, float] | None = None) -> tuple[float, float]:
-    """(a, b) of ``a + b * work``, work relative to the whole unit's. Without several widths the shape of the float line, else ``(t, 0)``
-    scaled to where it was seen.
-    """
-    at = np.array([point[0] for point in points])
-    times = np.array([point[1] for point in points])
+def _curve(points: Sequence[_Point], shape: _Curve | None = None) -> _Curve:
+    """The curve through ``points``. Where all have the same work it is the float curve, ``shape``, scaled; without one it goes through 0."""
+    at, times = np.array([point[0] for point in points]), np.array([point[2] for point in points]).clip(1e-9)
+    widths = [point[1] for point in points]
     if at.max() - at.min() > SAME_WORK:
-        return _straight(at, times.clip(1e-9))
-    time, width = float(times.mean()), float(at.mean())
-    if shape is not None and shape[0] + shape[1] * width > 0:
-        factor = time / (shape[0] + shape[1] * width)
-        return shape[0] * factor, shape[1] * factor
-    return 0.0, time / width
+        start, slope = _straight(at, times)
+        reads, makes = _factors(widths, np.log(times / np.maximum(start + slope * at, 1e-12)))
+    else:
+        expected = np.array([shape.time(work, own) if shape is not None else work for work, own, _ in points])
+        factor = float(np.mean(times / expected)) if (expected > 0).all() else 0.0
+        start, slope = (shape.start * factor, shape.slope * factor) if shape is not None else (0.0, factor)
+        reads, makes = (shape.reads, shape.makes) if shape is not None else ({}, {})
+    curve = _Curve(start, slope, reads, makes)
+    guessed = np.array([curve.time(work, own) for work, own, _ in points])
+    scatter = float(np.sqrt(np.mean((times / guessed - 1) ** 2))) if len(points) > 1 and (guessed > 0).all() else 0.0
+    return replace(curve, scatter=scatter)
+
+
+def _factors(widths: Sequence[tuple[int, int]], residuals: Floats) -> tuple[dict[int, float], dict[int, float]]:
+    """Factors by channels read and by channels made that explain the residuals (logarithms), each drawn towards 1: ridge regression."""
+    levels = [sorted({own[side] for own in widths}) for side in (0, 1)]
+    matrix = np.array([[float(own[side] == level) for side in (0, 1) for level in levels[side]] for own in widths])
+    found = np.exp(np.linalg.solve(matrix.T @ matrix + RIDGE * np.eye(matrix.shape[1]), matrix.T @ residuals)).tolist()
+    return dict(zip(levels[0], found, strict=False)), dict(zip(levels[1], found[len(levels[0]) :], strict=True))
 
 
 def _straight(at: Floats, times: Floats) -> tuple[float, float]:
@@ -295,24 +348,50 @@ def _straight(at: Floats, times: Floats) -> tuple[float, float]:
 
 
 class _Boundaries:
-    """Time at changes of format: so much an element, by from and to, and so much a tensor."""
+    """Time at changes of format: how much of which op comes with them, and what an op takes."""
 
     def __init__(self, variants: Sequence[Variant]) -> None:
         self._pairs = sorted({pair for variant in variants for pair in variant.formats})
-        matrix = np.array([self._features(variant.formats) for variant in variants]).reshape(len(variants), -1)
-        target = np.array([variant.boundary_ms for variant in variants])
-        scale = np.abs(matrix).max(axis=0, initial=0.0)
+        rows: dict[str, list[tuple[float, float]]] = defaultdict(list)
+        for variant in variants:
+            for op, elements, time in variant.boundary:
+                rows[op].append((elements, time))
+        self._prices = {op: _price(np.array(own)) for op, own in rows.items()}
+        self._shares = {op: self._share(op, variants) for op in rows}
+
+    def time(self, formats: Formats) -> float:
+        """Milliseconds of all boundaries. A change that no variant had is taken as the dearest that one had."""
+        total = 0.0
+        for op, (call, element) in self._prices.items():
+            counts, elements, rest = self._shares[op]
+            total += call * rest[0] + element * rest[1]
+            for pair, (count, size) in formats.items():
+                known = pair in self._pairs
+                at = self._pairs.index(pair) if known else -1
+                total += call * count * (counts[at] if known else counts.max(initial=0.0))
+                total += element * size * (elements[at] if known else elements.max(initial=0.0))
+        return total
+
+    def _share(self, op: str, variants: Sequence[Variant]) -> tuple[Floats, Floats, tuple[float, float]]:
+        """Of an op: calls by tensor and elements by element of each change of format, and what is there without any."""
+        own = [[(elements, time) for name, elements, time in variant.boundary if name == op] for variant in variants]
+        calls = self._explained([float(len(rows)) for rows in own], variants, 0)
+        elements = self._explained([math.fsum(size for size, _ in rows) for rows in own], variants, 1)
+        return calls[1:], elements[1:], (float(calls[0]), float(elements[0]))
+
+    def _explained(self, values: Sequence[float], variants: Sequence[Variant], part: int) -> Floats:
+        matrix = np.array([[1.0, *(float(variant.formats.get(pair, (0, 0.0))[part]) for pair in self._pairs)] for variant in variants])
+        scale = matrix.max(axis=0, initial=0.0)
         scale[scale == 0] = 1.0
-        self._prices = nnls(matrix / scale, target) / scale if matrix.size else np.zeros(0)
+        return nnls(matrix / scale, np.array(values)) / scale
 
-    def time(self, formats: Mapping[tuple[str, str], tuple[int, float]]) -> float:
-        """Milliseconds of all boundaries. A pair that no variant had costs as much as the dearest element."""
-        unknown = math.fsum(elements for pair, (_, elements) in formats.items() if pair not in self._pairs)
-        prices = self._prices[1:]
-        return float(np.dot(self._features(formats), self._prices)) + unknown * float(prices.max(initial=0.0))
 
-    def _features(self, formats: Mapping[tuple[str, str], tuple[int, float]]) -> list[float]:
-        return [float(sum(count for count, _ in formats.values())), *(formats.get(pair, (0, 0.0))[1] for pair in self._pairs)]
+def _price(rows: Floats) -> tuple[float, float]:
+    """(milliseconds a call, an element) of an op from (elements, milliseconds) of its rows; the total comes out right."""
+    if len(rows) < 2 or np.ptp(rows[:, 0]) == 0:
+        return float(rows[:, 1].mean()), 0.0
+    call, element = nnls(np.stack([np.ones(len(rows)), rows[:, 0] / rows[:, 0].max()], axis=1), rows[:, 1])
+    return float(call), float(element / rows[:, 0].max())
 
 
 def nnls(matrix: Floats, target: Floats, rounds: int = 2000) -> Floats:

@@ -94,6 +94,31 @@ def work_of(units: Sequence[Unit], costs: Mapping[str, Cost]) -> list[float]:
     return found
 
 
+def widths_of(units: Sequence[Unit], graph: Graph) -> list[tuple[int, int]]:
+    """Channels that the leader of each unit reads and makes (the second axis of images, else the last); 0 where that is not known."""
+    layers = {layer.name: layer for layer in graph.layers}
+
+    def channels(names: Sequence[str]) -> int:
+        shape = graph.tensor(names[0]).shape if names and names[0] else None
+        size = shape[1 if len(shape) >= 3 else -1] if shape else None
+        return size if isinstance(size, int) else 0
+
+    return [(channels(layers[unit.leader].inputs), channels(layers[unit.leader].outputs)) for unit in units]
+
+
+def boundary_rows(units: Sequence[Unit], profile: Profile) -> list[tuple[str, float, float]]:
+    """(op type, elements, milliseconds) of each layer that carries out no original node."""
+    known = {node for unit in units for node in unit.nodes}
+    layers = profile.measured_layers
+    layers = layers[(layers["kind"] != "nested") & layers["latency_ms"].notna()]
+    found = []
+    for row in layers[["op_type", "source_nodes", "output_shape", "latency_ms"]].itertuples(index=False):
+        if not any(name in known for name in row.source_nodes):
+            sizes = [int(size) for size in str(row.output_shape).split("×") if size.isdigit()]
+            found.append((str(row.op_type), float(math.prod(sizes)), float(row.latency_ms)))
+    return found
+
+
 def crossings(units: Sequence[Unit], graph: Graph) -> list[tuple[int, int, float]]:
     """Tensors that go from one unit to another: (unit that makes it, unit that reads it, elements), each pair and tensor once.
 
