@@ -220,7 +220,7 @@ def _constraint(profiles: Sequence[Profile], name: str, bound: float | str) -> C
 
 
 def _twins(profiles: Sequence[Profile]) -> list[int]:
-    """Row of the measurement of the same model file, or of the same recipe for the same model, board and threads as an estimate; else -1."""
+    """Row of the measurement of the same file, or the same recipe for the same model, board and threads as an estimate; else -1."""
     measured: dict[Hashable, int] = {}
     for row, profile in enumerate(profiles):
         if profile.basis != "estimated":

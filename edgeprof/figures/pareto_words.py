@@ -11,9 +11,9 @@ from edgeprof import units
 from edgeprof.analysis.names import listed, shorten
 from edgeprof.analysis.objectives import Objective
 from edgeprof.analysis.pareto import Pareto, Standing
+from edgeprof.errors import RecipeError
 from edgeprof.figures.labels import wrapped
 from edgeprof.figures.theme import origin_label
-from edgeprof.errors import RecipeError
 from edgeprof.recipes.recipe import Decision, Recipe, parse_recipe
 from edgeprof.records.profile import Profile
 

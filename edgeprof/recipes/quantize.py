@@ -59,7 +59,7 @@ def quantize(work: Work) -> Work:
 
 def prepared(work: Work) -> Any:
     """The float model that `quantize` quantizes: in an operator set that has all it needs, norms folded into the layers before (case 1)."""
-    model, _ = _newer(copied(work.model), work)
+    model, _ = in_opset(copied(work.model), _LEAST_OPSET, work.graph.name, "int8")
     wiring = Wiring(model)
     _fold_norms(wiring, work)
     wiring.sweep()
