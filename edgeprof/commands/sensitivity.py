@@ -161,7 +161,7 @@ def _print(found: Sensitivity, args: argparse.Namespace) -> None:
         console.print(Text(visible(line), "dim"), soft_wrap=True)
     table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="dim")
     for number, title in enumerate(found.headings()):
-        table.add_column(Text(title), justify="left" if number < 2 else "right", no_wrap=True, overflow="ellipsis")
+        table.add_column(Text(title), justify="left" if not number else "right", no_wrap=True, overflow="ellipsis")
     rows = found.rows(args.top, args.by)
     for row in rows:
         table.add_row(*map(Text, row))

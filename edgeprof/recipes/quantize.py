@@ -8,7 +8,10 @@ layer and every layer keeps its name:
    the runtime drops it where the rounding does the same;
 3. constants that other layers read as well are copied, and float layers read the float values wherever their maker is float too;
 4. what came out is looked at: a layer is int8 only where all that it reads and gives is 8-bit. Where that is not so, nothing is done
-   to the layer, and the change says why.
+   to the layer, and the change says why;
+5. a layer with weights that stays float between 8-bit ones gets a Clip without bounds before it: ONNX Runtime takes a float weight
+   between DequantizeLinear and QuantizeLinear for one that was forgotten, and would quantize it with one scale for all channels
+   (WeightBiasQuantization, microsoft/onnxruntime pull 22969), which is worse than what the recipe left out.
 """
 
 from __future__ import annotations
@@ -31,6 +34,7 @@ from edgeprof.recipes.wiring import Wiring, attribute, copied, element_types, im
 FEW_SAMPLES = 32
 """Fewer are taken, with a note: ranges of activations are found from some hundreds as a rule."""
 _LEAST_OPSET = 13  # scales for each channel
+_NARROWED = ("Conv", "ConvTranspose", "Gemm")  # whose float weights ONNX Runtime may quantize by itself
 _FLOAT32, _FLOATS = 1, (1, 10, 11, 16)  # of onnx.TensorProto: float32; it, float16, double and bfloat16
 
 
@@ -230,6 +234,7 @@ def _once(model: Any, chosen: list[str], found: Ranges, work: Work, types: Mappi
     _put_back(result, before, chosen)
     _free_float_readers(result, chosen)
     _part_inputs(result, chosen)
+    _keep_float(result, chosen)
     put_in_order(result)
     _tidy(result, before)
     return result
@@ -385,6 +390,27 @@ def _part_inputs(result: Any, chosen: list[str]) -> None:
             twin.name, twin.output[0] = f"{maker.name}_{index}_of_{node.name}", wiring.fresh(f"{name}_{index}")
             node.input[index] = twin.output[0]
             result.graph.node.append(twin)
+
+
+def _keep_float(result: Any, chosen: list[str]) -> None:
+    """Case 5."""
+    import onnx
+
+    wiring = Wiring(result)
+    for node in list(result.graph.node):
+        maker = wiring.maker.get(node.input[0]) if node.op_type in _NARROWED and node.name not in chosen else None
+        if maker is not None and maker.op_type == "DequantizeLinear" and _is_rounded(node.output[0], wiring):
+            name = wiring.fresh(f"{node.input[0]}_as_it_is")
+            result.graph.node.append(onnx.helper.make_node("Clip", [node.input[0]], [name], f"{node.name}_stays_float"))
+            node.input[0] = name
+
+
+def _is_rounded(name: str, wiring: Wiring) -> bool:
+    """Whether a tensor goes into QuantizeLinear, perhaps through activations."""
+    return any(
+        node.op_type == "QuantizeLinear" or (node.op_type in ACTIVATIONS and _is_rounded(node.output[0], wiring))
+        for node in wiring.readers.get(name, [])
+    )
 
 
 def _reconnect(node: Any, before: str, after: str) -> None:

@@ -181,6 +181,11 @@ def open_bench(setup: Setup) -> Opened:
     return _bench.opened()
 
 
+def is_open() -> bool:
+    """Whether this process has a bench: one that took the place of another that died has none."""
+    return _bench is not None
+
+
 def close_bench() -> None:
     """Forgets the bench and what it holds."""
     global _bench  # noqa: PLW0603

@@ -259,7 +259,7 @@ class Sensitivity:
     def headings(self) -> list[str]:
         """Titles of `rows`."""
         loss = "Noise" if self.metric == "sqnr_db" else f"Loss of {shorten(self.metric, 24)}"
-        return ["Layer", "Op type", *self._decision("Decision"), loss, "SQNR", *self._mode_titles(), *self._saved_titles()]
+        return ["Layer", *self._decision("Decision"), loss, "SQNR", *self._mode_titles(), *self._saved_titles()]
 
     def rows(self, most: int | None = None, by: By = "loss", decision: str | None = None) -> list[list[str]]:
         """A ranking as texts: a row a layer and decision, modes side by side."""
@@ -268,7 +268,7 @@ class Sensitivity:
         found = []
         for row in ranked.head(most if most is not None else len(ranked)).to_dict("records"):
             modes = [show_db(db.get((row["layer"], row["decision"], mode), math.nan)) for mode in self._modes]
-            words = [shorten(row["layer"], 40), shorten(row["op_type"], 20), *self._decision(row["decision"]), self.show_loss(row)]
+            words = [shorten(row["layer"], 40), *self._decision(row["decision"]), self.show_loss(row)]
             found.append([*words, show_db(row["sqnr_db"]), *modes, *self._saved(row)])
         return found
 

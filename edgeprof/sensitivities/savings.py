@@ -1,7 +1,8 @@
 """What a decision saves on the board, as far as it is known there.
 
 1. ``estimated``: where costs were fitted (`edgeprof.whatif.fit`): the estimate without the decision less the one with it, changes of
-   format included. ``only`` is against the model as it is, ``without`` against the model in which all other layers have it.
+   format included. ``only`` is against the model as it is, ``without`` against the model in which all other layers have it. Nothing is
+   said of layers that the runtime carries out as part of others.
 2. ``measured in place``: what the layer takes in the profile of the model less what it takes in that of the model in which all layers
    have the decision. Layers that the runtime carries out as one count for the one with the most MACs; changes of format between
    layers do not count. Of pruning nothing can be said so: what goes is shared by several layers.
@@ -17,7 +18,7 @@ from edgeprof.models.cost import graph_costs
 from edgeprof.models.graph import Graph
 from edgeprof.recipes.recipe import Quantization, Recipe
 from edgeprof.records.profile import Profile
-from edgeprof.sensitivities.trials import Trial, prune_part, recipe_of
+from edgeprof.sensitivities.trials import ALL, Trial, prune_part, recipe_of
 from edgeprof.whatif import Costs, estimate
 from edgeprof.whatif.units import units_of
 
@@ -71,9 +72,12 @@ class Savings:
 
     def _estimated(self, trial: Trial, every: Sequence[str]) -> Saving:
         assert self.costs is not None  # noqa: S101
+        leads = {unit.leader for unit in self.costs.units}
+        if prune_part(trial.decision) is None and trial.layer not in (*leads, ALL):
+            return NOT_KNOWN
         after = self._estimate(recipe_of(trial, every, self.quantization))
         if trial.mode == "without":
-            before, after = after, self._estimate(recipe_of(Trial(trial.decision, "all", "(all)"), every, self.quantization))
+            before, after = after, self._estimate(recipe_of(Trial(trial.decision, "all", ALL), every, self.quantization))
         else:
             before = self._estimate(Recipe())
         return Saving(_ms(before) - _ms(after), mj=_mj(before) - _mj(after), basis=ESTIMATED)

@@ -321,7 +321,7 @@ class _Conductor:
         return self._apart(function, *args)
 
     def _open(self) -> Opened:
-        if self._opened is None:
+        if self._opened is None or not self._apart(bench.is_open):
             shop = self.shop
             setup = Setup(
                 shop.graph.path, shop.graph, self.data, shop.calibration, self.settings, shop.target, bench.metric_name(shop.metric)

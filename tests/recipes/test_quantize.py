@@ -193,6 +193,17 @@ def test_fp32_by_name_stays_float(worker: Apart, folder: Path) -> None:
     assert wiring.maker["y"].name == "/y"
 
 
+def test_a_float_layer_between_8_bit_ones_is_computed_in_float(worker: Apart, folder: Path, tmp_path: Path) -> None:
+    """The runtime would take its weight for one that was forgotten; what it computes in is read from what it made of the model."""
+    body = """(float[n,3,6,6] x) => (float[n,4,6,6] y)
+        { a = Conv<pads=[1,1,1,1]>(x, w1)  b = Relu(a)  c = Conv<pads=[1,1,1,1]>(b, w2)  d = Relu(c)  y = Conv<pads=[1,1,1,1]>(d, w2) }"""
+    recipe = Recipe((*decided().decisions, Decision(layer="/c", precision="fp32")))
+    changed, _ = made_of(convs(body), recipe, folder, worker, {"x": samples()})
+    outputs(changed, samples(), tmp_path / "optimized.onnx")
+    ops = [node.op_type for node in onnx.load(tmp_path / "optimized.onnx").graph.node if "Conv" in node.op_type]
+    assert sorted(ops) == ["Conv", "QLinearConv", "QLinearConv"]
+
+
 def test_an_activation_goes_with_its_layer_unless_it_is_to_stay_float(worker: Apart, folder: Path) -> None:
     changed, built = made_of(convs(), decided(layers=["/a"]), folder, worker, {"x": samples()})
     wiring = Wiring(changed)
