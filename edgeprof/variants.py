@@ -24,7 +24,7 @@ from edgeprof.workshop import Workshop
 
 Told = Callable[[str, int, int], None]
 WIDTHS = (0.25, 0.5)
-MIXED = 6
+MIXED = 12
 
 
 @dataclass(frozen=True, eq=False)

@@ -84,8 +84,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return BROKEN_PIPE
     except EdgeprofError as error:
         return _failed(_told(error), arguments)
-    except KeyboardInterrupt:
-        print("Stopped. Nothing was kept.", file=sys.stderr)
+    except KeyboardInterrupt as stopped:
+        print(*getattr(stopped, "__notes__", ["Stopped. Nothing was kept."]), file=sys.stderr)
         return INTERRUPTED
     except OSError as error:
         place = f" ({error.filename})" if error.filename else ""

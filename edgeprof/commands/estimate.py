@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from edgeprof.commands import changing, options
@@ -38,6 +40,16 @@ def add_study(parser: argparse._ActionsContainer) -> None:
     )
 
 
+@contextmanager
+def kept(study: str) -> Iterator[None]:
+    """Says on Ctrl-C what stays: all that was measured."""
+    try:
+        yield
+    except KeyboardInterrupt as stopped:
+        stopped.add_note(f"Stopped. What was built and measured is kept in {study}; the same command goes on from there.")
+        raise
+
+
 def run(args: argparse.Namespace) -> int:
     """Measures variants where the study has none, then estimates."""
     from edgeprof.commands import show
@@ -62,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
             runs=args.runs,
             threads=args.threads,
         )
-        with shop:
+        with shop, kept(args.study):
             variants = measure_variants(
                 shop,
                 precisions=wanted or ["int8"],

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeprof.commands import changing, options
-from edgeprof.commands.estimate import add_study
+from edgeprof.commands.estimate import add_study, kept
 
 if TYPE_CHECKING:
     from edgeprof.searching import SearchResult
@@ -68,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
             runs=args.runs,
             threads=args.threads,
         )
-        with shop:
+        with shop, kept(args.study):
             found = search(
                 shop,
                 objectives=args.objective or ["latency_ms", "loss"],

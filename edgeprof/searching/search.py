@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -23,6 +23,7 @@ from edgeprof.errors import BoardError, MissingExtra, RecipeError, UsageError, d
 from edgeprof.recipes.recipe import Precision, Recipe
 from edgeprof.records.profile import Profile
 from edgeprof.searching.constraints import OBJECTIVES, Constraints
+from edgeprof.searching.live import LivePareto
 from edgeprof.searching.result import Candidate, SearchResult
 from edgeprof.searching.space import Space, make_space
 from edgeprof.variants import MIXED, WIDTHS, measure_variants
@@ -34,8 +35,11 @@ if TYPE_CHECKING:
     import optuna
 
 Sampler = Literal["tpe", "nsga2", "nsga3", "random"]
+Watch = Callable[[SearchResult], object]
 TRIALS = 400
 BUILD = 5
+LIVE = 40
+"""After so many trials a live chart is drawn anew."""
 SYNC = 16
 """After so many trials those of others are looked for."""
 _NAME = "edgeprof"
@@ -66,6 +70,7 @@ def search(
     mixed: int = MIXED,
     knowledge: Knowledge | None = None,
     told: Told | None = None,
+    live: bool | Watch = False,
 ) -> SearchResult:
     """Recipes for the workshop's model that make ``objectives`` small under ``constraints``.
 
@@ -84,6 +89,7 @@ def search(
         mixed: mixtures to measure for the estimates.
         knowledge: of an earlier `learn`; None learns first.
         told: hears of progress.
+        live: True draws the Pareto chart in the notebook's cell while it goes on; a callable gets what was found so far.
 
     Raises:
         UsageError: an option makes no sense.
@@ -99,24 +105,29 @@ def search(
     if known.quality is None and ("loss" in objectives or constraints.loss is not None):
         raise UsageError("A loss needs data to score with. Give some (data=...), or leave loss out of the objectives and constraints.")
     study = _open(optuna, shop, storage, objectives)
+    watch = LivePareto() if live is True else live or None
+
+    def found(candidates: Sequence[Candidate], *, whole: bool) -> SearchResult:
+        metric = known.quality.metric if known.quality else ""
+        return SearchResult(known.costs.base, tuple(objectives), constraints, metric, tuple(candidates), len(study.trials), whole)
+
+    def show(candidates: Sequence[Candidate] | None = None) -> None:
+        if watch is not None:
+            watch(found(_front(study, space, known, objectives, constraints) if candidates is None else candidates, whole=False))
+
     complete = True
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # parts of samplers are, in Optuna's words
-            _run(optuna, study, _sampler(optuna, sampler, seed), space, known, constraints, trials, minutes, told)
+            _run(optuna, study, _sampler(optuna, sampler, seed), space, known, constraints, trials, minutes, told, show)
     except KeyboardInterrupt:
         complete = False
     candidates = _front(study, space, known, objectives, constraints)
-    built = _built(shop, candidates, objectives, build if complete else 0, told)
-    return SearchResult(
-        base=known.costs.base,
-        objectives=tuple(objectives),
-        constraints=constraints,
-        metric=known.quality.metric if known.quality else "",
-        candidates=tuple(built),
-        trials=len(study.trials),
-        complete=complete,
-    )
+    try:
+        candidates = _built(shop, candidates, objectives, build if complete else 0, told, show)
+    except KeyboardInterrupt:
+        complete = False
+    return found(candidates, whole=complete)
 
 
 def learn(
@@ -239,6 +250,7 @@ def _run(
     trials: int,
     minutes: float | None,
     told: Told | None,
+    show: Callable[[], None],
 ) -> None:
     """Tries recipes: proposed from memory, where asking is quick; those that are done go to the storage, others' come from it."""
     end = time.monotonic() + minutes * 60 if minutes is not None else math.inf
@@ -261,6 +273,8 @@ def _run(
         seen.add(shared.get_trials(deepcopy=False)[-1].number)
         if told is not None:
             told("search", len(seen), trials)
+        if not len(seen) % LIVE:
+            show()
 
 
 def _tried(
@@ -325,15 +339,23 @@ def spread(candidates: Sequence[Candidate], objectives: Sequence[str], n: int) -
     return sorted(chosen)
 
 
-def _built(shop: Workshop, candidates: list[Candidate], objectives: Sequence[str], n: int, told: Told | None) -> list[Candidate]:
+def _built(
+    shop: Workshop,
+    candidates: list[Candidate],
+    objectives: Sequence[str],
+    n: int,
+    told: Told | None,
+    show: Callable[[Sequence[Candidate]], None],
+) -> list[Candidate]:
     """The candidates, those that were measured first."""
     chosen = spread(candidates, objectives, n)
-    measured = []
+    made = list(candidates)
     for done, position in enumerate(chosen):
         if told is not None:
             told("build and measure", done, len(chosen))
-        measured.append(_measured(shop, candidates[position]))
-    return [*measured, *(one for position, one in enumerate(candidates) if position not in chosen)]
+        made[position] = _measured(shop, candidates[position])
+        show(made)
+    return [*(made[position] for position in chosen), *(one for position, one in enumerate(made) if position not in chosen)]
 
 
 def _measured(shop: Workshop, candidate: Candidate) -> Candidate:

@@ -120,7 +120,7 @@ class Costs:
         if missing:
             raise UsageError(
                 f"No variant of {self.graph.name} was measured with {' or '.join(missing)} layers on {self.base.context.board}, so nothing"
-                " can be said of them. Measure one: `edgeprof variants --precision`, or ep.measure_variants(precisions=...)."
+                " can be said of them. `edgeprof estimate` measures what a recipe needs; so does ep.measure_variants(precisions=...)."
             )
         work = np.array(work_of(self.units, planned.costs))
         times, borrowed = np.empty(len(self.units)), []
@@ -312,7 +312,7 @@ class _Lines:
 
 
 def _curve(points: Sequence[_Point], shape: _Curve | None = None) -> _Curve:
-    """The curve through ``points``. Where all have the same work it is the float curve, ``shape``, scaled; without one it goes through 0."""
+    """The curve through ``points``. Where all have the same work it is the float curve, ``shape``, scaled, or a line through 0."""
     at, times = np.array([point[0] for point in points]), np.array([point[2] for point in points]).clip(1e-9)
     widths = [point[1] for point in points]
     if at.max() - at.min() > SAME_WORK:
@@ -322,7 +322,7 @@ def _curve(points: Sequence[_Point], shape: _Curve | None = None) -> _Curve:
         expected = np.array([shape.time(work, own) if shape is not None else work for work, own, _ in points])
         factor = float(np.mean(times / expected)) if (expected > 0).all() else 0.0
         start, slope = (shape.start * factor, shape.slope * factor) if shape is not None else (0.0, factor)
-        reads, makes = (shape.reads, shape.makes) if shape is not None else ({}, {})
+        reads, makes = (dict(shape.reads), dict(shape.makes)) if shape is not None else ({}, {})
     curve = _Curve(start, slope, reads, makes)
     guessed = np.array([curve.time(work, own) for work, own, _ in points])
     scatter = float(np.sqrt(np.mean((times / guessed - 1) ** 2))) if len(points) > 1 and (guessed > 0).all() else 0.0
@@ -383,7 +383,7 @@ class _Boundaries:
         matrix = np.array([[1.0, *(float(variant.formats.get(pair, (0, 0.0))[part]) for pair in self._pairs)] for variant in variants])
         scale = matrix.max(axis=0, initial=0.0)
         scale[scale == 0] = 1.0
-        return nnls(matrix / scale, np.array(values)) / scale
+        return np.asarray(nnls(matrix / scale, np.array(values)) / scale, np.float64)
 
 
 def _price(rows: Floats) -> tuple[float, float]:
@@ -394,17 +394,30 @@ def _price(rows: Floats) -> tuple[float, float]:
     return float(call), float(element / rows[:, 0].max())
 
 
-def nnls(matrix: Floats, target: Floats, rounds: int = 2000) -> Floats:
-    """X >= 0 that minimises ``|matrix x - target|``, by coordinate descent (Franc, Hlavac & Navara 2005); few unknowns only."""
-    gram, right = matrix.T @ matrix, matrix.T @ target
-    x = np.zeros(matrix.shape[1])
-    for _ in range(rounds):
-        before = x.copy()
-        for i in range(len(x)):
-            if gram[i, i] > 0:
-                x[i] = max(0.0, x[i] + (right[i] - gram[i] @ x) / gram[i, i])
-        if np.abs(x - before).max(initial=0.0) <= 1e-12 * (1 + np.abs(x).max(initial=0.0)):
+def nnls(matrix: Floats, target: Floats) -> Floats:
+    """X >= 0 that minimises ``|matrix x - target|``: the active set method of Lawson & Hanson, Solving Least Squares Problems, 1974."""
+    n = matrix.shape[1]
+    x, free = np.zeros(n), np.zeros(n, bool)
+    least = 1e-10 * (1 + float(np.abs(matrix.T @ target).max(initial=0.0)))
+    for _ in range(3 * n):
+        gain = np.where(free, -np.inf, matrix.T @ (target - matrix @ x))
+        if not n or gain.max() <= least:
             break
+        free[int(gain.argmax())] = True
+        while True:
+            best = np.zeros(n)
+            best[free] = np.linalg.lstsq(matrix[:, free], target, rcond=None)[0]
+            low = free & (best <= 0)
+            if not low.any():
+                break
+            step = float((x[low] / (x[low] - best[low]).clip(1e-300)).min())
+            x = x + step * (best - x)
+            free &= x > 1e-14
+            x[~free] = 0.0
+            if not free.any():
+                best = np.zeros(n)
+                break
+        x = best
     return x
 
 

@@ -112,10 +112,10 @@ def boundary_rows(units: Sequence[Unit], profile: Profile) -> list[tuple[str, fl
     layers = profile.measured_layers
     layers = layers[(layers["kind"] != "nested") & layers["latency_ms"].notna()]
     found = []
-    for row in layers[["op_type", "source_nodes", "output_shape", "latency_ms"]].itertuples(index=False):
-        if not any(name in known for name in row.source_nodes):
-            sizes = [int(size) for size in str(row.output_shape).split("×") if size.isdigit()]
-            found.append((str(row.op_type), float(math.prod(sizes)), float(row.latency_ms)))
+    columns = (layers[name].tolist() for name in ("op_type", "source_nodes", "output_shape", "latency_ms"))
+    for op, sources, shape, latency in zip(*columns, strict=True):
+        if not any(name in known for name in sources):
+            found.append((op, float(math.prod(int(size) for size in shape.split("×") if size.isdigit())), latency))
     return found
 
 

@@ -176,11 +176,11 @@ def test_energy_follows_time_and_says_so(graph, variants):
 )
 def test_nnls_is_at_the_optimum(matrix, random):
     target = np.array([random.uniform(-1, 1) for _ in range(len(matrix))])
-    x = nnls(matrix, target, rounds=20_000)
+    x = nnls(matrix, target)
     gradient = matrix.T @ (matrix @ x - target)
     assert (x >= 0).all()
-    assert (gradient >= -1e-5).all()  # Karush, Kuhn, Tucker: no way down into the allowed
-    assert np.abs(gradient * x).max() < 1e-4
+    assert (gradient >= -1e-8).all()  # Karush, Kuhn, Tucker: no way down into the allowed
+    assert np.abs(gradient * x).max() < 1e-6 * (1 + x.max())
 
 
 def test_estimates_of_many_recipes_are_told_apart(graph, costs):

@@ -26,6 +26,7 @@ from edgeprof import apart, running
 from edgeprof.datasets import Dataset
 from edgeprof.models.graph import Layer
 from edgeprof.recipes.base import Work
+from edgeprof.recipes.pruning.constants import Constants
 from edgeprof.recipes.pruning.cut import store
 from edgeprof.recipes.pruning.groups import Coupling
 from edgeprof.recipes.pruning.least_squares import Sums, ridge_fit
@@ -255,6 +256,8 @@ class _Place:
     def _value(self, name: str) -> Array:
         import onnx
 
+        if name not in self.stored:  # computed from constants
+            return Constants(self.model).value(name)
         return np.asarray(onnx.numpy_helper.to_array(self.stored[name]))
 
     def _readers(self, name: str) -> int:
