@@ -16,7 +16,7 @@ class LivePareto:
             from IPython.display import display
         except ImportError as error:
             raise MissingExtra("A live chart needs a notebook. Install one with `pip install 'edgeprof[notebook]'`.") from error
-        self._display = display
+        self._display: Any = display
         self._handle: Any = None
 
     def __call__(self, found: SearchResult) -> None:

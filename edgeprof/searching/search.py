@@ -4,7 +4,9 @@
    (`edgeprof.sensitivity`): from these come estimates of time, energy, memory and size (`edgeprof.whatif`) and of the loss.
 2. Optuna (Akiba et al., KDD 2019) makes all objectives small at once, under the constraints; the model as it is, uniform recipes and, one
    layer after the other, the decisions that cost least are among the first trials.
-3. Of the estimated front, recipes that lie apart are built, measured on the board and scored. What they were estimated at stands beside.
+3. Of the estimated front, recipes that lie apart are built, measured on the board and scored: half of them first. The best of many
+   estimates are those that are too good by chance; what was measured is therefore learned from, all trials are judged again, and the
+   other half is taken from the new front. What each was estimated at before it was built stands beside its measurement.
 
 The trials lie in an Optuna study: SQLite in the study folder, or any storage that ``storage`` names, which several processes and machines
 may work on at once.
@@ -20,7 +22,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from edgeprof.errors import BoardError, MissingExtra, RecipeError, UsageError, did_you_mean
-from edgeprof.recipes.recipe import Precision, Recipe
+from edgeprof.recipes.recipe import Decision, Precision, Recipe
 from edgeprof.records.profile import Profile
 from edgeprof.searching.constraints import OBJECTIVES, Constraints
 from edgeprof.searching.live import LivePareto
@@ -48,10 +50,19 @@ _FREE = Constraints()
 
 @dataclass(frozen=True, eq=False)
 class Knowledge:
-    """What estimates are made of: times and sizes, and what decisions cost in answers (None without data)."""
+    """What estimates are made of: times and sizes, and what decisions cost in answers (None without data).
+
+    ``variants``: the measured profiles that ``costs`` were fitted to.
+    """
 
     costs: Costs
     quality: Quality | None
+    variants: tuple[Profile, ...] = ()
+
+    def with_measured(self, profiles: Sequence[Profile]) -> Knowledge:
+        """The same with more measured profiles of recipes: candidates that were built teach like variants."""
+        every = (*self.variants, *profiles)
+        return replace(self, costs=fit(self.costs.base, every, target=self.costs.target), variants=every)
 
 
 def search(
@@ -124,7 +135,10 @@ def search(
         complete = False
     candidates = _front(study, space, known, objectives, constraints)
     try:
-        candidates = _built(shop, candidates, objectives, build if complete else 0, told, show)
+        first = build // 2 if known.variants else build
+        candidates = _built(shop, candidates, objectives, first if complete else 0, told, show)
+        if complete and first < build:
+            candidates = _taught(shop, study, space, known, objectives, constraints, candidates, build - first, told, show)
     except KeyboardInterrupt:
         complete = False
     return found(candidates, whole=complete)
@@ -143,10 +157,10 @@ def learn(
     variants = measure_variants(shop, precisions=precisions, widths=widths, mixed=mixed, seed=seed, score=shop.data is not None, told=told)
     costs = fit(variants.base, variants.profiles, target=shop.target)
     if shop.data is None:
-        return Knowledge(costs, None)
+        return Knowledge(costs, None, variants.profiles)
     from edgeprof.searching.losses import quality_of
 
-    return Knowledge(costs, quality_of(shop, variants, costs, precisions, widths, told))
+    return Knowledge(costs, quality_of(shop, variants, costs, precisions, widths, told), variants.profiles)
 
 
 def values_of(profile: Profile, loss: float) -> dict[str, float]:
@@ -302,25 +316,49 @@ def _take_in(study: optuna.Study, shared: optuna.Study, seen: set[int]) -> None:
 
 def _front(study: optuna.Study, space: Space, known: Knowledge, objectives: Sequence[str], constraints: Constraints) -> list[Candidate]:
     """The estimated front, within the constraints where anything is, in the order of the first objective; each recipe once."""
-    found: dict[tuple[object, ...], Candidate] = {}
-    every = [trial for trial in study.trials if trial.values is not None]
-    fitting = [trial for trial in every if all(over <= 0 for over in trial.constraints.values())] or every
-    for trial in sorted(_undominated(fitting), key=lambda trial: trial.values):
-        recipe = space.recipe(trial.params)
-        if recipe.decisions and recipe.decisions not in found:
-            named = replace(recipe, name=f"candidate {len(found) + 1}", model_sha256=known.costs.graph.digest)
-            profile, values = guess(known, named)
-            found[recipe.decisions] = Candidate(named.name, named, values, profile)
-    return list(found.values())
+    judged: dict[tuple[Decision, ...], tuple[Recipe, tuple[float, ...], bool]] = {}
+    for trial in study.get_trials(deepcopy=False):
+        recipe = space.recipe(trial.params) if trial.values is not None else Recipe()
+        if recipe.decisions and recipe.decisions not in judged:
+            values = judge(known, recipe)
+            judged[recipe.decisions] = (recipe, tuple(values[name] for name in objectives), constraints.holds(values))
+    every = [one for one in judged.values() if not any(math.isnan(value) for value in one[1])]
+    fitting = [one for one in every if one[2]] or every
+    front = [one for one in fitting if not any(_dominates(other[1], one[1]) for other in fitting)]
+    found: list[Candidate] = []
+    for recipe, _, _ in sorted(front, key=lambda one: one[1]):
+        named = replace(recipe, name=f"candidate {len(found) + 1}", model_sha256=known.costs.graph.digest)
+        profile, values = guess(known, named)
+        found.append(Candidate(named.name, named, values, profile))
+    return found
 
 
-def _undominated(trials: Sequence[Any]) -> list[Any]:
-    kept = []
-    for one in trials:
-        better = [all(a <= b for a, b in zip(other.values, one.values, strict=True)) and other.values != one.values for other in trials]
-        if not any(better):
-            kept.append(one)
-    return kept
+def _dominates(a: Sequence[float], b: Sequence[float]) -> bool:
+    return a != b and all(x <= y for x, y in zip(a, b, strict=True))
+
+
+def _taught(
+    shop: Workshop,
+    study: optuna.Study,
+    space: Space,
+    known: Knowledge,
+    objectives: Sequence[str],
+    constraints: Constraints,
+    candidates: list[Candidate],
+    n: int,
+    told: Told | None,
+    show: Callable[[Sequence[Candidate]], None],
+) -> list[Candidate]:
+    """``candidates`` that were measured, and ``n`` more of the front as it is with what they taught; see the module, case 3."""
+    measured = [one for one in candidates if one.profile is not None]
+    wiser = known.with_measured([one.profile for one in measured if one.profile is not None])
+    done = {one.recipe.decisions for one in measured}
+    fresh = [one for one in _front(study, space, wiser, objectives, constraints) if one.recipe.decisions not in done]
+    renamed = []
+    for number, one in enumerate(fresh, len(measured) + 1):
+        recipe = replace(one.recipe, name=f"candidate {number}, second half")
+        renamed.append(replace(one, name=recipe.name, recipe=recipe))
+    return [*measured, *_built(shop, renamed, objectives, n, told, lambda made: show([*measured, *made]))]
 
 
 def spread(candidates: Sequence[Candidate], objectives: Sequence[str], n: int) -> list[int]:

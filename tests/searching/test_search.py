@@ -67,6 +67,21 @@ def test_the_front_is_estimated_and_the_best_are_built_measured_and_scored(shop,
     assert [profile.origin for profile in found.profiles].count("estimated") == len(found.candidates)
 
 
+def test_what_was_built_first_teaches_the_second_half(shop, known, graph):
+    variants = tuple(measured(graph, recipe) for recipe in designs(graph))
+    taught = Knowledge(known.costs, known.quality, variants)
+    seen = []
+    found = search(shop, trials=40, build=2, knowledge=taught, live=seen.append)
+    built = [one for one in found.candidates if one.profile is not None]
+    assert len(built) == 2 and built[1].name.endswith("second half")
+    assert built[0].recipe.decisions != built[1].recipe.decisions
+    assert built[0].estimated["latency_ms"] == pytest.approx(guess(taught, built[0].recipe)[1]["latency_ms"])
+    assert built[1].estimated["latency_ms"] != pytest.approx(
+        guess(taught, built[1].recipe)[1]["latency_ms"], rel=1e-3
+    )  # it knows the first
+    assert len(seen) >= 3 and not seen[0].complete
+
+
 def test_constraints_are_kept_and_searches_go_on_where_they_were(shop, known):
     base = known.costs.base.context.latency.median_ms
     limit = Constraints(latency_ms=base * 0.6, loss=0.02)
