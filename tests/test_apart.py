@@ -1,6 +1,5 @@
 """Work in a process apart: what comes back, what is said when it dies, and that nothing is left behind."""
 
-import asyncio
 import os
 import pickle
 import signal
@@ -18,6 +17,7 @@ from edgeprof.boards.entries import Entry
 from edgeprof.boards.hostkeys import HostKeyUnknown
 from edgeprof.errors import BoardLost, BundleDamaged, DataError, EdgeprofError, UsageError, WorkerError
 from tests import apart_work as work
+from tests.loops import inside_a_loop
 
 ROOT = Path(__file__).parent.parent
 
@@ -162,7 +162,7 @@ def test_a_process_that_dies_between_two_calls_is_started_anew():
     with Apart("testing") as worker:
         first = worker.call(work.pid)
         os.kill(first, signal.SIGKILL)
-        assert gone(first)
+        os.waitid(os.P_PID, first, os.WEXITED | os.WNOWAIT)  # with all its threads
         assert worker.call(work.pid) != first
 
 
@@ -260,10 +260,7 @@ def test_two_threads_wait_for_each_other(shared):
 
 
 def test_inside_a_running_event_loop(shared):
-    async def cell():
-        return shared.call(work.add, 1, 2)
-
-    assert asyncio.run(cell()) == 3
+    assert inside_a_loop(lambda: shared.call(work.add, 1, 2)) == 3
 
 
 def test_the_process_is_not_kept_by_one_that_was_closed():

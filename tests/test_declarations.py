@@ -190,7 +190,7 @@ def test_pillow_is_imported_for_images_only(monkeypatch, tmp_path, declare):
 
 
 def test_nothing_outside_of_the_folder_is_touched(tmp_path, declare):
-    outside = tmp_path.parent / "outside"
+    outside = tmp_path.parent / f"{tmp_path.name}-elsewhere"
     save_images(outside, "a.png")
     np.save(outside / "d.npy", np.ones(3))
     (outside / "l.csv").write_text("a.png,1")
@@ -199,9 +199,9 @@ def test_nothing_outside_of_the_folder_is_touched(tmp_path, declare):
     (tmp_path / "loop").symlink_to("loop")
     save_images(tmp_path / "p", "a.png")
     for said in (
-        'file="../outside/d.npy"', f'file="{outside}/d.npy"', 'file="link.npy"', 'images="linked"', 'images=".."', "file=5",
+        f'file="../{outside.name}/d.npy"', f'file="{outside}/d.npy"', 'file="link.npy"', 'images="linked"', 'images=".."', "file=5",
         'file="a\\u0000b"',
-        'images="p"\nlabels="../outside/l.csv"', 'images="p"\nlabels="linked/l.csv"', 'file="p/../../outside/d.npy"',
+        f'images="p"\nlabels="../{outside.name}/l.csv"', 'images="p"\nlabels="linked/l.csv"', f'file="p/../../{outside.name}/d.npy"',
     ):  # fmt: skip
         with pytest.raises(DataError, match=r"data\.toml names .*, which is not in its folder\. Put the data beside it"):
             declare(said)

@@ -23,6 +23,7 @@ from edgeprof.errors import EdgeprofError, InputError, ModelNotFound, StudyError
 from edgeprof.models.probes import make_probes
 from edgeprof.sweeping.conduct import Begun, Ended
 from tests.fleet_boards import Counting, LostBoard, ScriptedBoard, ScriptedJob, playing, quick, refusing, stubborn
+from tests.loops import inside_a_loop
 
 FEW = {"runs": 3, "warmup": 1, "memory": False}
 ROOT = Path(__file__).parent.parent
@@ -153,12 +154,7 @@ def test_a_bar_a_board(models, capsys):
 
 
 def test_a_running_event_loop_does_not_matter(models):
-    import asyncio
-
-    async def cell() -> str:
-        return swept(models[0], quick("a")).table["status"][0]
-
-    assert asyncio.run(cell()) == "done"
+    assert inside_a_loop(lambda: swept(models[0], quick("a")).table["status"][0]) == "done"
 
 
 # Failures

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 import subprocess
@@ -26,6 +25,7 @@ from edgeprof.models.inputs import make_inputs
 from edgeprof.records.profile import Profile
 from edgeprof.records.trace import RunPlan, Trace
 from tests.boards.conftest import MANY, real_only, with_replay
+from tests.loops import inside_a_loop
 
 FEW = {"runs": 4, "warmup": 1}
 
@@ -117,10 +117,7 @@ def test_two_jobs_at_once(board, model):
 
 @with_replay
 def test_in_a_running_event_loop(board, model):
-    async def cell():
-        return ep.profile(model, board=board, progress=False, **FEW)
-
-    assert asyncio.run(cell()).context.runs == 4
+    assert inside_a_loop(lambda: ep.profile(model, board=board, progress=False, **FEW)).context.runs == 4
 
 
 @with_replay
