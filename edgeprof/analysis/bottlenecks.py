@@ -86,6 +86,8 @@ def _inserted(profile: Profile) -> Iterator[Finding]:
 
 
 def _wide_intervals(profile: Profile) -> Iterator[Finding]:
+    if profile.basis == "estimated":
+        return  # no runs narrow it
     layers = profile.measured_layers
     half = (layers["latency_high_ms"] - layers["latency_low_ms"]) / 2 / layers["latency_ms"]
     wide = layers.assign(half=half)[(half > WIDE_HALF_WIDTH) & (layers["share"] >= WIDE_SHARE)].sort_values("half", ascending=False)

@@ -151,7 +151,7 @@ def _print(built: Built, graph: Graph, output: str, scores: list[Any]) -> None:
     console.print(Text.assemble(("Wrote ", "dim"), visible(str(output)), f": {units.size(size)}{part}."))
     done = Counter((change.asked, change.done if change.asked == "precision" else "") for change in built.changes if change.done)
     for (asked, what), n in sorted(done.items()):
-        verb = {"prune": "lost channels", "sparsity": "have zero weights"}.get(asked, f"are {what}")
+        verb = {"prune": "lost channels", "sparsity": "with zero weights"}.get(asked, what)
         console.print(Text(f"{n} layer{'s' * (n != 1)} {verb}."))
     for change in [change for change in built.changes if change.asked != "precision" and change.done][:MOST_REASONS]:
         why = f" ({change.reason})" if change.reason else ""

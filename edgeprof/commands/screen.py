@@ -113,8 +113,9 @@ def _memory(profile: Profile) -> str:
     told = profile.context.memory
     parts = []
     if told.peak_bytes is not None:
-        word = ", an estimate from shapes" if is_estimate(profile, "peak_memory_bytes") else ""
-        parts.append(f"{units.size(told.peak_bytes)} of activations and workspace at most (in {told.peak_layer}{word})")
+        word = "an estimate from shapes" if is_estimate(profile, "peak_memory_bytes") else ""
+        where = ", ".join(filter(None, [f"in {told.peak_layer}" if told.peak_layer else "", word]))
+        parts.append(f"{units.size(told.peak_bytes)} of activations and workspace at most{f' ({where})' if where else ''}")
     peaks = [process.peak_bytes for process in told.process.values() if process.peak_bytes is not None]
     if peaks:
         parts.append(f"{units.size(max(peaks))} the whole process")

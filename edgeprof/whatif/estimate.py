@@ -161,8 +161,8 @@ def _timed(time: float, error: float) -> dict[str, float]:
 
 
 def _ends(value: float, error: float) -> tuple[float, float]:
-    low, high = sorted((value * (1 - error), value * (1 + error))) if not math.isnan(value * error) else (math.nan, math.nan)
-    return low, high
+    """Ends of the interval of a quantity that is not negative."""
+    return (max(0.0, value * (1 - error)), value * (1 + error)) if not math.isnan(value * error) else (math.nan, math.nan)
 
 
 def _shape(graph: Graph, node: str) -> str:

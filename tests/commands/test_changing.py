@@ -30,7 +30,7 @@ def test_quantize_says_what_was_done_and_what_it_cost(edgeprof, data):
         "quantize", MODEL, "--data", data, "--exclude", "/stem/conv/Conv", "-o", "int8.onnx", "--save-recipe", "r.recipe.toml"
     )
     assert status == 0
-    assert "Wrote int8.onnx" in out and "layers are int8" in out and "Before: top1" in out and "the answer changed for" in out
+    assert "Wrote int8.onnx" in out and "layers int8." in out and "Before: top1" in out and "the answer changed for" in out
     made = load_model("int8.onnx")
     assert made.file_bytes < 0.5 * MODEL.stat().st_size
     assert [decision.layer for decision in read_recipe("r.recipe.toml").decisions if decision.precision == "fp32"] == ["/stem/conv/Conv"]
@@ -89,6 +89,7 @@ def test_estimate_then_search_share_a_study(edgeprof, data):
     common = ("--data", data, "--study", "study", "--runs", 2, "--mixtures", 1, "--calibration", 20)
     status, out, err = edgeprof("estimate", MODEL, "r.recipe.toml", *common, "-o", "guess.edgeprof")
     assert status == 0 and "ESTIMATED: a what-if, nothing was run" in out and "Saved guess.edgeprof" in err
+    assert "(an estimate from shapes)" in out and "more runs narrow it" not in out
     guess = load("guess.edgeprof")
     assert guess.origin == "estimated" and parse_recipe(guess.context.recipe).name == "mine"
     status, out, _ = edgeprof(

@@ -82,6 +82,7 @@ def test_every_node_is_in_one_unit_and_boundaries_have_a_row(graph, costs, varia
     row = mixed.layers[mixed.layers["name"] == BOUNDARY].iloc[0]
     assert row["kind"] == "inserted" and row["latency_ms"] > 0
     assert list(mixed.layers.columns) == list(schema.COLUMNS)
+    assert (mixed.layers["latency_low_ms"] >= 0).all() and (mixed.layers["latency_high_ms"] >= mixed.layers["latency_ms"]).all()
 
 
 def test_noisy_variants_give_a_wide_error_bar(graph, costs):
