@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 class Candidate:
     """A recipe: ``estimated`` and ``measured`` values by objective (NaN: not known), and the profiles that they are from.
 
-    ``failed`` says why one that was to be built and measured was not.
+    ``failed`` says why one that was to be built and measured was not. ``round``: 2 where the estimate knows what was built in round 1.
     """
 
     name: str
@@ -31,6 +31,7 @@ class Candidate:
     measured: Mapping[str, float] = field(default_factory=dict)
     profile: Profile | None = None
     failed: str = ""
+    round: int = 1
 
     def gap(self, objective: str) -> float:
         """Estimate over measurement, minus 1; of a loss, which may be 0, the difference. NaN where one is not known."""
@@ -40,7 +41,7 @@ class Candidate:
 
 @dataclass(frozen=True, eq=False)
 class SearchResult:
-    """Candidates on the estimated front, those that were measured first.
+    """Candidates on the estimated front, those that were measured first; of these those of the first round before those of the second.
 
     ``base``: the model as it is. ``trials``: how many recipes were estimated. ``complete``: False when it was interrupted.
     """
@@ -72,7 +73,7 @@ class SearchResult:
 
         rows = []
         for one in self.candidates:
-            row: dict[str, object] = {"candidate": one.name}
+            row: dict[str, object] = {"candidate": one.name, "round": one.round}
             for name in self.objectives:
                 row[f"estimated_{name}"] = one.estimated.get(name, math.nan)
                 row[f"measured_{name}"] = one.measured.get(name, math.nan)

@@ -355,9 +355,9 @@ def _taught(
     done = {one.recipe.decisions for one in measured}
     fresh = [one for one in _front(study, space, wiser, objectives, constraints) if one.recipe.decisions not in done]
     renamed = []
-    for number, one in enumerate(fresh, len(measured) + 1):
-        recipe = replace(one.recipe, name=f"candidate {number}, second half")
-        renamed.append(replace(one, name=recipe.name, recipe=recipe))
+    for number, one in enumerate(fresh, len(candidates) + 1):
+        recipe = replace(one.recipe, name=f"candidate {number}")
+        renamed.append(replace(one, name=recipe.name, recipe=recipe, round=2))
     return [*measured, *_built(shop, renamed, objectives, n, told, lambda made: show([*measured, *made]))]
 
 

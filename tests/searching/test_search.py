@@ -73,7 +73,10 @@ def test_what_was_built_first_teaches_the_second_half(shop, known, graph):
     seen = []
     found = search(shop, trials=40, build=2, knowledge=taught, live=seen.append)
     built = [one for one in found.candidates if one.profile is not None]
-    assert len(built) == 2 and built[1].name.endswith("second half")
+    assert [one.round for one in built] == [1, 2]
+    assert len({one.name for one in found.candidates}) == len(found.candidates)
+    assert all(one.name == one.recipe.name for one in found.candidates)
+    assert list(found.table["round"])[:2] == [1, 2]
     assert built[0].recipe.decisions != built[1].recipe.decisions
     assert built[0].estimated["latency_ms"] == pytest.approx(guess(taught, built[0].recipe)[1]["latency_ms"])
     assert built[1].estimated["latency_ms"] != pytest.approx(
