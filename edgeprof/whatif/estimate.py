@@ -15,7 +15,7 @@ All that has an interval has that of the latency at least.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -124,7 +124,7 @@ def _layers(costs: Costs, planned: Plan, predicted: Prediction) -> pd.DataFrame:
         spread = costs.spread(number)
         own = measured[number]
         precision = predicted.precision[number]
-        macs = math.fsum(cost[name].macs for name in unit.nodes if cost[name].macs > 0)
+        macs = math.fsum(cost[name].macs for name in unit.nodes)
         params = math.fsum(_weight_bytes(cost[name].param_bytes, planned.precision.get(name, FLOAT)) for name in unit.nodes)
         moved = math.fsum(cost[name].activation_bytes for name in unit.nodes) * _ACTIVATION_PARTS.get(precision, 1.0)
         low, high = _ends(time, max(spread, costs.error) if not math.isnan(costs.error) else spread)
@@ -172,7 +172,7 @@ def _shape(graph: Graph, node: str) -> str:
 
 
 def _weight_bytes(param_bytes: float, precision: str) -> float:
-    return 0.0 if math.isnan(param_bytes) else param_bytes * _WEIGHT_PARTS.get(precision, 1.0)
+    return param_bytes * _WEIGHT_PARTS.get(precision, 1.0)
 
 
 def _model_bytes(costs: Costs, planned: Plan) -> int | None:
@@ -181,12 +181,16 @@ def _model_bytes(costs: Costs, planned: Plan) -> int | None:
         return None
     old, new = costs.as_it_is.costs, planned.costs
     top = [layer.name for layer in costs.graph.layers if layer.parent is None]
-    saved = math.fsum(
+    saved = _known_sum(
         _weight_bytes(old[name].param_bytes, FLOAT) - _weight_bytes(new[name].param_bytes, planned.precision.get(name, FLOAT))
         for name in top
     )
     added = _NODE_BYTES * sum(3 for name in top if planned.precision.get(name) == "int8")
     return max(0, round(before - saved + added))
+
+
+def _known_sum(values: Iterable[float]) -> float:
+    return math.fsum(value for value in values if not math.isnan(value))
 
 
 def _memory(costs: Costs, planned: Plan) -> Memory:

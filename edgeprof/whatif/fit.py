@@ -34,7 +34,7 @@ from edgeprof.recipes.plan import Plan, plan
 from edgeprof.recipes.recipe import FLOAT, Recipe, parse_recipe
 from edgeprof.recipes.target import Target, target_of
 from edgeprof.records.profile import Profile
-from edgeprof.whatif.units import Unit, boundary_rows, crossings, unit_figures, unit_times, units_of, widths_of, work_of
+from edgeprof.whatif.units import Crossings, Unit, boundary_rows, crossings, unit_figures, unit_times, units_of, widths_of, work_of
 
 Floats = NDArray[np.float64]
 
@@ -115,7 +115,8 @@ class Costs:
     def predict(self, planned: Plan) -> Prediction:
         """Times for a plan; UsageError when it needs a precision that no variant has."""
         precision = _unit_precisions(self.units, planned)
-        states = _states(self.units, precision, planned.graph)
+        crossed = crossings(self.units, planned.graph)
+        states = _states(self.units, precision, crossed)
         missing = sorted({p for p in precision if p not in self.precisions})
         if missing:
             raise UsageError(
@@ -129,7 +130,7 @@ class Costs:
             times[number], own = self._lines.time(number, states[number], work[number], widths[number])
             if not own:
                 borrowed.append(unit.leader)
-        boundary = self._boundaries.time(_formats(self.units, precision, planned.graph))
+        boundary = self._boundaries.time(_formats(self.units, precision, crossed))
         return Prediction(precision, work, times, boundary, tuple(borrowed))
 
     @cached_property
@@ -199,16 +200,16 @@ def _variant(units: Sequence[Unit], profile: Profile, planned: Plan) -> Variant:
     times, boundary = unit_times(units, profile)
     layers = float(np.nansum(times)) + boundary
     scale = plain / layers if layers > 0 else math.nan
-    precision = _unit_precisions(units, planned)
+    precision, crossed = _unit_precisions(units, planned), crossings(units, planned.graph)
     return Variant(
         precision=precision,
-        states=_states(units, precision, planned.graph),
+        states=_states(units, precision, crossed),
         work=np.array(work_of(units, planned.costs)),
         time_ms=np.array(times) * scale,
         widths=tuple(widths_of(units, planned.graph)),
         boundary_ms=boundary * scale,
         boundary=tuple((op, elements, time * scale) for op, elements, time in boundary_rows(units, profile)),
-        formats=_formats(units, precision, planned.graph),
+        formats=_formats(units, precision, crossed),
         plain_ms=plain,
     )
 
@@ -217,10 +218,10 @@ def _unit_precisions(units: Sequence[Unit], planned: Plan) -> tuple[str, ...]:
     return tuple(planned.precision.get(unit.leader, FLOAT) for unit in units)
 
 
-def _states(units: Sequence[Unit], precision: Sequence[str], graph: Graph) -> tuple[str, ...]:
+def _states(units: Sequence[Unit], precision: Sequence[str], crossed: Crossings) -> tuple[str, ...]:
     """Of each unit its precision, or `READ_AS_INT8`; see the module, case 1."""
     readers: dict[int, set[str]] = defaultdict(set)
-    for maker, reader, _ in crossings(units, graph):
+    for maker, reader, _ in crossed:
         readers[maker].add(precision[reader] if reader >= 0 else FLOAT)
     return tuple(
         READ_AS_INT8 if own == FLOAT and unit.op_type in PASSING and readers.get(number) == {"int8"} else own
@@ -228,7 +229,7 @@ def _states(units: Sequence[Unit], precision: Sequence[str], graph: Graph) -> tu
     )
 
 
-def _formats(units: Sequence[Unit], precision: Sequence[str], graph: Graph) -> Formats:
+def _formats(units: Sequence[Unit], precision: Sequence[str], crossed: Crossings) -> Formats:
     """What changes its format between units."""
 
     def kind(number: int) -> str:
@@ -241,7 +242,7 @@ def _formats(units: Sequence[Unit], precision: Sequence[str], graph: Graph) -> F
         return "blocked" if units[number].op_type in _BLOCKED else "float"
 
     found: dict[tuple[str, str], tuple[int, float]] = defaultdict(lambda: (0, 0.0))
-    for maker, reader, elements in crossings(units, graph):
+    for maker, reader, elements in crossed:
         pair = (kind(maker), kind(reader))
         if pair[0] != pair[1]:
             count, total = found[pair]

@@ -119,6 +119,10 @@ def boundary_rows(units: Sequence[Unit], profile: Profile) -> list[tuple[str, fl
     return found
 
 
+Crossings = Sequence[tuple[int, int, float]]
+"""Of each tensor that goes from one unit to another: who makes it, who reads it, elements."""
+
+
 def crossings(units: Sequence[Unit], graph: Graph) -> list[tuple[int, int, float]]:
     """Tensors that go from one unit to another: (unit that makes it, unit that reads it, elements), each pair and tensor once.
 
