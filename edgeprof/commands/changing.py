@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from edgeprof.recipes.base import Built
     from edgeprof.recipes.recipe import Recipe
     from edgeprof.recipes.target import Target
+    from edgeprof.workshop import Workshop
 
 JSON_VERSION = 1
 MOST_REASONS = 12
@@ -43,9 +44,9 @@ def add_data(parser: argparse._ActionsContainer, *, required: bool = False) -> N
     )
 
 
-def add_output(parser: argparse._ActionsContainer) -> None:
+def add_output(parser: argparse._ActionsContainer, *, required: bool = True) -> None:
     """Adds where the model goes and what is printed."""
-    parser.add_argument("-o", "--output", required=True, metavar="OUT.onnx", help="file to write the changed model to")
+    parser.add_argument("-o", "--output", required=required, metavar="OUT.onnx", help="file to write the changed model to")
     parser.add_argument("--save-recipe", metavar="FILE", help="write the recipe that was applied to FILE (.recipe.toml)")
     parser.add_argument("--target", metavar="BOARD", help="make it for the processor of this board (default: this machine)")
     parser.add_argument("--json", action="store_true", help="print what was done as JSON")
@@ -71,6 +72,20 @@ def make(args: argparse.Namespace, recipe_for: Callable[[Graph], Recipe]) -> int
     elif not args.quiet:
         _print(built, graph, args.output, scores)
     return 0
+
+
+@contextmanager
+def workshop(args: argparse.Namespace, **options: Any) -> Iterator[Workshop]:
+    """The workshop that the arguments ask for. Ctrl-C says what stays: all that was built and measured."""
+    from edgeprof.workshop import Workshop
+
+    named = {name: getattr(args, name) for name in ("board", "data", "calibration", "study", "runs", "threads")}
+    with Workshop(args.model, **named, **options) as shop:
+        try:
+            yield shop
+        except KeyboardInterrupt as stopped:
+            stopped.add_note(f"Stopped. What was built and measured is kept in {args.study}; the same command goes on from there.")
+            raise
 
 
 def split(data: Dataset, calibration: int) -> tuple[Dataset, Dataset | None]:

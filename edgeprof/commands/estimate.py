@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from edgeprof.commands import changing, options
@@ -40,23 +38,12 @@ def add_study(parser: argparse._ActionsContainer) -> None:
     )
 
 
-@contextmanager
-def kept(study: str) -> Iterator[None]:
-    """Says on Ctrl-C what stays: all that was measured."""
-    try:
-        yield
-    except KeyboardInterrupt as stopped:
-        stopped.add_note(f"Stopped. What was built and measured is kept in {study}; the same command goes on from there.")
-        raise
-
-
 def run(args: argparse.Namespace) -> int:
     """Measures variants where the study has none, then estimates."""
     from edgeprof.commands import show
     from edgeprof.recipes.recipe import FLOAT, read_recipe
     from edgeprof.variants import measure_variants
     from edgeprof.whatif import estimate, fit
-    from edgeprof.workshop import Workshop
 
     recipes = [read_recipe(path) for path in args.recipe]
     if args.output and len(recipes) > 1:
@@ -64,25 +51,15 @@ def run(args: argparse.Namespace) -> int:
     asked = {decision.precision for recipe in recipes for decision in recipe.decisions}
     wanted = sorted(one for one in asked if one is not None and one != FLOAT)
     widths = sorted({decision.prune for recipe in recipes for decision in recipe.decisions if decision.prune} | {0.25, 0.5})
-    with changing.progress(Path(args.model).stem, quiet=args.quiet) as told:
-        shop = Workshop(
-            args.model,
-            board=args.board,
-            data=args.data,
-            calibration=args.calibration,
-            study=args.study,
-            runs=args.runs,
-            threads=args.threads,
+    with changing.progress(Path(args.model).stem, quiet=args.quiet) as told, changing.workshop(args) as shop:
+        variants = measure_variants(
+            shop,
+            precisions=wanted or ["int8"],
+            widths=widths[-3:],
+            mixed=args.mixtures,
+            told=told,
         )
-        with shop, kept(args.study):
-            variants = measure_variants(
-                shop,
-                precisions=wanted or ["int8"],
-                widths=widths[-3:],
-                mixed=args.mixtures,
-                told=told,
-            )
-            costs = fit(variants.base, variants.profiles, target=shop.target)
+        costs = fit(variants.base, variants.profiles, target=shop.target)
     profiles = [estimate(costs, recipe) for recipe in recipes]
     if args.output:
         profiles[0].save(args.output)

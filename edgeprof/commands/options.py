@@ -52,6 +52,23 @@ def seconds(option: str, least: float | None = None) -> Callable[[str], float]:
     return read
 
 
+def number(option: str, *, above: float | None = None, below: float = math.inf) -> Callable[[str], float]:
+    """A reader of numbers from 0 on (or ``above`` a bound) and ``below`` another, for ``option``."""
+    least = "0 or more" if above is None else f"above {above:g}"
+    wanted = f"a number, {least}{f' and below {below:g}' if below < math.inf else ''}"
+
+    def read(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not 0 <= value < below or (above is not None and not value > above):
+            raise UsageError(f"{option} is '{text}'; give {wanted}.")
+        return value
+
+    return read
+
+
 def shape(text: str) -> tuple[str, list[int]]:
     """``NAME=1,3,224,224``; ``NAME=`` is a scalar."""
     name, equals, sizes = text.rpartition("=")

@@ -7,7 +7,7 @@ import json
 import sys
 from typing import get_args
 
-from edgeprof.commands import changing
+from edgeprof.commands import changing, options
 from edgeprof.errors import UsageError
 
 
@@ -16,17 +16,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     from edgeprof.recipes.recipe import Importance
 
     parser.add_argument("model", metavar="MODEL", help="ONNX model")
-    parser.add_argument("ratio", metavar="RATIO", nargs="?", help="part of the output channels that goes, such as 0.25")
+    ratio = options.number("RATIO", above=0, below=1)
+    parser.add_argument("ratio", metavar="RATIO", nargs="?", type=ratio, help="part of the output channels that goes, such as 0.25")
     parser.add_argument(
         "--layer", action="append", default=[], metavar="LAYER", help="only these, by name or pattern; repeat it (default: all that can)"
     )
     parser.add_argument("--importance", choices=get_args(Importance), help="which channels matter least (default: l2)")
     parser.add_argument("--groups", action="store_true", help="only show which channels go together, and why some cannot go")
     changing.add_data(parser)
-    changing.add_output(parser)
-    for action in parser._actions:
-        if action.dest == "output":
-            action.required = False
+    changing.add_output(parser, required=False)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -35,15 +33,9 @@ def run(args: argparse.Namespace) -> int:
         return _show(args)
     if args.ratio is None or args.output is None:
         raise UsageError("Pruning needs a RATIO and -o OUT.onnx; --groups alone shows what can go.")
-    try:
-        ratio = float(args.ratio)
-    except ValueError:
-        ratio = -1.0
-    if not 0 < ratio < 1:
-        raise UsageError(f"RATIO is '{args.ratio}'; give a part above 0 and below 1, such as 0.25.")
     from edgeprof.recipes.build import prune_recipe
 
-    return changing.make(args, lambda graph: prune_recipe(ratio, args.layer or ["*"], args.importance, graph))
+    return changing.make(args, lambda graph: prune_recipe(args.ratio, args.layer or ["*"], args.importance, graph))
 
 
 def _show(args: argparse.Namespace) -> int:

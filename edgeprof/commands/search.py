@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeprof.commands import changing, options
-from edgeprof.commands.estimate import add_study, kept
+from edgeprof.commands.estimate import add_study
 
 if TYPE_CHECKING:
     from edgeprof.searching import SearchResult
@@ -29,13 +29,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     how.add_argument("--precision", action="append", default=[], metavar="P", help="what layers may become, repeat it (default: int8)")
     how.add_argument(
-        "--width", action="append", default=[], type=_part, metavar="W", help="part that a group may lose (default: 0.25, 0.5)"
+        "--width",
+        action="append",
+        default=[],
+        type=options.number("--width", above=0, below=1),
+        metavar="W",
+        help="part that a group may lose (default: 0.25, 0.5)",
     )
     how.add_argument("--no-prune", action="store_true", help="precisions alone")
     how.add_argument(
         "--trials", type=options.whole_number("--trials", 1), default=400, metavar="N", help="recipes to estimate (default: 400)"
     )
-    how.add_argument("--minutes", type=options.seconds("--minutes"), metavar="M", help="end the trials after so long")
+    how.add_argument("--minutes", type=options.number("--minutes", above=0), metavar="M", help="end the trials after so long")
     how.add_argument("--sampler", default="tpe", metavar="S", help="tpe (default), nsga2, nsga3 or random")
     how.add_argument("--seed", type=options.whole_number("--seed", 0), default=0, metavar="N", help="of the sampler")
     how.add_argument("--storage", metavar="URL", help="Optuna storage to share with others (default: SQLite in the study)")
@@ -45,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         ("latency-ms", "milliseconds end to end"), ("loss", "loss of the score (0.01 is a point of top1)"), ("energy-mj", "millijoules"),
         ("peak-memory-bytes", "bytes of activations at once"), ("model-bytes", "bytes of the file"),
     ):  # fmt: skip
-        limits.add_argument(f"--max-{name}", type=_limit, metavar="X", help=f"most {text}")
+        limits.add_argument(f"--max-{name}", type=options.number(f"--max-{name}"), metavar="X", help=f"most {text}")
     parser.add_argument("--save-recipe", metavar="FILE", help="write the recipe of the best measured candidate to FILE")
     parser.add_argument("--json", action="store_true", help="print the candidates as JSON")
     parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
@@ -55,35 +60,24 @@ def run(args: argparse.Namespace) -> int:
     """Searches; 0 when some measured candidate keeps to the constraints, 1 when none does, 130 when it was stopped."""
     from edgeprof.recipes.recipe import write_recipe
     from edgeprof.searching import Constraints, search
-    from edgeprof.workshop import Workshop
 
     limits = {name: getattr(args, f"max_{name}") for name in ("latency_ms", "loss", "energy_mj", "peak_memory_bytes", "model_bytes")}
-    with changing.progress(Path(args.model).stem, quiet=args.quiet) as told:
-        shop = Workshop(
-            args.model,
-            board=args.board,
-            data=args.data,
-            calibration=args.calibration,
-            study=args.study,
-            runs=args.runs,
-            threads=args.threads,
+    with changing.progress(Path(args.model).stem, quiet=args.quiet) as told, changing.workshop(args) as shop:
+        found = search(
+            shop,
+            objectives=args.objective or ["latency_ms", "loss"],
+            constraints=Constraints(**limits),
+            precisions=args.precision or ["int8"],
+            widths=[] if args.no_prune else args.width or [0.25, 0.5],
+            trials=args.trials,
+            minutes=args.minutes,
+            sampler=args.sampler,
+            seed=args.seed,
+            storage=args.storage,
+            build=args.build,
+            mixed=args.mixtures,
+            told=told,
         )
-        with shop, kept(args.study):
-            found = search(
-                shop,
-                objectives=args.objective or ["latency_ms", "loss"],
-                constraints=Constraints(**limits),
-                precisions=args.precision or ["int8"],
-                widths=[] if args.no_prune else args.width or [0.25, 0.5],
-                trials=args.trials,
-                minutes=args.minutes,
-                sampler=args.sampler,
-                seed=args.seed,
-                storage=args.storage,
-                build=args.build,
-                mixed=args.mixtures,
-                told=told,
-            )
     best = found.best
     if best is not None and args.save_recipe:
         write_recipe(best.recipe, args.save_recipe)
@@ -94,30 +88,6 @@ def run(args: argparse.Namespace) -> int:
     if not found.complete:
         return INTERRUPTED
     return OK if best is not None or not args.build else FAILED
-
-
-def _part(text: str) -> float:
-    from edgeprof.errors import UsageError
-
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 < value < 1:
-        raise UsageError(f"--width is '{text}'; give a part above 0 and below 1, such as 0.25.")
-    return value
-
-
-def _limit(text: str) -> float:
-    from edgeprof.errors import UsageError
-
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 <= value < math.inf:
-        raise UsageError(f"A constraint is '{text}'; give a number, 0 or more.")
-    return value
 
 
 def _print(found: SearchResult) -> None:

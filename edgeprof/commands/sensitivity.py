@@ -35,7 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--samples", type=options.whole_number("--samples", 1), default=256, metavar="N", help="samples to score with (default: 256)"
     )
     tried.add_argument("--metric", default="auto", metavar="M", help="top1, mae, sqnr_db, cosine or auto (default)")
-    tried.add_argument("--minutes", type=options.seconds("--minutes"), metavar="M", help="end after so long; the same command goes on")
+    tried.add_argument(
+        "--minutes", type=options.number("--minutes", above=0), metavar="M", help="end after so long; the same command goes on"
+    )
     where = parser.add_argument_group("what it saves")
     where.add_argument("--board", default="local", metavar="B", help="board to measure on (default: local)")
     where.add_argument("-o", "--study", default="study", metavar="STUDY", help="folder that keeps all that was found (default: study)")
@@ -55,7 +57,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     shown.add_argument("--tensor", metavar="NAME", help="show this tensor, or the output of this layer, in float and int8 instead")
     shown.add_argument("--export", metavar="FILE", help="write a recipe (.recipe.toml) that keeps the loss within --most-loss")
     shown.add_argument(
-        "--most-loss", type=_loss, default=MOST_LOSS, metavar="X", help="for --export: 0.005 is half a point of top1 (default: 0.005)"
+        "--most-loss",
+        type=options.number("--most-loss"),
+        default=MOST_LOSS,
+        metavar="X",
+        help="for --export: 0.005 is half a point of top1 (default: 0.005)",
     )
     shown.add_argument("--json", action="store_true", help="print all as JSON")
     shown.add_argument("--quiet", action="store_true", help="print nothing but errors")
@@ -64,36 +70,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Tries; 0 when done or out of time, 130 when it was stopped."""
     from edgeprof.sensitivities import sensitivity, tensor_error
-    from edgeprof.workshop import Workshop
 
-    with changing.progress(Path(args.model).stem, quiet=args.quiet) as told:
-        shop = Workshop(
-            args.model,
-            board=args.board,
-            data=args.data,
-            calibration=args.calibration,
-            study=args.study,
-            metric=args.metric,
-            runs=args.runs,
-            threads=args.threads,
+    with changing.progress(Path(args.model).stem, quiet=args.quiet) as told, changing.workshop(args, metric=args.metric) as shop:
+        if args.tensor:
+            compared = tensor_error(shop, args.tensor, told=told)
+            return _show_tensor(compared, args)
+        decisions = [*args.precision, *args.prune] or ["int8"]
+        found = sensitivity(
+            shop,
+            decisions=decisions,
+            modes=args.mode or ("only", "without", "weights", "activations"),
+            layers=args.layer or None,
+            samples=args.samples,
+            minutes=args.minutes,
+            measure=not args.no_measure,
+            costs=_costs(shop, args, told) if args.mixtures else None,
+            progress=told or False,
         )
-        with shop:
-            if args.tensor:
-                compared = tensor_error(shop, args.tensor, told=told)
-                return _show_tensor(compared, args)
-            decisions = [*args.precision, *args.prune] or ["int8"]
-            found = sensitivity(
-                shop,
-                decisions=decisions,
-                modes=args.mode or ("only", "without", "weights", "activations"),
-                layers=args.layer or None,
-                samples=args.samples,
-                minutes=args.minutes,
-                measure=not args.no_measure,
-                costs=_costs(shop, args, told) if args.mixtures else None,
-                progress=told or False,
-            )
-            exported = _export(found, shop, args, told) if args.export else []
+        exported = _export(found, shop, args, told) if args.export else []
     if args.json:
         json.dump({"schema_version": changing.JSON_VERSION, **found.record()}, sys.stdout, allow_nan=False, indent=1)
         print()
@@ -102,18 +96,6 @@ def run(args: argparse.Namespace) -> int:
     for line in exported if not args.quiet else []:
         print(line, file=sys.stderr)
     return INTERRUPTED if found.ended == "interrupted" else OK
-
-
-def _loss(text: str) -> float:
-    from edgeprof.errors import UsageError
-
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 <= value < math.inf:
-        raise UsageError(f"--most-loss is '{text}'; give how much worse the score may become, such as 0.005.")
-    return value
 
 
 def _costs(shop: Workshop, args: argparse.Namespace, told: Any) -> Any:

@@ -69,7 +69,8 @@ def test_prune_shows_groups_and_removes_channels(edgeprof, data):
         (("estimate", MODEL, "r.recipe.toml"), "--data"),
         (("search", MODEL, "--data", "nowhere.npz"), "There is no data at nowhere.npz"),
         (("search", MODEL, "--data", "x", "--width", "2"), "--width is '2'"),
-        (("search", MODEL, "--data", "x", "--max-loss", "much"), "constraint is 'much'"),
+        (("search", MODEL, "--data", "x", "--max-loss", "much"), "--max-loss is 'much'; give a number, 0 or more"),
+        (("search", MODEL, "--data", "x", "--minutes", "0"), "--minutes is '0'; give a number, above 0"),
     ],
 )
 def test_mistakes_are_one_sentence(words, sentence, edgeprof):
