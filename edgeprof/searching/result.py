@@ -97,7 +97,8 @@ class SearchResult:
         found = ["Candidate"]
         for name in self.objectives:
             title, unit = OBJECTIVES[name]
-            title = f"{title} of {self.metric}" if name == "loss" else title
+            if name == "loss":
+                title, unit = f"{title} of {self.metric}", "points" if self.metric == "top1" else "dB" if self.metric == "sqnr_db" else ""
             unit = f" ({unit})" if unit else ""
             found += [f"{title}{unit}, estimated", f"{title}{unit}, measured", "Gap"]
         return [*found, "Fits"]
@@ -108,9 +109,10 @@ class SearchResult:
         for one in self.candidates:
             row = [shorten(one.name, 40)]
             for name in self.objectives:
-                gap = one.gap(name)
-                shown = "–" if math.isnan(gap) else f"{gap:+.4f}" if name == "loss" else f"{gap:+.1%}"
-                row += [_number(one.estimated.get(name, math.nan)), _number(one.measured.get(name, math.nan)), shown]
+                gap, scale = one.gap(name), 100 if name == "loss" and self.metric == "top1" else 1
+                shown = "–" if math.isnan(gap) else f"{gap * scale:+.3g}" if name == "loss" else f"{gap:+.1%}"
+                row += [_number(values.get(name, math.nan) * scale) for values in (one.estimated, one.measured)]
+                row.append(shown)
             fits = self.constraints.holds(one.measured if one.profile is not None else one.estimated)
             found.append([*row, one.failed or ("yes" if fits else "no")])
         return found
