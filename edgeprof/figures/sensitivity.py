@@ -181,13 +181,13 @@ def _lay_out(figure: Any, panels: list[str], found: Sensitivity, rows: list[dict
 
 def _title(panel: str, found: Sensitivity, rows: list[dict[Any, Any]]) -> str:
     if panel == "loss":
-        return f"Loss of {label(found.metric, 24)}{' (points)' if found.metric == 'top1' else ''}"
+        return f"Loss of {label(found.metric, 24)}{'<br>(points)' if found.metric == 'top1' else ''}"
     if panel == "sqnr":
-        return "SQNR of the outputs (dB), less is worse"
+        return "SQNR of the outputs<br>(dB), less is worse"
     if panel == "saved_bytes":
-        return "Saves (B of the file)"
+        return "Saves<br>(B of the file)"
     estimated = any(row["saved_basis"] == "estimated" for row in rows)
-    return f"Saves ({'µs' if _in_us(rows) else 'ms'}{', estimated' if estimated else ''})"
+    return f"Saves<br>({'µs' if _in_us(rows) else 'ms'}{', estimated' if estimated else ''})"
 
 
 def _in_us(rows: list[dict[Any, Any]]) -> bool:

@@ -30,9 +30,9 @@ def titles(figure):
 
 def test_panels_follow_what_is_known():
     labels = made([(0.01, 30.0), (0.0, 50.0)], whole_db=25.0, saved_ms=[0.2, 0.1])
-    assert titles(sensitivity_bars(labels)) == ["Loss of top1 (points)", "SQNR of the outputs (dB), less is worse", "Saves (µs)"]
+    assert titles(sensitivity_bars(labels)) == ["Loss of top1<br>(points)", "SQNR of the outputs<br>(dB), less is worse", "Saves<br>(µs)"]
     bare = made([(0.01, 30.0)], metric="sqnr_db")
-    assert titles(sensitivity_bars(bare)) == ["SQNR of the outputs (dB), less is worse", "Saves (B of the file)"]
+    assert titles(sensitivity_bars(bare)) == ["SQNR of the outputs<br>(dB), less is worse", "Saves<br>(B of the file)"]
     assert len(sensitivity_bars(labels).layout.shapes) == 1 and not sensitivity_bars(bare).layout.shapes
 
 
