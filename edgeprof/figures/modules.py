@@ -10,13 +10,22 @@ from pathlib import Path
 
 STATIC = Path(__file__).parent / "static"
 
-_FILES = {"timeline": ("timeline_drawing", "timeline")}
+D3 = "d3-scale-4.0.3.min"
+"""Scales and ticks, for views with axes of numbers: ``d3.scaleLinear``, ``d3.scaleLog``."""
+
+_FILES = {
+    "timeline": ("timeline_drawing", "timeline"),
+    "pareto": (D3, "axes", "pareto"),
+    "roofline": (D3, "axes", "roofline"),
+    "icicle": (D3, "axes", "icicle"),
+    "difference": (D3, "axes", "difference"),
+}
 """Modules of more than one file, in their order."""
 
 
 @cache
 def script(view: str) -> str:
-    """The module of ``view`` (``heatmap``, ``memory``, ``timeline``) with all it needs; it exports its render function."""
+    """The module of ``view`` (``heatmap``, ``memory``, ``timeline`` ...) with all it needs; it exports its render function."""
     return "\n".join((STATIC / f"{name}.js").read_text("utf-8") for name in ("base", *_FILES.get(view, (view,))))
 
 

@@ -144,11 +144,12 @@ function place(value, scale) {
 
 /**
  * A view has `data` (with `header`, `findings` and `themes`), `canvas`, `card`, and its own `resize()`, `draw()` and `recolor()`.
+ * With the option `embedded` it stands inside something that has a header, notes and a table of its own: it shows none.
  */
 class View {
   constructor(el, name, options) {
     this.options = { theme: "auto", ...options };
-    this.element = h("div", { class: `ep-view ${name}` });
+    this.element = h("div", { class: `ep-view ${name}${this.options.embedded ? " ep-embedded" : ""}` });
     this.cleanup = [];
     el.append(this.element);
   }
