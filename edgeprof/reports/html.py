@@ -129,7 +129,7 @@ def _compared_section(section: str, group: Sequence[Profile]) -> dict[str, Any]:
         "name": shorten(group[0].context.model_name, 100),
         "boards": len(group),
         "lines": lines["items"],
-        "data": {"compared-data": json_text(_figure_json(figure)), "heatmap-data": json_text(view.tojson_text())},
+        "data": {"compared-data": json_text(_figure_json(figure)), "heatmap-data": json_text(view.to_json())},
         "heights": {"compared": figure.layout.height},
         "notes": {"compared": (figure.layout.meta or {}).get("note", "")},
     }
@@ -194,12 +194,12 @@ def _figure_json(figure: go.Figure) -> dict[str, Any]:
 
 def _heatmap_data(profile: Profile, total: int) -> dict[str, str]:
     """The heatmap's data, without findings (the page lists them), and the single runs unless the report is too large for them."""
-    metrics = heatmap(dataclasses.replace(profile, findings=())).tojson_text()
+    metrics = heatmap(dataclasses.replace(profile, findings=())).to_json()
     cells = _RUN_CELLS // total
     if profile.spans.empty or cells < _FEWEST_RUN_COLUMNS * len(profile.layers):
         metrics["meta"]["instrumented_runs"] = 0
         return {"heatmap-data": json_text(metrics)}
-    return {"heatmap-data": json_text(metrics), "runs-data": json_text(heatmap_runs(profile, max_cells=cells).tojson_text())}
+    return {"heatmap-data": json_text(metrics), "runs-data": json_text(heatmap_runs(profile, max_cells=cells).to_json())}
 
 
 def _timeline_data(profile: Profile, total: int) -> dict[str, str]:
@@ -208,7 +208,7 @@ def _timeline_data(profile: Profile, total: int) -> dict[str, str]:
         return {}
     bare = dataclasses.replace(profile, findings=())
     view = timeline(bare, most_points=_TIMELINE_POINTS // total, most_spans=_TIMELINE_SPANS // total)
-    return {"timeline-data": json_text(view.tojson_text())}
+    return {"timeline-data": json_text(view.to_json())}
 
 
 def _memory(profile: Profile) -> dict[str, Any] | None:
@@ -219,7 +219,7 @@ def _memory(profile: Profile) -> dict[str, Any] | None:
         return None
     told = {name: meta[name] for name in ("peak", "names", "verdict", "missing", "process", "sources")}
     drawn = {"first", "counted", "live", "peak"} & {name for name, entry in meta["arrays"].items() if entry["length"]}
-    chart = view.tojson_text()
+    chart = view.to_json()
     chart["meta"] = meta | dict.fromkeys(("verdict", "missing", "owners", "process", "sources"), ())  # the page has them
     return told | {"owners": owner_table(view), "data": json_text(chart) if drawn else ""}
 
