@@ -135,7 +135,7 @@ class Icicle extends View {
     this.view = this.view && this.view[1] > this.view[0] && this.view[1] <= this.full[1] * (1 + 1e-9) ? this.view : this.full;
     this.active.layer = min(this.active.layer, max(0, this.layers - 1));
     this.chart.setAttribute("aria-label", `${this.data.title}: ${this.byLength ? "layers, longest first" : "layers in the order they ran, under their blocks"}`);
-    this.resize();
+    this.layout();
     this.drawLegend();
   }
 
@@ -155,6 +155,10 @@ class Icicle extends View {
   }
 
   resize() {
+    if (this.chart.clientWidth !== this.plan?.width) this.layout(); // the height follows from what was just laid out
+  }
+
+  layout() {
     const width = this.chart.clientWidth;
     if (this.chart.hidden || !width) return;
     if (!this.colors.ink) this.applyTheme(); // a notebook makes the view before it puts it into the page
@@ -744,7 +748,7 @@ class Icicle extends View {
     this.view = [start, start + width];
     if (width >= (b - a) * (1 - 1e-9)) this.view = this.full;
     this.unhover();
-    this.resize();
+    this.layout();
   }
 
   zoom(factor, around = (this.view[0] + this.view[1]) / 2) {
