@@ -160,6 +160,7 @@ class Icicle extends View {
 
   layout() {
     const width = this.chart.clientWidth;
+    this.plan = null;
     if (this.chart.hidden || !width) return;
     if (!this.colors.ink) this.applyTheme(); // a notebook makes the view before it puts it into the page
     this.plan = this.byLength ? this.layoutByLength(width) : this.layoutInOrder(width);
@@ -806,7 +807,9 @@ class Icicle extends View {
     const dragged = this.dragged;
     [this.drag, this.dragged] = [null, false];
     const item = dragged ? null : this.hit(event);
-    if (!item || event.detail > 1) return;
+    if (event.detail > 1) return;
+    this.before = null;
+    if (!item) return;
     this.before = new Set(this.selected);
     const anchor = this.active.layer;
     if (item.first !== this.between) this.active = { level: item.block?.level ?? Infinity, layer: item.first };
@@ -984,9 +987,10 @@ class Icicle extends View {
   set(values) {
     this.guard(() => {
       const { data, selection, ...rest } = values;
-      if ((rest.measure && rest.measure !== this.options.measure) || (rest.order && rest.order !== this.options.order)) this.view = null;
-      Object.assign(this.options, rest);
+      const other = ["measure", "order"].some((name) => rest[name] && rest[name] !== this.options[name]);
       if (data) this.exchange(data);
+      Object.assign(this.options, rest);
+      if (other) this.view = null;
       this.applyTheme();
       this.arrange();
       if (selection) this.select(selection);

@@ -141,7 +141,9 @@ class LayerTable extends View {
   }
 
   controls() {
-    const parts = LT_MENUS.filter((name) => this.fieldOf.has(name) && this.choices(name).length > 1).map((name) => {
+    const menus = LT_MENUS.filter((name) => this.fieldOf.has(name) && this.choices(name).length > 1);
+    for (const name of LT_MENUS) if (!menus.includes(name)) delete this.picks[name];
+    const parts = menus.map((name) => {
       const choices = { "": "All", ...Object.fromEntries(this.choices(name).map(([text, count]) => [text, `${text} (${grouped(count)})`])) };
       if (!(this.picks[name] in choices)) delete this.picks[name];
       return this.menu(LT_TEXTS[name], choices, this.picks[name] ?? "", (value) => ((this.picks[name] = value), this.arrange(true)));
@@ -194,10 +196,11 @@ class LayerTable extends View {
     for (let i = 0; i < this.layers; i++) if (this.matches(i)) order.push(i);
     this.order = this.sorted(order);
     if (this.between >= 0 && this.matches(this.between)) this.order.push(this.between);
+    this.placeOf = new Map(this.order.map((row, place) => [row, place]));
     const found = this.order.length - (this.order.at(-1) === this.between && this.between >= 0);
     this.count.textContent = found === this.layers ? `${grouped(this.layers)} layers` : `${grouped(found)} of ${grouped(this.layers)}`;
     this.only.setAttribute("aria-pressed", String(this.onlySelected));
-    const place = toTop ? -1 : this.order.indexOf(at);
+    const place = toTop ? -1 : (this.placeOf.get(at) ?? -1);
     this.active = { row: place >= 0 ? place : min(max(0, this.active.row), max(0, this.order.length - 1)), col: min(this.active.col, this.shown.length - 1) };
     if (toTop) [this.active.row, this.grid.scrollTop] = [0, 0];
     this.anchor = min(this.anchor, max(0, this.order.length - 1));
@@ -393,6 +396,7 @@ class LayerTable extends View {
 
   layout() {
     const width = this.element.clientWidth;
+    this.laidOut = 0;
     if (this.grid.hidden || !width) return;
     if (!this.colors.ink) this.applyTheme(); // a notebook makes the view before it puts it into the page
     this.laidOut = width;
@@ -581,7 +585,7 @@ class LayerTable extends View {
     if (rows.length === this.selected.size && rows.every((row) => this.selected.has(row))) return;
     this.selected = new Set(rows);
     this.selectionChanged();
-    const places = rows.map((row) => this.order.indexOf(row)).filter((place) => place >= 0);
+    const places = rows.map((row) => this.placeOf.get(row)).filter((place) => place !== undefined);
     if (places.length) {
       this.active.row = this.anchor = places.reduce((a, b) => min(a, b));
       this.reveal();
@@ -650,7 +654,8 @@ class LayerTable extends View {
 
   /** The selected layers, or all that are shown where none is, with the columns that are shown: as CSV on the clipboard. */
   copy() {
-    const rows = this.selected.size ? this.order.filter((i) => this.selected.has(i)).concat([...this.selected].filter((i) => !this.order.includes(i))) : this.order;
+    const hidden = [...this.selected].filter((i) => !this.placeOf.has(i)); // selected, though the search hides them
+    const rows = this.selected.size ? [...this.order.filter((i) => this.selected.has(i)), ...hidden] : this.order;
     const say = (text) => (this.status.textContent = text);
     const what = `${grouped(rows.length)} ${this.selected.size ? "selected" : "shown"} row${rows.length === 1 ? "" : "s"}`;
     const failed = () => say("The browser did not let the page write to the clipboard. Select and copy from the CSV report instead.");
@@ -708,7 +713,7 @@ class LayerTable extends View {
     this.applyTheme();
     this.readQuery();
     this.arrange();
-    this.active.row = max(0, this.order.indexOf(this.rowOf.get(active)));
+    this.active.row = this.placeOf.get(this.rowOf.get(active)) ?? 0;
     [this.grid.scrollTop, this.grid.scrollLeft] = [top, left];
     if (was) this[was].focus({ preventScroll: true });
     if (was === "search") this.search.setSelectionRange(caret, caret);
