@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from edgeprof.analysis.groups import ADDITIVE
 from edgeprof.analysis.sources import meaning_of, title_of
 from edgeprof.figures.numbers import format_of
 from edgeprof.figures.view import ViewData, end_to_end, header, pack, themes
@@ -66,6 +67,7 @@ def heatmap(profile: Profile) -> ViewData:
                 "format": format_of(c.name),
                 "scales": scales(measured[c.name]),
                 "interval": [end for end in _INTERVALS.get(c.name, ()) if end in hover],
+                "additive": c.name in ADDITIVE,
             }
             for c in columns
         ],
@@ -75,6 +77,7 @@ def heatmap(profile: Profile) -> ViewData:
         "parents": {str(i): str(parent) for i, parent in enumerate(layers["parent"]) if parent},
         # most layers carry out the one node that has their own name: only the others are sent
         "sources": {str(i): list(s) for i, (n, s) in enumerate(zip(names, layers["source_nodes"], strict=True)) if list(s) != [n]},
+        "runtime_names": {str(i): str(r) for i, (n, r) in enumerate(zip(names, layers["runtime_name"], strict=True)) if r not in ("", n)},
         "themes": themes(texts["op_type"]),
         "instrumented_runs": int(profile.runs["instrumented"].sum()) if len(profile.spans) else 0,
     }
