@@ -104,7 +104,7 @@ def _is_known(profiles: Sequence[Profile], one: Objective) -> bool:
 
 
 def _own(profile: Profile, one: Objective, read: Callable[[Profile], Reading]) -> Reading:
-    """What ``read`` says of ``profile``, kept as long as that lives: the peak of memory costs milliseconds, and charts ask again and again."""
+    """What ``read`` says of ``profile``, kept as long as that lives: a peak of memory costs milliseconds, and live charts ask again."""
     kept = _READ.setdefault(profile, {})
     if one.name not in kept:
         kept[one.name] = read(profile)

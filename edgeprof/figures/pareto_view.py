@@ -148,7 +148,9 @@ def _axes(profiles: Sequence[Profile], x: str | None, y: str | None) -> tuple[Ob
     return objective(profiles, x), objective(profiles, y)
 
 
-def _pair(made: Pareto, profiles: Sequence[Profile], name: str, arrays: dict[str, NDArray[Any]], texts: dict[str, list[str]]) -> dict[str, Any]:
+def _pair(
+    made: Pareto, profiles: Sequence[Profile], name: str, arrays: dict[str, NDArray[Any]], texts: dict[str, list[str]]
+) -> dict[str, Any]:
     """What belongs to one pair of axes; the standings go into ``arrays``, why a point takes no part into ``texts``."""
     points, drawn = made.points, made.rows("front", "unsure", "dominated", "aside")
     arrays[f"standing {name}"] = np.array([STANDINGS.index(one) for one in points["standing"]], np.uint8)
@@ -160,7 +162,9 @@ def _pair(made: Pareto, profiles: Sequence[Profile], name: str, arrays: dict[str
         "axes": [_axis(made, position, drawn) for position in (0, 1)] if drawn else [],
         "sweet": made.sweet,
         "number": shorten(sweet, 30) or _counted(len(points)),
-        "number_note": f"sweet spot: {made.reason}" if sweet else made.reason or (f"{len(made.rows('front'))} on the front" if drawn else ""),
+        "number_note": f"sweet spot: {made.reason}"
+        if sweet
+        else made.reason or (f"{len(made.rows('front'))} on the front" if drawn else ""),
         "lines": told,
         "empty": "" if drawn else _empty(made),
     }

@@ -15,7 +15,7 @@
  * base.js, d3-scale, axes.js and points.js stand in front of it; the style sheet is pareto.css. New data keeps axes, zoom and selection.
  */
 
-const SHAPE_OF = { measured: "circle", replayed: "square", imported: "triangle", estimated: "diamond", simulated: "cross" };
+const SHAPE_OF = { measured: "circle", replayed: "square", imported: "triangle-up", estimated: "diamond", simulated: "cross" };
 const HOLLOW = ["estimated", "simulated"]; // no board ran it
 const RADIUS = { front: 6.5, unsure: 5.5, dominated: 5, aside: 4.5 };
 const DRAWN = ["aside", "dominated", "unsure", "front"]; // the front on top

@@ -11,7 +11,7 @@ let chartsOfPoints = 0;
 
 // ---- marks ----
 
-const ANGLES = { triangle: [3, -90], "triangle-down": [3, 90], diamond: [4, -90], pentagon: [5, -90], hexagon: [6, -90] };
+const ANGLES = { "triangle-up": [3, -90], "triangle-down": [3, 90], diamond: [4, -90], pentagon: [5, -90], hexagon: [6, -90] };
 
 /** The outline of a mark around (x, y), so that all shapes of one `r` look equally large. */
 function markPath(c, shape, x, y, r) {
@@ -53,31 +53,37 @@ function drawMark(c, { shape, hollow }, x, y, r, color, ground) {
 const meets = (a, b) => a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom;
 
 /**
- * Where each of `names` [{x, y, width, gap, must}] covers no obstacle and no name before it (figures/placing.py does it for pictures).
- * @returns for each {left, top, right, bottom, far} or null; one that `must` stand somewhere may stand farther off
+ * Where each of `names` [{x, y, widths, gap, must}] covers no obstacle and no name before it (figures/placing.py does it for pictures).
+ * @returns for each {left, top, right, bottom, far, size: which of its widths} or null; what `must` stand somewhere may stand farther off
  */
 function placeNames(names, obstacles, box, betterNot = []) {
   const taken = [...obstacles];
-  return names.map(({ x, y, width, gap, must }) => {
-    const found = [];
-    for (const far of must ? [0, 26, 52, 90, 140] : [0]) {
-      for (const [across, down] of [[1, -1], [-1, -1], [1, 1], [-1, 1], [1, 0], [-1, 0], [0, -1], [0, 1]]) {
-        if (far && !(across && down)) continue;
-        const away = far || (across && down ? gap * 0.8 : gap + 2);
-        const left = x + across * away - (across < 0 ? width : across ? 0 : width / 2);
-        const top = y + down * away - (down < 0 ? LINE : down ? 0 : LINE / 2);
-        found.push({ left, top, right: left + width, bottom: top + LINE, far, across });
-      }
-    }
-    const inside = found.filter((one) => one.left >= box.left && one.right <= box.right && one.top >= box.top && one.bottom <= box.bottom);
-    const count = (one, others) => others.reduce((sum, other) => sum + meets(one, other), 0);
+  const hits = (one, others) => others.reduce((sum, other) => sum + meets(one, other), 0);
+  const least = (places, cost) => places.map((one) => [cost(one), one]).sort((a, b) => a[0] - b[0])[0]?.[1] ?? null;
+  return names.map((name) => {
+    const inside = name.widths.flatMap((width, size) => placesOf(name, width, size)).filter((one) => within(one, box));
     const free = inside.filter((one) => !taken.some((other) => meets(one, other)));
-    let best = free.map((one) => [one.far * 10 + count(one, betterNot), one]).sort((a, b) => a[0] - b[0])[0]?.[1] ?? null;
-    if (!best && must) best = inside.map((one) => [count(one, taken), one]).sort((a, b) => a[0] - b[0])[0]?.[1] ?? null;
+    let best = least(free, (one) => one.far + 30 * one.size + 10 * hits(one, betterNot));
+    if (!best && name.must) best = least(inside, (one) => hits(one, taken));
     if (best) taken.push(best);
     return best;
   });
 }
+
+const AROUND = [[1, -1], [-1, -1], [1, 1], [-1, 1], [1, 0], [-1, 0], [0, -1], [0, 1]];
+
+function placesOf({ x, y, gap, must }, width, size) {
+  return (must ? [0, 26, 52, 90, 140] : [0]).flatMap((far) =>
+    AROUND.filter(([across, down]) => !far || (across && down)).map(([across, down]) => {
+      const away = far || (across && down ? gap * 0.8 : gap + 2);
+      const left = x + across * away - (across < 0 ? width : across ? 0 : width / 2);
+      const top = y + down * away - (down < 0 ? LINE : down ? 0 : LINE / 2);
+      return { left, top, right: left + width, bottom: top + LINE, far, across, size };
+    }),
+  );
+}
+
+const within = (one, box) => one.left >= box.left && one.right <= box.right && one.top >= box.top && one.bottom <= box.bottom;
 
 // ---- the chart ----
 
@@ -535,8 +541,9 @@ class PointsView extends View {
     const wishes = shown.map((one) => {
       set(one);
       const before = one.before ? `${one.before}: ` : "";
-      one.cut = before + this.cut(c, one.text, min(220, width * 0.42) - c.measureText(before).width);
-      return { x: one.item.px, y: one.item.py, width: c.measureText(one.cut).width + 2, gap: one.item.r + (one.bold ? 6 : 3), must: one.must };
+      one.cuts = [min(220, width * 0.42), 96].map((room) => before + this.cut(c, one.text, max(60, room - c.measureText(before).width)));
+      const widths = [...new Set(one.cuts)].map((text) => c.measureText(text).width + 2);
+      return { x: one.item.px, y: one.item.py, widths, gap: one.item.r + (one.bold ? 6 : 3), must: one.must };
     });
     const found = placeNames(wishes, [...boxes, ...obstacles], { left: left + 2, top: top - 6, right: left + width, bottom: top + height - 2 }, betterNot);
     c.textAlign = "left";
@@ -549,9 +556,9 @@ class PointsView extends View {
       if (place.far) this.lead(c, one, place);
       c.strokeStyle = this.colors.surface;
       c.lineWidth = 3;
-      c.strokeText(one.cut, place.left + 1, place.top + LINE / 2);
+      c.strokeText(one.cuts[place.size], place.left + 1, place.top + LINE / 2);
       c.fillStyle = one.color;
-      c.fillText(one.cut, place.left + 1, place.top + LINE / 2);
+      c.fillText(one.cuts[place.size], place.left + 1, place.top + LINE / 2);
     });
     return found;
   }
