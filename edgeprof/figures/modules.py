@@ -15,8 +15,8 @@ D3 = "d3-scale-4.0.3.min"
 
 _FILES = {
     "timeline": ("timeline_drawing", "timeline"),
-    "pareto": (D3, "axes", "pareto"),
-    "roofline": (D3, "axes", "roofline"),
+    "pareto": (D3, "axes", "points", "pareto"),
+    "roofline": (D3, "axes", "points", "roofline"),
     "icicle": (D3, "axes", "icicle"),
     "difference": (D3, "axes", "difference"),
 }
