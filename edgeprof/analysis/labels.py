@@ -64,7 +64,7 @@ def recipe_word(profile: Profile) -> str:
     precisions = "/".join(sorted({one.precision for one in recipe.decisions if one.precision and one.precision != FLOAT}))
     does = [
         precisions,
-        "pruned" * any(one.is_pruned for one in recipe.decisions),
+        "pruned" * any(bool(one.prune) or one.channels is not None for one in recipe.decisions),
         "sparse" * any(one.sparsity is not None for one in recipe.decisions),
     ]
     return shorten(recipe.name or " ".join(filter(None, does)) or "a recipe", 40)
