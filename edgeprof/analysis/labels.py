@@ -25,7 +25,7 @@ def profile_labels(profiles: Sequence[Profile]) -> tuple[str, ...]:
 
     1. The recipe or the model, the board and whether it was measured stand in a label where they differ between profiles.
     2. Threads do too; runtime, precision and the rest only where two labels would be equal without them, the date after those.
-    3. Where nothing differs the board stands, and a number.
+    3. Where nothing of it differs the board stands, or that it was measured, and a number.
     """
     told: list[list[str]] = [[] for _ in profiles]
     for tell in (_model, _board, _threads):
@@ -34,7 +34,9 @@ def profile_labels(profiles: Sequence[Profile]) -> tuple[str, ...]:
     for tell in (*DIFFERENCES, lambda profile: profile.context.started_at[:16].replace("T", " ")):
         if len({tuple(words) for words in told}) < len(told):
             told = _with(told, [tell(profile) for profile in profiles])
-    return tuple(unique([", ".join(words) or _board(profile) for words, profile in zip(told, profiles, strict=True)]))
+    several = len({profile.basis for profile in profiles}) > 1
+    alone = [profile.basis if several else _board(profile) for profile in profiles]
+    return tuple(unique([", ".join(words) or other for words, other in zip(told, alone, strict=True)]))
 
 
 def _with(told: list[list[str]], texts: Sequence[str], unless: str = "") -> list[list[str]]:

@@ -47,7 +47,7 @@ def difference(
     check_metric(aligned, metric)
     first, second = pair(aligned, baseline, other)
     rows = differences(aligned, baseline=first, other=second, metric=metric)
-    rows["kind"] = _kinds(aligned.layers["kind"], rows)
+    rows["kind"] = _kinds(aligned, rows)
     arrays: dict[str, NDArray[Any]] = {}
     groups = {}
     for name, codes, names in _groupings(aligned):
@@ -97,11 +97,18 @@ def pair(aligned: Alignment, baseline: str | None, other: str | None) -> tuple[i
     return first, second
 
 
-def _kinds(kinds: pd.Series[Any], rows: pd.DataFrame) -> NDArray[np.uint8]:
+def _inserted(aligned: Alignment) -> NDArray[np.bool_]:
+    """Rows that belong to no node of the model."""
+    layers = aligned.layers
+    return ((layers["kind"] == "inserted") & (layers["source_nodes"].str.len() == 0)).to_numpy(bool)
+
+
+def _kinds(aligned: Alignment, rows: pd.DataFrame) -> NDArray[np.uint8]:
     """Positions in `KINDS`. A row that neither profile has a number for says nothing, and stays where it is."""
+    between = aligned.layers["kind"] == "between"
     one = rows["difference"].isna() & (rows["before"].notna() | rows["after"].notna())
-    found = np.select([kinds == "between", one, kinds == "inserted"], [_BETWEEN, _ONE_SIDED, _INSERTED], _LAYER)
-    return found.astype(np.uint8)
+    found = np.select([between, one, _inserted(aligned)], [_BETWEEN, _ONE_SIDED, _INSERTED], _LAYER)
+    return np.asarray(found, np.uint8)
 
 
 def _groupings(aligned: Alignment) -> list[tuple[str, NDArray[np.int64], list[str]]]:
@@ -112,7 +119,7 @@ def _groupings(aligned: Alignment) -> list[tuple[str, NDArray[np.int64], list[st
     layers = aligned.layers
     own = [str(name) for name in layers["name"]]
     found = [("row", np.arange(len(own)), own)]
-    apart = layers["kind"].isin(["inserted", "between"]).to_numpy()
+    apart = _inserted(aligned) | (layers["kind"] == "between").to_numpy(bool)
     for way, labels in (("op_type", [str(op) or "(no op type)" for op in layers["op_type"]]), ("block", _blocks(own, apart))):
         codes, names = pd.factorize(np.array([name if alone else label for label, name, alone in zip(labels, own, apart, strict=True)], object))
         if 2 <= len(names) - apart.sum() < len(own) - apart.sum():
@@ -198,9 +205,9 @@ def _header(aligned: Alignment, first: int, second: int, metric: str) -> dict[st
 
 
 def signed(metric: str, value: float, low: float = math.nan, high: float = math.nan) -> str:
-    """A difference as a person reads it, with its sign and, where there is one, its interval: ``-0.43 ms [-0.45, -0.41]``."""
+    """A difference as a person reads it, with its sign and, where there is one, its interval: ``−0.43 ms [−0.45, −0.41]``."""
     text = interval(metric, value, low, high) if metric in INTERVALS else show(value, metric)
-    return f"+{text}" if value > 0 else text
+    return ("+" * (value > 0) + text).replace("-", "−")
 
 
 def _menus(aligned: Alignment, metric: str, first: int, second: int) -> list[dict[str, Any]]:
