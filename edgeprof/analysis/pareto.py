@@ -31,8 +31,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from edgeprof.analysis.align import DIFFERENCES, unique
 from edgeprof.analysis.budget import parse_budget
+from edgeprof.analysis.labels import DIFFERENCES, unique
 from edgeprof.analysis.names import shorten
 from edgeprof.analysis.objectives import Objective, Reading, objective, readings, second_axis
 from edgeprof.errors import RecipeError, UsageError, did_you_mean

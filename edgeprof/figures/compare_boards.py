@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from edgeprof import units
-from edgeprof.analysis.align import board_labels, same_model
+from edgeprof.analysis.align import same_model
+from edgeprof.analysis.labels import board_labels
 from edgeprof.analysis.budget import process_peak
 from edgeprof.analysis.memory import model_peak
 from edgeprof.errors import UsageError

@@ -188,9 +188,16 @@ def _draw_metrics(pen: Pen, view: ViewData, shown: dict[str, Any], rows: NDArray
             elif not between[row] and not np.isnan(value):
                 pen.box(x, y, cell - 1, _ROW - 1, tuple(colors[i]))
                 ink = ink_on(colors[i])
-            text = _text(float(value), column).removesuffix(f" {unit}") if unit else _text(float(value), column)
+            number = _text(float(value), column)
+            text = _mark(view, column, row) + (number.removesuffix(f" {unit}") if unit else number)
             if pen.width(text, 10) < cell - 3:
                 pen.text(x + cell / 2, y + _ROW / 2, text, ink, 10, anchor="mm")
+
+
+def _mark(view: ViewData, column: dict[str, Any], row: int) -> str:
+    """Sign of a difference, and what says that the intervals overlap."""
+    same = "≈ " * bool("same" in column and view.array(column["same"])[row])
+    return same + "+" * bool(column.get("signed") and view.array(column["name"])[row] > 0)
 
 
 def _head_lines(pen: Pen, column: dict[str, Any], unit: str, position: int, cell: float) -> list[tuple[str, str]]:
@@ -276,5 +283,5 @@ def _notes(view: ViewData, rows: NDArray[np.int64]) -> Iterator[str]:
     if "inserted" in view.meta["texts"]["kind"]:
         yield "+ inserted by the runtime."
     if "modes" in view.meta:
-        yield "Blank: the board has no such layer."
+        yield f"{view.meta['absent'].capitalize()}."
     yield "A static picture: run the cell for the live view."

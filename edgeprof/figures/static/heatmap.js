@@ -411,10 +411,17 @@ class Heatmap extends View {
         c.fillRect(x, y, w, ROW - 1);
         ink = step.ink;
       }
-      const text = written ? show(value, column.format) : ""; // plain numbers have their unit in the column's head
+      const text = written ? this.short(column, row) : ""; // plain numbers have their unit in the column's head
       c.fillStyle = ink;
       if (c.measureText(text).width <= w - 2) c.fillText(text, x + w / 2, y + ROW / 2);
     });
+  }
+
+  /** A number as a cell has it; a difference has a sign, and ≈ where the intervals overlap. */
+  short(column, row) {
+    const value = this.value(column.name, row);
+    const same = column.same && this.value(column.same, row) ? "≈ " : "";
+    return `${same}${column.signed && value > 0 ? "+" : ""}${show(value, column.format)}`;
   }
 
   drawRunCells(c, row, y) {
@@ -595,7 +602,7 @@ class Heatmap extends View {
     const [title, low, high, note] = runs ? this.runLegend() : this.metricLegend();
     this.legend.replaceChildren(h("span", { class: "ep-legend-title" }, title), h("span", {}, low), bar, h("span", {}, high));
     this.legend.append(h("span", { class: "ep-note" }, note), h("span", { class: "ep-key" }, "not measured"));
-    if (this.data.modes) this.legend.append(h("span", { class: "ep-note" }, "blank: the board has no such layer"));
+    if (this.data.modes) this.legend.append(h("span", { class: "ep-note" }, this.data.absent ?? "blank: the board has no such layer"));
     const kinds = new Set(this.data.texts.kind);
     if (kinds.has("inserted")) this.legend.append(h("em", {}, "+ inserted by the runtime"));
     if (kinds.has("nested")) this.legend.append(h("span", {}, "↳ nested"));
@@ -705,7 +712,7 @@ class Heatmap extends View {
     const ran = new Map();
     this.data.columns.forEach((column, k) => {
       const more = others.map(({ columns }) => columns[k]).filter(({ name }) => known(this.value(name, row)));
-      const parts = [this.number(column, row), ...more.map((c) => show(this.value(c.name, row), c.format))];
+      const parts = [this.number(column, row), ...more.map((c) => this.short(c, row))];
       const text = this.isAbsent(column, row) ? "no such layer" : parts.join(", ").replace(MISSING, "not measured");
       facts.push([column.label, text]);
       const own = this.ran(column, row);
