@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from edgeprof import units
 from edgeprof.analysis.align import INTERVALS, SUMMED, Alignment, align_variants
 from edgeprof.analysis.difference import difference as differences
-from edgeprof.analysis.difference import ends, over, whole
+from edgeprof.analysis.difference import over, whole
 from edgeprof.errors import UsageError
 from edgeprof.figures.boards import baseline_position, check_metric, heading, known_metrics, origin_word, ran
 from edgeprof.figures.labels import interval

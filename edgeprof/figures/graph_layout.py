@@ -197,8 +197,7 @@ def _ranks(boxes: int, edges: Sequence[tuple[int, int]], first: Sequence[int], l
     for a in order:
         below = rank[a] + 1
         for b in following[a]:
-            if rank[b] < below:
-                rank[b] = below
+            rank[b] = max(rank[b], below)
     ends = set(last)
     if ends:
         lowest = 1 + max((rank[v] for v in range(boxes) if v not in ends), default=0)
@@ -274,14 +273,12 @@ class _Columns:
         for r in order:
             at = left[r]
             for other, room in right_of[r]:
-                if left[other] < at + room:
-                    left[other] = at + room
+                left[other] = max(left[other], at + room)
         most = max(left.values(), default=0.0)
         right = dict.fromkeys(self.members, most)
         for r in reversed(order):
             for other, room in right_of[r]:
-                if right[r] > right[other] - room:
-                    right[r] = right[other] - room
+                right[r] = min(right[r], right[other] - room)
         x = {r: (left[r] + right[r]) / 2 for r in self.members}
         if len(self.members) > 1:
             self._move(x, order)
@@ -309,11 +306,9 @@ class _Columns:
             for r, pulls, weights, lows, highs in plans if turn % 2 == 0 else reversed(plans):
                 wish = sum(x[other] * weight for other, weight in pulls) / weights
                 for other, room in highs:
-                    if wish > x[other] - room:
-                        wish = x[other] - room
+                    wish = min(wish, x[other] - room)
                 for other, room in lows:
-                    if wish < x[other] + room:
-                        wish = x[other] + room
+                    wish = max(wish, x[other] + room)
                 x[r] = wish
 
 

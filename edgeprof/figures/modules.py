@@ -14,6 +14,7 @@ D3 = "d3-scale-4.0.3.min"
 """Scales and ticks, for views with axes of numbers: ``d3.scaleLinear``, ``d3.scaleLog``."""
 
 _FILES = {
+    "heatmap": ("heatmap_groups", "heatmap"),
     "timeline": ("timeline_drawing", "timeline"),
     "pareto": (D3, "axes", "points", "pareto"),
     "roofline": (D3, "axes", "points", "roofline"),
