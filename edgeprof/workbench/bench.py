@@ -153,6 +153,11 @@ class Bench:
         return self.graph is not None and not self.why_not
 
     @property
+    def has_data(self) -> bool:
+        """Whether there is data to score with."""
+        return self._data is not None
+
+    @property
     def study(self) -> Path | None:
         """The folder where everything is kept; it need not be there yet."""
         return self._study
@@ -390,7 +395,7 @@ class Bench:
 
     def learn(self, scores: bool = True) -> Task:
         """Measures variants of the model on the board and, with data, tries each decision alone: what estimates are made of."""
-        return self._start("learn", f"Learn {self._board_name}", lambda task, shop: self._learn(task, shop, scores=scores))
+        return self._start("learn", f"Learn {self.board_name}", lambda task, shop: self._learn(task, shop, scores=scores))
 
     def estimate(self) -> Task:
         """Estimates the recipe that is now, as a candidate; the board is learned first where it was not yet."""
@@ -616,7 +621,7 @@ class Bench:
             self._candidates[key] = self._dressed(replace(one, measured=measured, built=built, estimated=estimated))
         if self._learned is not None and self._was_learned(shop, self._learned):
             scores = bool(self._learned.get("scores"))
-            self._start("learn", f"Read what was learned of {self._board_name}", lambda task, shop: self._learn(task, shop, scores=scores))
+            self._start("learn", f"Read what was learned of {self.board_name}", lambda task, shop: self._learn(task, shop, scores=scores))
 
     def _kept_estimate(self, shop: Workshop, one: Candidate) -> Profile | None:
         path = shop.study.path / "estimates" / f"{one.key}.edgeprof"
@@ -640,7 +645,7 @@ class Bench:
     def _to_learn(self) -> dict[str, Any]:
         """All that what is learned depends on."""
         return {
-            "edgeprof": __version__, "board": self._board_name, "precisions": list(self._usable()), "widths": list(self.widths),
+            "edgeprof": __version__, "board": self.board_name, "precisions": list(self._usable()), "widths": list(self.widths),
             "mixed": self.mixed, "options": states.plain_options(self.options), "data": self._data.digest if self._data is not None else "",
         }  # fmt: skip
 
@@ -739,7 +744,8 @@ class Bench:
         return tag, known[1]
 
     @property
-    def _board_name(self) -> str:
+    def board_name(self) -> str:
+        """What the board is called."""
         return self.board if isinstance(self.board, str) else self.board.name
 
     def _usable(self) -> tuple[Precision, ...]:
@@ -748,9 +754,9 @@ class Bench:
 
     def _target(self) -> Target:
         base = self.base
-        if self._board_name == "local":
+        if self.board_name == "local":
             return this_machine()
-        return target_of(base.context.fingerprint, self._board_name) if base is not None else Target()
+        return target_of(base.context.fingerprint, self.board_name) if base is not None else Target()
 
     def _learning_s(self, base: Profile | None) -> float:
         calibration = self.options.get("calibration", 128)
@@ -804,7 +810,7 @@ class Bench:
             return State(
                 model_name=graph.name if graph is not None else "",
                 model_sha256=graph.digest if graph is not None else "",
-                board=self._board_name, options=states.plain_options(self.options), shown=self._shown, held=self._selected.now,
+                board=self.board_name, options=states.plain_options(self.options), shown=self._shown, held=self._selected.now,
                 recipes=self._recipes.values, at=self._recipes.at, candidates=tuple(kept), learned=self._learned,
             )  # fmt: skip
 

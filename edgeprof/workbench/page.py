@@ -1,7 +1,7 @@
 """`page`: the Workbench as one HTML file that needs neither Python nor a network: every view, linked, of every profile.
 
-The modules, the style sheets and the data stand in the page; its content security policy lets nothing be loaded, and only these scripts run.
-What is computed when it is asked for in a notebook (another metric, a finer window) is not there; what is there is said by the views.
+The modules, the style sheets and the data stand in the page; its content security policy lets nothing be loaded, and only these scripts
+run. What is computed when it is asked for in a notebook (another metric, a finer window) is not there; what is there is said by the views.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ const heard = {};
 const state = { ...told.state };
 const data = (name, key) => {
   const element = document.getElementById(`data ${name} ${key}`) ?? document.getElementById(`data ${name}`);
-  return element ? Promise.resolve(JSON.parse(element.textContent)) : Promise.reject(new Error("This page does not hold the data of this view."));
+  if (!element) return Promise.reject(new Error("This page does not hold the data of this view."));
+  return Promise.resolve(JSON.parse(element.textContent));
 };
 const set = (values) => {
   Object.assign(state, values);
@@ -95,7 +96,8 @@ def page(
     kept = _kept(subjects, shown)
     first = next(iter(kept))
     views = Views()
-    elements, empty = [], {}
+    elements: list[str] = []
+    empty: dict[str, dict[str, Any]] = {}
     for name, key, view in _all(views, kept, first, arrangement):
         if isinstance(view, str):
             empty.setdefault(key, {})[name] = {"text": view}
@@ -108,11 +110,13 @@ def page(
         "notes": [], "arrangement": dict(arrangement),
     }  # fmt: skip
     told = {
-        "state": state, "heads": {key: heads[key] for key in kept}, "empty": empty, "nodes": {key: _nodes(profile) for key, profile in kept.items()},
+        "state": state, "heads": {key: heads[key] for key in kept}, "empty": empty,
+        "nodes": {key: _nodes(profile) for key, profile in kept.items()},
         "views": [name for name in VIEWS if len(kept) > 1 or name not in OF_ALL],
     }  # fmt: skip
     elements.append(f'<script type="application/json" id="told">{json_text(told)}</script>')
-    scripts = [*(script_element(_module(name), "module") for name in MODULES), script_element(compact(script("workbench")) + _DRAW, "module")]
+    sources = [*(_module(name) for name in MODULES), compact(script("workbench")) + _DRAW]
+    scripts = [script_element(source, "module") for source in sources]
     title = html.escape(visible(f"Workbench: {kept[shown].title}"))
     text = _PAGE.format(
         policy=html.escape(policy(scripts)),

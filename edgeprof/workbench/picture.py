@@ -37,7 +37,7 @@ def picture(subjects: Mapping[str, Profile], shown: str, against: str, selection
     if shown not in subjects:
         pen.text(12, 84, "Nothing was measured yet when this was saved. Run the cell to measure and to look.", LIGHT.ink_muted)
         return pen.png()
-    parts = [Image.open(io.BytesIO(pen.png()))]
+    parts: list[Any] = [Image.open(io.BytesIO(pen.png()))]
     for title, drawn in _drawn(subjects, shown, against, selection):
         line = Pen(LIGHT, _TITLE)
         line.box(12, 3, WIDTH - 24, 1, LIGHT.line)

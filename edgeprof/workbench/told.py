@@ -40,7 +40,8 @@ def head(bench: Bench, shown: Profile | None, *, running: str = "") -> Told:
     if shown is None:
         model = bench.graph.name if bench.graph is not None else "No model"
         told = {
-            "model": model, "facts": [f"on {bench.board_name}"], "origin": "measured", "origin_label": running or "not measured yet",
+            "model": model, "facts": [f"on {shorten(bench.board_name, 40)}"], "origin": "measured",
+            "origin_label": running or "not measured yet",
             "number": "–", "number_note": "end to end: not measured", "running": bool(running),
         }  # fmt: skip
         return {"header": told, "findings": []}
@@ -123,7 +124,9 @@ def empty(bench: Bench, shown: Profile | None, against: str, count: int) -> dict
 
 def _chosen(bench: Bench, shown: Profile | None) -> Told:
     names = list(bench.selection.layers)
-    told: Told = {"title": "No layer selected", "note": "", "names": [], "more": "", "precisions": [], "prune": None, "hints": [], "hint": ""}
+    told: Told = {
+        "title": "No layer selected", "note": "", "names": [], "more": "", "precisions": [], "prune": None, "hints": [], "hint": "",
+    }  # fmt: skip
     if not names or shown is None:
         hint = "Select layers in any view: their precision and pruning are decided here."
         return {**told, "hint": hint if shown is not None else "Layers can be selected when the model was measured."}
@@ -181,7 +184,8 @@ def _row(name: str, told: Mapping[str, Any]) -> Told:
     text = shown(after, low, high) if shown else units.size(after)
     parts = [value / before if before > 0 else math.nan for value in (after, low, high)]
     delta = "unchanged" if after == before else f"{(parts[0] - 1) * 100:+.0f} %".replace("-", "−")
-    return {"title": _TITLES[name], "after": text, "delta": units.MISSING if math.isnan(parts[0]) else delta, **_limit(told), **_bar(*parts)}
+    delta = units.MISSING if math.isnan(parts[0]) else delta
+    return {"title": _TITLES[name], "after": text, "delta": delta, **_limit(told), **_bar(*parts)}
 
 
 _METRICS = {"top1": ("Top-1 accuracy", 100.0, " %", " pt", 1), "sqnr_db": ("SQNR", 1.0, " dB", " dB", 1)}
@@ -201,7 +205,8 @@ def _score_row(told: Mapping[str, Any]) -> Told:
 
 
 def _unknown(title: str, told: Mapping[str, Any]) -> Told:
-    return {"title": title, "after": "not known", "delta": units.MISSING, "why": told["why"], "over": False, "part": None, "low": 0.0, "high": 0.0}
+    nothing = {"part": None, "low": 0.0, "high": 0.0}
+    return {"title": title, "after": "not known", "delta": units.MISSING, "why": told["why"], "over": False, **nothing}
 
 
 def _limit(told: Mapping[str, Any]) -> Told:
@@ -222,7 +227,8 @@ def _recipe(bench: Bench) -> Told:
         "title": f"Recipe, {n} decision{'s' * (n != 1)}" if n else "Recipe",
         "hint": "Empty: the model as it is." if not n else "",
         "decisions": [
-            {"index": one["index"], "text": _decided(one, 60), "title": _decided(one, 300), "layers": list(one["layers"])[:500]} for one in shown
+            {"index": one["index"], "text": _decided(one, 60), "title": _decided(one, 300), "layers": list(one["layers"])[:500]}
+            for one in shown
         ],
         "can_undo": bench.can_undo,
         "can_redo": bench.can_redo,
@@ -237,12 +243,13 @@ def _actions(bench: Bench) -> list[Told]:
     nothing = "" if bench.recipe.decisions else "The recipe is empty: select layers and decide something first."
     no_data = "" if bench.has_data else "There is no data to score with. Give some: ep.Workbench(model, data=...)."
     known = bench.preview()["known"]
+    board = shorten(bench.board_name, 40)
+    measured = f"Measures the model as it is on {board}" if nothing else f"Builds it and measures it on {board}"
     return [
         {"name": "estimate", "label": "Estimate", "title": "Keeps this recipe as a candidate, estimated", "why": nothing},
         {"name": "build", "label": "Build", "title": "Makes the changed model", "why": nothing},
         {
-            "name": "measure", "label": "Measure" if not nothing else "Measure again", "primary": bool(known or nothing),
-            "title": f"Builds it and measures it on {bench.board_name}" if not nothing else f"Measures the model as it is on {bench.board_name}",
+            "name": "measure", "label": "Measure again" if nothing else "Measure", "primary": bool(known or nothing), "title": measured,
             "why": "",
         },
         {"name": "score", "label": "Score", "title": "Builds it and scores it on the data", "why": no_data},
@@ -260,11 +267,7 @@ def choices_to_save(bench: Bench) -> Sequence[Told]:
     """What can be saved and where to, for the sheet that asks."""
     stem = Path(bench.graph.path).stem if bench.graph is not None and bench.graph.path else "workbench"
     paths = {"page": f"{stem}.html", "recipe": f"{stem}.recipe.toml", "all": f"{stem}-copy.study"}
-    found = [{"what": "page", "title": "Page", "path": paths["page"], "load": False, "hint": "One HTML file with all views, for whoever has no Python."}]
-    if bench.can_decide:
-        found = [
-            {"what": "recipe", "title": "Recipe", "path": paths["recipe"], "load": True, "hint": "What is decided, as a text file."},
-            *found,
-            {"what": "all", "title": "Everything", "path": paths["all"], "load": False, "hint": "A study folder: profiles, recipes, candidates, selection."},
-        ]  # fmt: skip
-    return found
+    page = {"what": "page", "title": "Page", "load": False, "hint": "One HTML file with all views, for whoever has no Python."}
+    recipe = {"what": "recipe", "title": "Recipe", "load": True, "hint": "What is decided, as a text file."}
+    whole = {"what": "all", "title": "Everything", "load": False, "hint": "A study folder: profiles, recipes, candidates, selection."}
+    return [{**one, "path": paths[str(one["what"])]} for one in ((recipe, page, whole) if bench.can_decide else (page,))]

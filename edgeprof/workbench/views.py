@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from edgeprof.analysis.align import Alignment, align
+from edgeprof.analysis.align import Alignment, align_variants
 from edgeprof.figures.boards import boards
 from edgeprof.figures.difference import difference
 from edgeprof.figures.graph import graph
@@ -42,7 +42,15 @@ class Views:
         self._sessions: dict[int, tuple[Profile, Session]] = {}
         self._aligned: dict[tuple[int, ...], tuple[tuple[Profile, ...], Alignment]] = {}
 
-    def make(self, name: str, subjects: Mapping[str, Profile], shown: str, against: str, values: Values) -> Parts:
+    def make(
+        self,
+        name: str,
+        subjects: Mapping[str, Profile],
+        shown: str,
+        against: str,
+        values: Values,
+        points: Mapping[str, Profile] | None = None,
+    ) -> Parts:
         """The data of view ``name``, by part.
 
         Args:
@@ -51,9 +59,11 @@ class Views:
             shown: key of the one that is looked at.
             against: key of the one that it is compared with, or empty.
             values: what was chosen in the view: metric, mode, window ...
+            points: what the Pareto chart shows, by key; None is ``subjects``.
         """
         if name == "pareto":
-            return {"data": pareto_view(list(subjects.values()), keys=list(subjects), **_only(values, "x", "y"))}
+            shown_points = subjects if points is None else points
+            return {"data": pareto_view(list(shown_points.values()), keys=list(shown_points), **_only(values, "x", "y"))}
         if name == "candidates":
             return self._candidates(subjects, subjects[shown], values)
         if name == "compare":
@@ -68,7 +78,7 @@ class Views:
         if name == "timeline":
             return self._timeline(profile, values.get("window"))
         makers: dict[str, Callable[[], ViewData]] = {
-            "icicle": lambda: icicle(profile, **_only(values, "measure")),
+            "icicle": lambda: icicle(profile),
             "roofline": lambda: roofline_view(profile),
             "graph": lambda: graph(profile, **_only(values, "metric", "collapse")),
             "memory": lambda: memory(profile),
@@ -102,7 +112,7 @@ class Views:
         key = tuple(map(id, profiles))
         kept = self._aligned.get(key)
         if kept is None:
-            kept = (tuple(profiles), align(profiles))  # the profiles are kept too: an id is only theirs while they live
+            kept = (tuple(profiles), align_variants(profiles))  # the profiles are kept too: an id is only theirs while they live
             self._aligned = {**dict(list(self._aligned.items())[-3:]), key: kept}
         return kept[1]
 

@@ -96,7 +96,7 @@ class Workbench(anywidget.AnyWidget):
         except traitlets.TraitError as error:
             raise UsageError(str(error)) from error
         self._tell_all()
-        bench.on_change(self._changed)
+        self.bench.on_change(self._changed)
         self.on_msg(self._heard)
 
     def open(self) -> None:
@@ -113,7 +113,7 @@ class Workbench(anywidget.AnyWidget):
 
     @property
     def selection(self) -> Selection:
-        """What is selected in all views: layers of the profile that is looked at, runs, candidates. Set it with one, or with names of layers."""
+        """What is selected in all views: layers of the profile that is looked at, runs, candidates. Set one, or names of layers."""
         return self.bench.selection
 
     @selection.setter
@@ -191,6 +191,11 @@ class Workbench(anywidget.AnyWidget):
         if running is not None and (self.bench.shown not in found or self.bench.shown == self._measured_now()):
             found = {self.bench.shown: running, **found} if self.bench.shown not in found else {**found, self.bench.shown: running}
         return found
+
+    def _points(self) -> dict[str, Profile]:
+        """What the Pareto chart shows: of each candidate the measurement under its key, and the estimate that came before it."""
+        both = [(one.key, one.estimated) for one in self.bench.candidates if one.measured is not None]
+        return self._subjects() | {f"{key} estimate": estimated for key, estimated in both if estimated is not None}
 
     def _measured_now(self) -> str:
         return next((task.key for task in self.bench.tasks if task.status == "running" and task.kind == "measure"), "")
@@ -296,11 +301,11 @@ class Workbench(anywidget.AnyWidget):
         self.send(content, list(buffers))
 
     def _answer(self, message: Mapping[str, Any]) -> tuple[dict[str, Any], list[bytes]]:
-        name, values = message.get("name"), message.get("values") or {}
+        name, values = str(message.get("name")), message.get("values") or {}
         if message.get("ask") == "module" and name in MODULES:
             return _source(name), []
         if message.get("ask") == "view" and name in VIEWS:
-            parts = self._views.make(name, self._subjects(), self.bench.shown, self.against, values)
+            parts = self._views.make(name, self._subjects(), self.bench.shown, self.against, values, self._points())
             return {"parts": [{"part": part, "meta": view.meta} for part, view in parts.items()]}, [view.numbers for view in parts.values()]
         if message.get("ask") == "act" and name in _ACTS:
             return self._try(lambda: _ACTS[name](self, values)) or {}, []

@@ -33,6 +33,7 @@ const PARTS = {
   graph: { title: "Graph", module: "graph", render: "renderGraph", height: 330 },
   memory: { title: "Memory", module: "memory", render: "renderMemory", height: 0 },
 };
+const ESTIMATE = " estimate"; // behind the key of a candidate that was measured: its point as it was estimated
 const MOST_KEPT = 24; // answers of the host
 
 const ICONS = {
@@ -534,11 +535,8 @@ class Pane {
 
   /** What the host must know to make the data, of all that can be chosen in the view. */
   asked() {
-    const { mode, statistic, window, metric, baseline, other, x, y, collapse, collapsed, measure, color } = this.options;
-    const wanted = {
-      heatmap: { runs: mode === "runs" ? statistic ?? "max" : undefined }, timeline: { window }, candidates: { metric, baseline }, pareto: { x, y },
-      compare: { metric, baseline, other }, graph: { metric, collapse, collapsed }, icicle: { measure, color },
-    };
+    const { mode, statistic, window, metric, baseline } = this.options;
+    const wanted = { heatmap: { runs: mode === "runs" ? statistic ?? "max" : undefined }, timeline: { window }, candidates: { metric, baseline }, compare: { metric } };
     return Object.fromEntries(Object.entries(wanted[this.active] ?? {}).filter(([, value]) => value !== undefined && value !== null));
   }
 
@@ -566,13 +564,13 @@ class Pane {
 
   /** The selection in the words of this pane's view. */
   chosen({ layers, candidates }) {
-    if (this.active === "pareto") return candidates;
+    if (this.active === "pareto") return candidates.flatMap((key) => [key, `${key}${ESTIMATE}`]);
     return this.rowsOf ? [...new Set(layers.map((name) => this.rowsOf[name]).filter(Boolean))] : layers;
   }
 
   /** What a view's selection means for all. */
   meant(names) {
-    if (this.active === "pareto") return { candidates: names };
+    if (this.active === "pareto") return { candidates: [...new Set(names.map((key) => key.replace(ESTIMATE, "")))] };
     return { layers: this.layersOf ? names.flatMap((row) => this.layersOf[row] ?? []) : names };
   }
 
@@ -584,7 +582,7 @@ class Pane {
 
   changed({ selection, selected_runs: runs, open, ...values }) {
     const { workbench } = this;
-    if (open) return workbench.act("show", { key: open });
+    if (open) return workbench.act("show", { key: open.replace(ESTIMATE, "") });
     const options = workbench.layout.options ?? {};
     workbench.keep({ options: { ...options, [this.active]: { ...this.options, ...values } } });
     return this.refresh();
