@@ -106,7 +106,7 @@ def graph(profile: Profile, *, metric: str = "latency_ms", collapse: Collapse = 
         ("fate", [_FATES[word if word != "executed" or rows else ""] for word, rows in zip(words, carried, strict=True)]),
     ):
         codes, values_ = pd.factorize(np.array([*entries, *([""] * nodes.ends)], dtype=object))
-        arrays[f"node_{key}"], texts[key] = codes.astype(np.uint32), [str(value) for value in values_]
+        arrays[f"node_{key}"], texts[f"node_{key}"] = codes.astype(np.uint32), [str(value) for value in values_]
     for key in ("op_type", "kind", "provider", "precision", "output_shape"):
         codes, values_ = pd.factorize(layers[key])
         arrays[f"layer_{key}"], texts[f"layer_{key}"] = codes.astype(np.uint16), [str(value) for value in values_]
@@ -135,7 +135,7 @@ def graph(profile: Profile, *, metric: str = "latency_ms", collapse: Collapse = 
         "no_node": {"layers": len(without), "latency_ms": _number(layers["latency_ms"].iloc[without].sum(min_count=1))},
         "sizes": {"head": HEAD, "pad": PAD, "least": LEAST},
         "texts": texts,
-        "themes": themes(texts["op_type"]),
+        "themes": themes(texts["node_op_type"]),
     }
     return pack(meta, arrays)
 
@@ -255,6 +255,10 @@ class _Drawing:
             self._known[key] = lay_out([w for w, _ in sizes], [h for _, h in sizes], edges, first=first, last=last)
         return self._known[key]
 
+    def _anchor(self, level: _Level, layout: Layout) -> float:
+        """What stands in the column of the folded box when the block is open: its first way in, else its first way out."""
+        return float(layout.x[len(level.items)]) if level.entries or level.exits else layout.width / 2
+
     def arrays(self) -> dict[str, NDArray[Any]]:
         """All arrays of items, ports and edges."""
         items: list[tuple[float, ...]] = []
@@ -285,6 +289,8 @@ class _Drawing:
         whole |= dict(zip(("edge_leave", "edge_arrive"), lines.T[7:].astype(np.float32), strict=True))
         whole |= {"bend_start": np.array(starts, np.uint32), "bend_x": points.T[0].astype(np.float32), "bend_y": points.T[1].astype(np.float32)}
         whole |= {"level_w": np.array([layout.width for layout in self.layouts], np.float32)}
+        anchors = [self._anchor(level, layout) for level, layout in zip(self.levels, self.layouts, strict=True)]
+        whole |= {"level_anchor": np.array(anchors, np.float32)}
         whole |= {"level_h": np.array([layout.height for layout in self.layouts], np.float32)}
         return whole | {"link_from": pairs[:, 0], "link_to": pairs[:, 1]}
 

@@ -1,7 +1,8 @@
 """Puts the levels of a graph view together for a set of folded blocks: every box, frame and line with its place on the page.
 
 An open block is larger than its folded box. The level around it is stretched where that box lies, across and down, each point by the
-largest ratio of the blocks that lie over it. Boxes keep their size and stand in the middle of their stretched place: what did not overlap
+largest ratio of the blocks that lie over it; across, each half of the box for itself, so that the block's ``level_anchor`` comes to stand in
+the column of the folded box and a chain runs straight through open blocks. Boxes keep their size and stand in the middle of their stretched place: what did not overlap
 does not, and what stood upright still does. ``static/graph.js`` does the same.
 """
 
@@ -87,7 +88,8 @@ class _Composer:
             if number := self._is_open(i):
                 w, h = self._outer(number)
                 x, y, w0, h0 = (a[f"item_{name}"][i] for name in "xywh")
-                across.append((x - w0 / 2, x + w0 / 2, w))
+                left = self._left_part(number)
+                across += [(x - w0 / 2, x, left), (x, x + w0 / 2, w - left)]
                 down.append((y - h0 / 2, y + h0 / 2, h))
         self.stretch[level] = Stretch(across), Stretch(down)
         self.size[level] = self.stretch[level][0](a["level_w"][level]), self.stretch[level][1](a["level_h"][level])
@@ -97,16 +99,21 @@ class _Composer:
         w, h = self.size[number]
         return max(w, sizes["least"]) + 2 * sizes["pad"], h + sizes["head"] + 2 * sizes["pad"]
 
+    def _left_part(self, number: int) -> float:
+        """How much of an open block lies to the left of its anchor."""
+        return self.stretch[number][0](self.a["level_anchor"][number]) + (self._outer(number)[0] - self.size[number][0]) / 2
+
     def _place(self, level: int, done: Composed) -> None:
         a, (across, down), (left, top) = self.a, self.stretch[level], self.inside[level]
         for i in self.items[level]:
             x, y = left + across(a["item_x"][i]), top + down(a["item_y"][i])
             number = self._is_open(i)
             w, h = self._outer(number) if number else (a["item_w"][i], a["item_h"][i])
-            (done.frames if number else done.boxes).append((i, x - w / 2, y - h / 2, w, h))
+            before = self._left_part(number) if number else w / 2
+            (done.frames if number else done.boxes).append((i, x - before, y - h / 2, w, h))
             if number:
                 sizes = self.view.meta["sizes"]
-                self.inside[number] = x - self.size[number][0] / 2, y - h / 2 + sizes["head"] + sizes["pad"]
+                self.inside[number] = x - self.stretch[number][0](a["level_anchor"][number]), y - h / 2 + sizes["head"] + sizes["pad"]
                 self._place(number, done)
         for e in self.edges[level]:
             done.lines.append((e, self._line(e, level)))
@@ -132,5 +139,6 @@ class _Composer:
         if number := self._is_open(of):
             h = self._outer(number)[1]
             if gate:
-                x += self.stretch[number][0](a["port_x"][gate - 1]) - self.size[number][0] / 2
+                inner = self.stretch[number][0]
+                x += inner(a["port_x"][gate - 1]) - inner(a["level_anchor"][number])
         return x, y + h / 2 if below else y - h / 2

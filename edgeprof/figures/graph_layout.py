@@ -3,8 +3,8 @@
 1. Rank: longest path from the sources; what has no inputs then moves down to its first reader.
 2. An edge over several ranks runs in a lane, one for all readers of a box, with a bend in each rank that it passes.
 3. Order within a rank: barycentres of the neighbours, swept down and up.
-4. Columns: in each gap the segments that can run straight without crossing are chosen, boxes before lanes, so a chain stands
-   upright. Columns are packed to the left and to the right, the middle of both is taken, and each moves towards its neighbours.
+4. Columns: in each gap the segments that can run straight without crossing are chosen: boxes before lanes, and what lies on the longest
+   path first, so a chain stands upright. Columns are packed to the left and to the right, the middle of both is taken, and each moves towards its neighbours.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-RANK_GAP, BOX_GAP = 30.0, 28.0
-"""Pixels between ranks, and between boxes of a rank."""
+RANK_GAP, EDGE_GAP, BOX_GAP = 28.0, 14.0, 28.0
+"""Pixels between ranks, next to a rank of ``first`` or ``last``, and between boxes of a rank."""
 
 LANE = 6.0
 _SWEEPS = 4
@@ -60,7 +60,12 @@ def lay_out(
     x = _Columns(layers, wide).x()
     high = np.zeros(len(layers.rows))
     np.maximum.at(high, np.array(layers.rank[:boxes], int), np.array(heights, float))
-    top = np.concatenate([[0.0], np.cumsum(high + RANK_GAP)[:-1]]) if len(high) else np.zeros(0)
+    gaps = np.full(len(high), RANK_GAP)
+    if len(first) and len(gaps):
+        gaps[0] = EDGE_GAP
+    if len(last) and len(gaps) > 1:
+        gaps[-2] = EDGE_GAP
+    top = np.concatenate([[0.0], np.cumsum(high + gaps)[:-1]]) if len(high) else np.zeros(0)
     bottom = top + high
     half = np.array(wide) / 2
     left = float((x - half).min()) if boxes else 0.0
@@ -216,11 +221,26 @@ class _Columns:
     def __init__(self, layers: _Layers, widths: Sequence[float]) -> None:
         self.layers, self.widths = layers, widths
         self.root = list(range(len(widths)))
+        self.depth, self.reach = self._lengths()
         for row, below in zip(layers.rows, layers.rows[1:], strict=False):
             self._align(row, below)
         self.members: dict[int, list[int]] = {}
         for item, root in enumerate(self.root):
             self.members.setdefault(root, []).append(item)
+
+    def _lengths(self) -> tuple[list[int], list[int]]:
+        """Longest way from a source to each item, and from it to an end."""
+        layers = self.layers
+        depth, reach = [0] * len(self.root), [0] * len(self.root)
+        for row in layers.rows:
+            for item in row:
+                if layers.up[item]:
+                    depth[item] = 1 + max(depth[a] for a in layers.up[item])
+        for row in reversed(layers.rows):
+            for item in row:
+                if layers.down[item]:
+                    reach[item] = 1 + max(reach[b] for b in layers.down[item])
+        return depth, reach
 
     def _align(self, row: list[int], below: list[int]) -> None:
         """Chooses the straight segments of the gap between two ranks: no two may cross, no item has two on one side."""
@@ -236,11 +256,11 @@ class _Columns:
             for i, a in enumerate(above):
                 lanes = (a >= boxes) + (b >= boxes)
                 off = abs(2 * i + 1 - len(above)) + abs(2 * down[a].index(b) + 1 - len(down[a])) if len(down[a]) < 20 else 20
-                wishes.append(((0, 2, 1)[lanes], off, place[a], place[b], a, b))
+                wishes.append(((0, 2, 1)[lanes], -self.depth[a] - self.reach[b], off, place[a], place[b], a, b))
         wishes.sort()
         tops: list[int] = []
         bottoms: list[int] = []
-        for _, _, top, bottom, a, b in wishes:
+        for _, _, _, top, bottom, a, b in wishes:
             k = bisect_left(tops, top)
             if (k < len(tops) and (tops[k] == top or bottoms[k] <= bottom)) or (k and bottoms[k - 1] >= bottom):
                 continue

@@ -25,6 +25,7 @@ const SLACK = 3; // pixels that a pointer may move and still click
 const [NAMES_AT, OPS_AT, CURVES_AT] = [0.55, 0.26, 0.1]; // zoom from which these can be made out
 const [LEAST_ZOOM, MOST_ZOOM] = [0.002, 3];
 const CAPSULE = 5; // room around the nodes of one layer
+const IN_CARD = new Set(["latency_ms", "share", "energy_mj", "macs", "param_bytes", "peak_memory_bytes"]);
 let graphs = 0;
 
 export function renderGraph(el, data, options = {}) {
@@ -66,13 +67,16 @@ function compose(data, isOpen) {
   const opened = (i) => (a.item_kind[i] === BLOCK && isOpen(a.item_ref[i]) ? a.item_ref[i] : 0);
   const levels = blocks.map(() => null);
   const outer = (number) => [max(levels[number].width, sizes.least) + 2 * sizes.pad, levels[number].height + sizes.head + 2 * sizes.pad];
+  const anchor = (number) => levels[number].x(a.level_anchor[number]);
+  const leftPart = (number) => anchor(number) + (outer(number)[0] - levels[number].width) / 2;
   for (let level = blocks.length - 1; level >= 0; level--) {
     const [across, down] = [[], []];
     for (const i of items[level]) {
       const number = opened(i);
       if (!number) continue;
       const [w, height] = outer(number);
-      across.push([a.item_x[i] - a.item_w[i] / 2, a.item_x[i] + a.item_w[i] / 2, w]);
+      const [x, left] = [a.item_x[i], leftPart(number)];
+      across.push([x - a.item_w[i] / 2, x, left], [x, x + a.item_w[i] / 2, w - left]);
       down.push([a.item_y[i] - a.item_h[i] / 2, a.item_y[i] + a.item_h[i] / 2, height]);
     }
     const [x, y] = [stretch(across), stretch(down)];
@@ -84,7 +88,7 @@ function compose(data, isOpen) {
     const number = opened(of);
     const height = number ? outer(number)[1] : a.item_h[of];
     let x = here.left + here.x(a.item_x[of]);
-    if (number && gate) x += levels[number].x(a.port_x[gate - 1]) - levels[number].width / 2;
+    if (number && gate) x += levels[number].x(a.port_x[gate - 1]) - anchor(number);
     return [x, here.top + here.y(a.item_y[of]) + (below ? height : -height) / 2];
   };
   const put = (level) => {
@@ -93,10 +97,10 @@ function compose(data, isOpen) {
       const [x, y, number] = [here.left + here.x(a.item_x[i]), here.top + here.y(a.item_y[i]), opened(i)];
       const [w, height] = number ? outer(number) : [a.item_w[i], a.item_h[i]];
       const kind = a.item_kind[i];
-      const box = { item: i, kind, ref: a.item_ref[i], level, x: x - w / 2, y: y - height / 2, w, h: height, open: number > 0 };
+      const box = { item: i, kind, ref: a.item_ref[i], level, x: x - (number ? leftPart(number) : w / 2), y: y - height / 2, w, h: height, open: number > 0 };
       (number ? done.frames : done.boxes).push(box);
       if (!number) continue;
-      levels[number].left = x - levels[number].width / 2;
+      levels[number].left = x - anchor(number);
       levels[number].top = box.y + sizes.head + sizes.pad;
       put(number);
     }
@@ -241,19 +245,34 @@ class ModelGraph extends View {
   }
 
   /** A person folds these blocks and opens all others; what is at `anchor` stays where it is. */
-  refold(collapsed, anchor = null) {
-    const before = anchor && this.places.get(anchor);
+  refold(collapsed, anchor = this.middleBox()) {
     const whole = this.zoom <= this.wholeZoom() * 1.001;
     this.options.collapsed = collapsed;
     this.fold(collapsed);
     this.arrange();
-    const after = anchor && this.places.get(anchor);
-    if (before && after) {
-      this.at.y += after.y - before.y;
-      this.at.x += after.x + after.w / 2 - before.x - before.w / 2;
-      this.keepInside();
-    } else if (whole && !anchor) this.goHome();
+    const after = anchor && this.places.get(this.standsFor(anchor));
+    if (whole && this.wholeZoom() >= NAMES_AT) this.fitAll();
+    else if (after) {
+      this.at.y += after.y - anchor.y;
+      this.at.x += after.x + after.w / 2 - anchor.x - anchor.w / 2;
+      this.zoom = max(this.zoom, whole ? NAMES_AT + 0.1 : 0);
+      this.moved();
+    }
     this.options.onChange?.({ collapsed });
+  }
+
+  /** What is nearest to the middle of the window. */
+  middleBox() {
+    const [x, y] = [this.at.x + this.plan.width / 2 / this.zoom, this.at.y + this.plan.height / 2 / this.zoom];
+    const far = (box) => abs(box.x + box.w / 2 - x) + abs(box.y + box.h / 2 - y);
+    return this.drawn.boxes.reduce((best, box) => (!best || far(box) < far(best) ? box : best), null);
+  }
+
+  /** Key of what shows a box of an earlier arrangement now. */
+  standsFor(box) {
+    if (box.kind !== BLOCK) return this.shownKey(box.ref);
+    const outermost = this.around(box.ref).filter((number) => this.folded.has(number)).at(-1);
+    return `block ${outermost ?? box.ref}`;
   }
 
   toggle(number) {
@@ -261,7 +280,7 @@ class ModelGraph extends View {
     const folded = new Set(this.folded);
     if (!folded.delete(number)) folded.add(number);
     this.active = `block ${number}`;
-    this.refold([...folded].sort((a, b) => a - b).map((n) => blocks[n].name), this.active);
+    this.refold([...folded].sort((a, b) => a - b).map((n) => blocks[n].name), this.places.get(this.active));
     this.speak();
   }
 
@@ -347,7 +366,7 @@ class ModelGraph extends View {
     if (whole >= 0.6) return this.fitAll();
     this.zoom = min(1, max(NAMES_AT + 0.1, (this.plan.width - 2 * MARGIN) / this.drawn.width));
     const { boxes } = this.drawn;
-    const first = boxes.reduce((best, box) => (box.y < best.y ? box : best), boxes[0]);
+    const first = boxes.find((box) => box.kind === INPUT) ?? boxes.reduce((best, box) => (box.y < best.y ? box : best), boxes[0]);
     const middle = first ? first.x + first.w / 2 : this.drawn.width / 2;
     const narrow = this.drawn.width * this.zoom < this.plan.width;
     this.at = { x: (narrow ? this.drawn.width / 2 : middle) - this.plan.width / 2 / this.zoom, y: -MARGIN / this.zoom };
@@ -427,8 +446,8 @@ class ModelGraph extends View {
     const frames = drawn.frames.filter(isSeen);
     c.lineJoin = "round";
     for (const frame of frames) this.drawFrame(c, frame);
-    this.drawLines(c, drawn.lines.filter((line) => line.left < seen.right && line.right > seen.left && line.top < seen.bottom && line.bottom > seen.top));
     this.drawCapsules(c, seen);
+    this.drawLines(c, drawn.lines.filter((line) => line.left < seen.right && line.right > seen.left && line.top < seen.bottom && line.bottom > seen.top));
     for (const box of boxes) this.drawBox(c, box);
     for (const frame of frames) this.drawFrameHead(c, frame);
     this.drawActive(c);
@@ -437,17 +456,21 @@ class ModelGraph extends View {
 
   drawFrame(c, frame) {
     const { colors, zoom } = this;
-    c.fillStyle = colors.surface;
     c.strokeStyle = this.isChosen(frame) ? colors.accent : colors.quiet;
     c.lineWidth = (this.isChosen(frame) ? 2 : 1) / zoom;
     c.beginPath();
     c.roundRect(frame.x, frame.y, frame.w, frame.h, 8);
+    this.tint(c);
+    c.stroke();
+  }
+
+  tint(c) {
+    c.fillStyle = this.colors.surface;
     c.fill();
     c.fillStyle = this.colors.hover;
     c.globalAlpha = 0.5;
     c.fill();
     c.globalAlpha = 1;
-    c.stroke();
   }
 
   drawFrameHead(c, frame) {
@@ -461,8 +484,9 @@ class ModelGraph extends View {
     const head = block.head >= 0 ? `${this.text("node_op_type", block.head)}  ` : "";
     const title = this.cut(c, head + block.title, (frame.w - 34) * 0.62);
     const width = c.measureText(title).width;
-    c.fillStyle = colors.surface;
-    c.fillRect(x - 4, y - 2, width + 30, 22);
+    c.beginPath();
+    c.rect(x - 2, y - 2, width + 28, 22);
+    this.tint(c);
     this.drawSign(c, x, y, "−");
     c.fillStyle = colors.ink;
     c.fillText(title, x + 22, y + 9);
@@ -548,29 +572,24 @@ class ModelGraph extends View {
       const joined = bands.filter((band) => belongs(band.row));
       for (const [grow, fill] of [[CAPSULE + width / max(zoom, 0.4), color], [CAPSULE, this.raised]]) {
         c.fillStyle = c.strokeStyle = fill;
+        c.lineWidth = 8 + 2 * (grow - CAPSULE);
+        c.beginPath();
+        for (const { above, below } of joined.filter((band) => !this.isBeside(band))) {
+          c.moveTo(above.x + above.w / 2, above.y + above.h);
+          c.lineTo(below.x + below.w / 2, below.y);
+        }
+        c.stroke();
         c.beginPath();
         for (const box of some) c.roundRect(box.x - grow, box.y - grow, box.w + 2 * grow, box.h + 2 * grow, 7);
+        for (const { above, below } of joined.filter((band) => this.isBeside(band))) c.rect(above.x - grow, above.y + above.h - 8, above.w + 2 * grow, below.y - above.y - above.h + 16);
         c.fill();
-        for (const { above, below } of joined) {
-          const [x0, x1] = [above.x + above.w / 2, below.x + below.w / 2];
-          if (abs(x0 - x1) < 1 && below.y - above.y - above.h < 60) {
-            c.fillRect(above.x - grow, above.y + above.h - 8, above.w + 2 * grow, below.y - above.y - above.h + 16);
-            continue;
-          }
-          c.lineWidth = 8 + 2 * (grow - CAPSULE);
-          c.beginPath();
-          c.moveTo(x0, above.y + above.h);
-          c.lineTo(x1, below.y);
-          c.stroke();
-        }
       }
     }
-    // edges inside a capsule lie under its fill: drawn once more
-    c.strokeStyle = colors.muted;
-    c.lineWidth = max(1, min(1 / zoom, 3));
-    c.beginPath();
-    for (const { above, below } of bands) (c.moveTo(above.x + above.w / 2, above.y + above.h), c.lineTo(below.x + below.w / 2, below.y));
-    c.stroke();
+  }
+
+  /** True for two nodes of a layer that stand right below each other. */
+  isBeside({ above, below }) {
+    return abs(above.x - below.x) < 1 && below.y - above.y - above.h < 60;
   }
 
   drawBox(c, box) {
@@ -634,7 +653,7 @@ class ModelGraph extends View {
       this.write(c, op, box.x + box.w / 2, box.y + box.h / 2, box.w - 8, ink, row < 0);
       return;
     }
-    const value = row >= 0 && this.column ? show(this.valueOf(box), this.column.format, this.column.unit) : "";
+    const value = row >= 0 && this.column && this.nodesOf[row][0] === node ? show(this.valueOf(box), this.column.format, this.column.unit) : "";
     c.font = colors.small;
     c.textAlign = "right";
     const room = c.measureText(value).width;
@@ -960,17 +979,17 @@ class ModelGraph extends View {
       const others = this.nodesOf[row].length - 1;
       facts.push(["Runs in", `${this.data.names[row]}${others ? ` (one layer with ${others} other node${others > 1 ? "s" : ""})` : ""}`]);
     }
-    if (rows.length) facts.push(...this.layerFacts(rows[0]));
+    if (rows.length) facts.push(...this.layerFacts(rows[0], node));
     return facts;
   }
 
-  layerFacts(row) {
+  layerFacts(row, node) {
     const facts = [];
     const own = this.text("layer_op_type", row);
-    if (own) facts.push(["Layer's op type", own]);
+    if (own && own !== this.text("node_op_type", node)) facts.push(["Layer's op type", own]);
     for (const [name, title] of [["layer_provider", "Provider"], ["layer_precision", "Precision"]]) if (this.text(name, row)) facts.push([title, this.text(name, row)]);
     const none = [];
-    for (const column of this.data.columns) {
+    for (const column of this.cardColumns) {
       const value = this.data.arrays[column.name][row];
       const [low, high] = column.interval.map((name) => this.data.arrays[name]?.[row]);
       if (known(value)) facts.push([column.title, showInterval(value, low, high, column.format, column.unit)]);
@@ -981,11 +1000,16 @@ class ModelGraph extends View {
     return facts;
   }
 
+  /** Columns that the hover card tells: the chief ones, and what colours the graph. */
+  get cardColumns() {
+    return this.data.columns.filter(({ name }) => IN_CARD.has(name) || name === this.options.metric);
+  }
+
   blockFacts(box) {
     const block = this.data.blocks[box.ref];
     const facts = [["Holds", `${grouped(block.nodes)} nodes in ${grouped(block.layers)} layers`]];
     if (block.head >= 0) facts.unshift(["Op type", this.text("node_op_type", block.head)]);
-    for (const column of this.data.columns) {
+    for (const column of this.cardColumns) {
       const value = this.valueOf(box, column.name);
       const missing = this.rowsOf(box).filter((row) => !known(this.data.arrays[column.name][row])).length;
       const of = `${column.how === "sum" ? "sum" : "largest"}${missing ? `; ${missing} of ${block.layers} layers not measured` : ""}`;
