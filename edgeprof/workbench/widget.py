@@ -223,7 +223,7 @@ class Workbench(anywidget.AnyWidget):
             shown = subjects.get(bench.shown)
             if kinds & {"profiles", "candidates", "shown", "tasks"}:
                 self._tell_subjects(subjects)
-                self.head = told.head(bench, shown, running=told.running(bench))
+                self.head = told.head(bench, shown, running=told.running(bench) if shown is bench.live or shown is None else "")
                 self.empty = told.empty(bench, shown, self.against, len(subjects))
             if "tasks" in kinds:
                 self.tasks = told.tasks(bench)
@@ -293,12 +293,9 @@ class Workbench(anywidget.AnyWidget):
         try:
             answer, numbers = self._answer(message)
         except Exception as error:  # whatever it is, who waits must hear of it
-            self._send({"id": number, "error": str(error) if isinstance(error, EdgeprofError) else f"{type(error).__name__}: {error}"})
+            self.send({"id": number, "error": str(error) if isinstance(error, EdgeprofError) else f"{type(error).__name__}: {error}"})
             return
-        self._send({"id": number, "answer": answer}, numbers)
-
-    def _send(self, content: dict[str, Any], buffers: Iterable[bytes] = ()) -> None:
-        self.send(content, list(buffers))
+        self.send({"id": number, "answer": answer}, numbers)
 
     def _answer(self, message: Mapping[str, Any]) -> tuple[dict[str, Any], list[bytes]]:
         name, values = str(message.get("name")), message.get("values") or {}
