@@ -185,7 +185,7 @@ class Workshop:
                 return None
             graph = load_model(self.study.path / "models" / record["model"])
         cell = self._plan(graph).tasks[self.board.name][0].cell
-        return self.study.profile(cell.key) if self.study.row(cell)["status"] == "done" else None
+        return self.study.profile(cell.key) if self.study.row(cell).get("status") == "done" else None
 
     def is_built(self, recipe: Recipe, *, mend: bool = True) -> bool:
         """Whether the model of a recipe is in the study."""
