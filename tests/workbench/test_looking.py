@@ -29,10 +29,16 @@ def test_profiles_are_shown_and_compared_and_nothing_is_decided():
         bench.shown = "p2"
         assert bench.selection.runs == () and bench.back() and bench.selection.layers == ()
         assert bench.possible()["prune"] == bench.why_not and bench.decisions == []
-        for refused in (lambda: bench.decide(precision="int8"), bench.learn, bench.measure, bench.preview, lambda: bench.undo() or bench.score()):
+        for refused in (
+            lambda: bench.decide(precision="int8"),
+            bench.learn,
+            bench.measure,
+            bench.preview,
+            lambda: bench.undo() or bench.score(),
+        ):
             with pytest.raises(UsageError, match=r"no model file to change|Give the model too"):
                 refused()
-        with pytest.raises(UsageError, match=r"nothing called 'p3' here \(did you mean"):
+        with pytest.raises(UsageError, match=r"There is no 'p3' here.*There are: p1, p2"):
             bench.shown = "p3"
 
 

@@ -13,14 +13,16 @@ from edgeprof.workbench.selection import Held
 from edgeprof.workbench.state import KeptCandidate, State
 from tests.laws import examples
 
-words = st.text("aé/*\"\n\u202e", max_size=5)
+words = st.text('aé/*"\n\u202e', max_size=5)
 decisions = st.builds(Decision, layer=words.filter(bool), precision=st.sampled_from(["int8", "fp16"]))
 recipes = st.builds(Recipe, st.lists(decisions, max_size=3).map(tuple), name=words)
 held = st.builds(
     Held, words, st.lists(words, max_size=3).map(tuple), st.frozensets(words, max_size=3), st.frozensets(words, max_size=3),
     st.lists(st.integers(0, 99), max_size=3).map(tuple), st.lists(words, max_size=2).map(tuple),
 )  # fmt: skip
-kept = st.lists(st.builds(KeptCandidate, st.integers(1, 99).map(lambda n: f"c{n}"), words, recipes), max_size=3, unique_by=lambda one: one.key)
+kept = st.lists(
+    st.builds(KeptCandidate, st.integers(1, 99).map(lambda n: f"c{n}"), words, recipes), max_size=3, unique_by=lambda one: one.key
+)
 state_of = st.lists(recipes, min_size=1, max_size=4).flatmap(
     lambda undo: st.builds(State, words, words, words, st.dictionaries(words, st.integers()), words, held, st.just(tuple(undo)),
                            st.integers(0, len(undo) - 1), kept.map(tuple), st.none() | st.dictionaries(words, words))
@@ -41,7 +43,9 @@ def test_what_is_written_is_read_again(state):
 @examples(0.6)
 def test_whatever_is_damaged_is_left_out_and_said(data):
     told = json.loads(states.text_of(WHOLE))
-    nonsense = st.none() | st.integers() | st.text(max_size=5) | st.lists(st.integers(), max_size=2) | st.dictionaries(words, words, max_size=1)
+    nonsense = (
+        st.none() | st.integers() | st.text(max_size=5) | st.lists(st.integers(), max_size=2) | st.dictionaries(words, words, max_size=1)
+    )
     place: object = told
     while isinstance(place, dict | list) and place:
         keys = list(place) if isinstance(place, dict) else list(range(len(place)))
