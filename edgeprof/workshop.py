@@ -107,7 +107,8 @@ class Workshop:
     def stop(self, *, at_once: bool = False) -> None:
         """Has what is under way end soon, with Stopped; nothing begins before `go_on`. What was measured is kept as a partial profile.
 
-        A measurement ends after the runs that it is in, or ``at_once``. May be called from any thread, and again.
+        A measurement ends after the runs that it is in, or ``at_once``. May be called from any thread, and again. What hears of progress
+        (``told``) may raise Stopped to the same end, and then nothing needs to go on.
         """
         self._stopping.set()
         self.worker.kill()
@@ -185,7 +186,7 @@ class Workshop:
                 return None
             graph = load_model(self.study.path / "models" / record["model"])
         cell = self._plan(graph).tasks[self.board.name][0].cell
-        return self.study.profile(cell.key) if self.study.row(cell)["status"] == "done" else None
+        return self.study.profile(cell.key) if self.study.row(cell).get("status") == "done" else None
 
     def is_built(self, recipe: Recipe, *, mend: bool = True) -> bool:
         """Whether the model of a recipe is in the study."""
@@ -260,7 +261,7 @@ class Workshop:
             raise
         except BaseException as error:
             self.study.finish(task.cell, "cancelled" if isinstance(error, KeyboardInterrupt) else "failed", None, str(error))
-            if self._stopping.is_set():
+            if ear.stopped or self._stopping.is_set():
                 raise Stopped(f"The measurement of {graph.name} was stopped before anything was measured.") from error
             raise
         finally:
@@ -268,7 +269,7 @@ class Workshop:
         if ear.cancelled:
             text = f"The measurement of {graph.name} was stopped; what was measured is kept in {self.study.path}, as a partial profile."
             self.study.finish(task.cell, "cancelled", found, text)
-            raise Stopped(text) if self._stopping.is_set() else KeyboardInterrupt(text)
+            raise Stopped(text) if ear.stopped or self._stopping.is_set() else KeyboardInterrupt(text)
         return found
 
     def _heard(self, event: Event) -> None:
@@ -340,18 +341,26 @@ class Workshop:
 
 
 class _Ear:
-    """Hears the events of one measurement for its workshop, and tells of progress; ``cancelled``: it ended so."""
+    """Hears the events of one measurement for its workshop, and tells of progress.
+
+    ``cancelled``: it ended so; ``stopped``: who was told of progress wanted that.
+    """
 
     def __init__(self, shop: Workshop, told: Told | None) -> None:
         self._shop, self._told = shop, told
-        self.cancelled = False
+        self.cancelled = self.stopped = False
 
     def __call__(self, event: Event) -> None:
         """Takes one event."""
-        if isinstance(event, Progress) and self._told is not None:
-            self._told(event.phase, event.done, event.total or 0)
         self.cancelled = isinstance(event, Cancelled)
         self._shop._heard(event)
+        if isinstance(event, Progress) and self._told is not None:
+            try:
+                self._told(event.phase, event.done, event.total or 0)
+            except Stopped:  # its way to end what is under way: what was measured is to be kept
+                self.stopped = True
+                if self._shop._job is not None:
+                    self._shop._job.cancel()
 
 
 def scores_of(profile: Profile) -> Mapping[str, Mapping[str, Any]]:

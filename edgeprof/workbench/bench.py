@@ -32,6 +32,7 @@ from edgeprof.searching.constraints import Constraints
 from edgeprof.searching.losses import quality_of
 from edgeprof.searching.search import Knowledge, guess
 from edgeprof.studies import Study
+from edgeprof.sweeping.plan import make_plan
 from edgeprof.variants import MIXED, WIDTHS, designs, measure_variants
 from edgeprof.whatif import fit
 from edgeprof.workbench import edits, saving
@@ -52,6 +53,7 @@ PRECISIONS: tuple[Precision, ...] = ("int8", "fp16", "int8-weights")
 LIVE = "live"
 _FREE = Constraints()
 _PREVIEWS = 64
+_OF_WORKSHOP = ("calibration", "metric", "target")
 _NO_DATA = "There is no data to score with. Open the Workbench with data=..."
 
 
@@ -107,6 +109,9 @@ class Bench:
         self._data_given = data
         self._data: Dataset | None = load_data(data, self.graph) if data is not None and self.graph is not None else None
         self._study = found.study
+        if self.graph is not None and self.can_decide:
+            measuring = {name: value for name, value in self.options.items() if name not in _OF_WORKSHOP}
+            make_plan([self.graph], [self.board], None, measuring, remote=False)  # whatever makes no sense is said now
         self._given = {f"p{number}": profile for number, (_, profile) in enumerate(found.given, 1)}
         self._paths = [path for path, _ in found.given]
         self._live: Profile | None = None
@@ -125,7 +130,7 @@ class Bench:
         self._recipes: Past[Recipe] = Past([Recipe()], most=states.MOST_RECIPES)
         self._rows: dict[str, tuple[Profile | None, Rows]] = {}
         self._previews: dict[tuple[Any, ...], dict[str, Any]] = {}
-        self._keeps_state = state is not None or not any("workbench.json" in text for text in found.findings)
+        self._keeps_state = state is not None or found.study is None or not (found.study / states.NAME).exists()
         self._holder = _Holder()
         self._runner = Runner(self._holder.stop, self._holder.go_on)
         self._saver = Saver(self._write)
@@ -470,7 +475,7 @@ class Bench:
         """The Python that does the same, by public calls."""
         if not self.can_decide or self.graph is None:
             return code_of_profiles(self._paths)
-        learning = {"precisions": self._usable(), "widths": self.widths, "mixed": self.mixed}
+        learning = {"precisions": self._usable(), "widths": self.widths, "mixed": self.mixed, "score": self._data is not None}
         study = shown_path(str(self._study)) if self._study is not None else ""
         model = shown_path(self.graph.path)
         return code_of(
@@ -655,7 +660,7 @@ class Bench:
         """The workshop; it is opened, and its study made, at the first call."""
         with self._opening:
             if self._holder.shop is None:
-                if self.graph is None or self._finish.alive is False:
+                if self.graph is None or self._holder.closed:
                     raise UsageError(self.why_not or "This Workbench was closed. Open another.")
                 shop = Workshop(self.graph, board=self.board, data=self._data, study=self._study, **self.options)
                 self._holder.shop = shop
@@ -839,6 +844,7 @@ class _Holder:
 
     def __init__(self) -> None:
         self.shop: Workshop | None = None
+        self.closed = False
 
     def stop(self, at_once: bool) -> None:
         """See `Workshop.stop`."""
@@ -854,6 +860,7 @@ class _Holder:
 def _finish(runner: Runner, holder: _Holder, saver: Saver) -> None:
     runner.close()
     saver.flush()
+    holder.closed = True
     if holder.shop is not None:
         holder.shop.close()
 

@@ -159,6 +159,8 @@ def decide(
     if sparsity is not None:
         step = _with_sparsity(able, changed, nodes, sparsity)
         changed, done, left = step.recipe, done | {*step.done}, left | dict(step.left)
+    if able.said(changed) == able.said(recipe):
+        changed = recipe  # it says so already, perhaps in another order
     return Edited(changed, able.ordered(done), able.ordered(along - done), {name: why for name, why in left.items() if name not in done})
 
 

@@ -18,7 +18,8 @@ MOST_KEPT = 100
 """Tasks that are listed; the oldest that ended are forgotten."""
 _TOLD_EVERY_S = 0.1
 _INSISTS_AFTER_S = 0.25
-_AT_ONCE_AFTER_S = 0.75
+_AT_ONCE_AFTER_S = 4.0
+"""A measurement that is asked to end sends what it has after the block of runs that it is in; one that is ended at once may lose it."""
 
 
 class Task:
