@@ -37,6 +37,8 @@ def unit_of(made: Pareto, one: Objective, rows: Sequence[int]) -> tuple[float, s
 
 def show(one: Objective, value: float, low: float = math.nan, high: float = math.nan) -> str:
     """``95.1 % [93.9, 96.2]``: a number of an objective with its interval, in a unit that suits it."""
+    if math.isnan(value):
+        return units.MISSING
     if one.unit == "ms":
         return units.latency_interval(value, low, high)
     if one.unit == "mJ":

@@ -101,13 +101,13 @@ class ParetoView extends PointsView {
   build() {
     this.buildChart();
     this.tools = h("div", { class: "ep-tools", role: "toolbar", "aria-label": "Axes" });
-    this.head = h("div", {});
+    this.head = h("header", {});
     this.element.replaceChildren(this.head, this.tools, this.chart, this.empty, this.legend, this.notes, this.live, this.card);
   }
 
   arrange() {
     const header = { ...this.data.header, number: this.pair.number, number_note: this.pair.number_note };
-    this.head.replaceChildren(this.header({ header, findings: this.data.findings }));
+    this.putHeader({ header, findings: this.data.findings });
     this.drawControls();
     super.arrange();
     this.tellLines(this.pair.lines);

@@ -130,6 +130,12 @@ class PointsView extends View {
     this.chart.addEventListener("blur", on(() => (this.unhover(), this.redraw())));
   }
 
+  putHeader(told) {
+    const head = this.header(told);
+    this.head.replaceWith(head);
+    this.head = head;
+  }
+
   /** New points or axes: what is active or hovered is looked up again by its key. */
   arrange() {
     const again = (old) => (old ? (this.items.find((item) => item.key === old.key) ?? null) : null);

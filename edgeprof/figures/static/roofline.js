@@ -70,12 +70,12 @@ class RooflineView extends PointsView {
 
   build() {
     this.buildChart();
-    this.head = h("div", {});
+    this.head = h("header", {});
     this.element.replaceChildren(this.head, this.chart, this.empty, this.legend, this.notes, this.live, this.card);
   }
 
   arrange() {
-    this.head.replaceChildren(this.header(this.data));
+    this.putHeader(this.data);
     super.arrange();
     this.selectionChanged();
   }
