@@ -126,7 +126,8 @@ def test_a_search_that_cannot_be_read_says_why_and_hides_nothing(searched, page)
         "latenzy > 1": "There is no column “latenzy” to compare. Expected one of: latency_ms, share",
         "latency_ms > 3kB": "“kB” is no unit of latency_ms. Expected ns, µs",
         "latency_ms >": "Expected a value after “latency_ms >”", "> 3": "Expected a comparison such as latency_ms > 0.1",
-        "precision > int8": "Precision is a text: compare it with = or !=", "/[/": "The pattern /[/ cannot be read", "/x latency_ms > 1": "not closed",
+        "precision > int8": "Precision is a text: compare it with = or !=", "/[/": "The pattern /[/ cannot be read",
+        "/x latency_ms > 1": "not closed",
     }  # fmt: skip
     for query, sentence in said.items():
         assert searched(query) == "02", "the last search that could be read still holds"
