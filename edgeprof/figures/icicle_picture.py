@@ -241,12 +241,13 @@ def _draw_legend(pen: Pen, view: ViewData, measure: str, values: NDArray[np.floa
 
 def _note(view: ViewData, measure: str, values: NDArray[np.float64]) -> str:
     """What is missing or apart, in sentences."""
-    title = _column(view, measure)["title"].lower()
+    title = _column(view, measure)["title"]
+    title = title if title[:2].isupper() else title[0].lower() + title[1:]
     notes = []
     if _column(view, measure)["estimated"]:
         notes.append("Hatched: estimated, not measured.")
     if none := int(np.isnan(values).sum()):
-        notes.append(f"{none} of {len(values)} layers have no width: their {title} was not measured.")
+        notes.append(f"{none} of {len(values)} layers have no width: {title} not measured.")
     if _has_between(view):
         between = float(view.array(measure)[-1])
         if between < 0:

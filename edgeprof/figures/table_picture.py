@@ -55,7 +55,8 @@ def draw(view: ViewData, *, sort: Sequence[str] = (), selection: Sequence[str] =
 def order(view: ViewData, sort: Sequence[str]) -> NDArray[np.int64]:
     """Positions of the layers as ``sort`` says, not those between layers: numbers from the largest, texts from A, not measured last.
 
-    Each of ``sort`` is a column, which `` ascending`` or `` descending`` may follow; the first is the most important.
+    Each of ``sort`` is a column, which `` ascending`` or `` descending`` may follow; the first is the most important. One that the
+    view does not have orders nothing.
     """
     rows = np.flatnonzero(~_between(view))
     for wish in reversed(sort):
@@ -63,9 +64,11 @@ def order(view: ViewData, sort: Sequence[str]) -> NDArray[np.int64]:
         if name in view.meta["arrays"] and name not in view.meta["texts"]:
             values = view.array(name).astype(float)[rows]
             key = np.where(np.isnan(values), np.inf, values if way == "ascending" else -values)
-        else:
+        elif name in view.meta["texts"] or name in ("name", "nodes", "runtime_name"):
             _, ranks = np.unique([_text(view, name, int(row)) for row in rows], return_inverse=True)
             key = -ranks if way == "descending" else ranks
+        else:
+            continue
         rows = rows[np.argsort(key, kind="stable")]
     return rows
 

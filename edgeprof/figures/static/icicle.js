@@ -143,7 +143,7 @@ class Icicle extends View {
     let text = "";
     if (!this.layers) text = "This profile has no layers. Profile a model with instrumented runs, or open another .edgeprof file.";
     else if (!this.column) text = "This profile has no numbers to make widths of. Profile the model with instrumented runs.";
-    else if (!this.whole) text = `No layer has a ${this.column.title.toLowerCase()} above zero, so nothing has a width. Choose another measure, or profile the model again.`;
+    else if (!this.whole) text = `Nothing has a width: no layer has a number above zero for ${spoken(this.column.title)}. Choose another measure, or profile the model again.`;
     this.empty.textContent = text;
     this.empty.hidden = !text;
     this.chart.hidden = this.legend.hidden = this.notes.hidden = Boolean(text);
@@ -580,17 +580,17 @@ class Icicle extends View {
 
   remarks() {
     const { measure } = this.options;
-    const title = this.column.title.toLowerCase();
+    const title = spoken(this.column.title);
     const remarks = [];
     const none = this.values.filter((v) => Number.isNaN(v)).length;
     const flat = this.values.filter((v) => v <= 0).length;
-    if (none) remarks.push(`${grouped(none)} of ${grouped(this.layers)} layers have no width: their ${title} was not measured.`);
+    if (none) remarks.push(`${grouped(none)} of ${grouped(this.layers)} layers have no width: ${title} not measured.`);
     if (flat) remarks.push(`${grouped(flat)} ${flat === 1 ? "layer has" : "layers have"} no width: ${title} of zero${this.values.some((v) => v < 0) ? " or below" : ""}.`);
     const between = this.between < 0 ? NaN : this.value(measure, this.between);
     if (between < 0) remarks.push(`(between layers): −${show(-between, this.column.format, this.column.unit)}. The layers sum to more than the whole run.`);
     else if (between > 0) remarks.push(`Grey at the end: ${show(between, this.column.format, this.column.unit)} that no layer explains.`);
     if (!this.data.depth && !this.byLength) remarks.push("The names of these layers tell of no blocks.");
-    remarks.push(this.byLength ? `The line is the cumulative share of the layers' ${title}.` : "Double click a block to zoom in; Backspace goes out.");
+    remarks.push(this.byLength ? `The line is the cumulative share of ${title} over the layers.` : "Double click a block to zoom in; Backspace goes out.");
     return remarks;
   }
 
@@ -1014,6 +1014,11 @@ class Icicle extends View {
     if (first < last && last < this.layers) this.show(this.edges[first], this.edges[last + 1]);
     if (focused) this.chart.focus({ preventScroll: true });
   }
+}
+
+/** A title within a sentence. */
+function spoken(title) {
+  return /^[A-Z]{2}/.test(title) ? title : `${title[0].toLowerCase()}${title.slice(1)}`;
 }
 
 /** Whole numbers from `first` up to, not with, `end`. */

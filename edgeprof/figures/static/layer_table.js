@@ -397,6 +397,8 @@ class LayerTable extends View {
   layout() {
     const width = this.element.clientWidth;
     this.laidOut = 0;
+    this.drawn = null;
+    if (this.grid.hidden) this.rows.replaceChildren();
     if (this.grid.hidden || !width) return;
     if (!this.colors.ink) this.applyTheme(); // a notebook makes the view before it puts it into the page
     this.laidOut = width;
