@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from edgeprof import units
 from edgeprof.analysis.align import same_model
-from edgeprof.analysis.labels import board_labels
 from edgeprof.analysis.budget import process_peak
+from edgeprof.analysis.labels import board_labels
 from edgeprof.analysis.memory import model_peak
 from edgeprof.errors import UsageError
 from edgeprof.figures.boards import origin_word
