@@ -108,7 +108,7 @@ def baseline_position(aligned: Alignment, baseline: str | None) -> int:
         return 0
     if baseline not in aligned.labels:
         raise UsageError(
-            f"No board is called {baseline!r}{did_you_mean(baseline, aligned.labels)}. There are: {'; '.join(aligned.labels)}."
+            f"No {aligned.noun} is called {baseline!r}{did_you_mean(baseline, aligned.labels)}. There are: {'; '.join(aligned.labels)}."
         )
     return aligned.labels.index(baseline)
 

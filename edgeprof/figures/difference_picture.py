@@ -112,8 +112,8 @@ def _steps(view: ViewData, by: str, top: int, sort: str, selection: set[str]) ->
         group(g)
     if top < len(order):
         rest = [float(view.array(f"{by} rest{end}")[top]) for end in ("", "_low", "_high")]
-        what = "layers" if by == "row" else view.meta["groups"][by]["title"].lower()
-        add(f"The other {len(order) - top:,} {what}", *rest, same=rest[1] <= 0 <= rest[2], quiet=True)
+        count, what = len(order) - top, view.meta["groups"][by]["title"].lower()
+        add(f"The other {count:,} {what.removesuffix('s') if count == 1 else what}", *rest, same=rest[1] <= 0 <= rest[2], quiet=True)
     for at_end in np.flatnonzero((kinds == _INSERTED) & (moved != 0)):
         group(int(at_end))
     if (kinds == _ONE_SIDED).any():

@@ -27,7 +27,13 @@ def test_a_dequantize_that_two_layers_carry_out_ties_them_not_together():
 
 def test_profiles_of_one_changed_model_are_not_tied_by_copies_either():
     aligned = align([int8(), replace(int8(), context=replace(int8().context, board="pi5"))])
-    assert aligned.layers["source_nodes"].tolist()[:5] == [["qx"], ["dx", "k1", "relu1", "q1"], ["k2", "q2"], ["d2", "k3", "q3"], ["d3", "add", "qy"]]
+    assert aligned.layers["source_nodes"].tolist()[:5] == [
+        ["qx"],
+        ["dx", "k1", "relu1", "q1"],
+        ["k2", "q2"],
+        ["d2", "k3", "q3"],
+        ["d3", "add", "qy"],
+    ]
 
 
 def test_with_an_estimate_all_that_was_inserted_is_one_row():
@@ -121,7 +127,9 @@ def families(draw):
         layers += ["(format changes)"] if guess else draw(st.lists(st.sampled_from(["(Reorder)", "(Cast)"]), max_size=2, unique=True))
         times = [draw(st.sampled_from([np.nan, 0.5, 1.0, 2.5])) for _ in layers]
         origin, parent = ("estimated" if guess else "measured"), (BASE if number else None)
-        profiles.append(ran(*layers, times=times, sha=f"{number:02x}" * 32 if number else BASE, parent=parent, origin=origin, energy_mj=times))
+        profiles.append(
+            ran(*layers, times=times, sha=f"{number:02x}" * 32 if number else BASE, parent=parent, origin=origin, energy_mj=times)
+        )
     return profiles
 
 

@@ -32,7 +32,9 @@ def ran(*layers: str, times=None, sha=BASE, parent=None, recipe="", **options) -
     made = tuple(Layer(node, _OPS.get(node[0], "Conv"), (), ()) for node in nodes)
     graph = Graph("toy", made, (), (), {"x": TensorInfo("x")}, digest=sha)
     context = replace(
-        profile.context, model_sha256=sha, recipe=recipe_text(Recipe((Decision(pattern="*", precision="int8"),), name=recipe)) if recipe else ""
+        profile.context,
+        model_sha256=sha,
+        recipe=recipe_text(Recipe((Decision(pattern="*", precision="int8"),), name=recipe)) if recipe else "",
     )
     return replace(profile, layers=table, graph=graph, context=context, parent=parent, nodes=())
 
@@ -50,4 +52,14 @@ def int8(**options) -> Profile:
 
 def estimated() -> Profile:
     """An estimate of the same recipe: one row for all that is inserted."""
-    return ran("k1 relu1", "k2", "k3 add", "(format changes)", times=[1.1, 1.4, 1.0, 0.6], sha="", parent=BASE, recipe="all int8", origin="estimated")
+    return ran(
+        "k1 relu1",
+        "k2",
+        "k3 add",
+        "(format changes)",
+        times=[1.1, 1.4, 1.0, 0.6],
+        sha="",
+        parent=BASE,
+        recipe="all int8",
+        origin="estimated",
+    )
