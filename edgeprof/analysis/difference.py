@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 
 from edgeprof.analysis.align import INTERVALS, SUMMED, Alignment
 
-Floats = NDArray[np.float64]
+Floats = NDArray[Any]
 
 COLUMNS = (
     "before", "before_low", "before_high", "after", "after_low", "after_high",
@@ -35,14 +36,18 @@ def difference(aligned: Alignment, *, baseline: int, other: int, metric: str = "
         low = high = np.where(np.isnan(before), np.nan, 0.0)
     else:
         low, high = after_low - before_high, after_high - before_low
-    overlap = (low <= 0) & (high >= 0)
     return pd.DataFrame({
         "before": before, "before_low": before_low, "before_high": before_high,
         "after": after, "after_low": after_low, "after_high": after_high,
         "difference": after - before, "difference_low": low, "difference_high": high,
         "ratio": over(after, before), "ratio_low": over(after_low, before_high), "ratio_high": over(after_high, before_low),
-        "distinguishable": pd.array(np.where(np.isnan(low) | np.isnan(high), None, ~overlap), dtype="boolean"),
+        "distinguishable": distinguishable(low, high),
     }, index=aligned.layers.index)  # fmt: skip
+
+
+def distinguishable(low: Floats, high: Floats) -> pd.arrays.BooleanArray:
+    """True where a difference with these ends is surely not 0, NA where an end is not known."""
+    return pd.arrays.BooleanArray((low > 0) | (high < 0), np.isnan(low) | np.isnan(high))
 
 
 def ends(aligned: Alignment, profile: int, metric: str) -> tuple[Floats, Floats, Floats]:

@@ -28,10 +28,11 @@ def profile_labels(profiles: Sequence[Profile]) -> tuple[str, ...]:
     3. Where nothing of it differs the board stands, or that it was measured, and a number.
     """
     told: list[list[str]] = [[] for _ in profiles]
-    for tell in (_model, _board, _threads):
+    first: tuple[_Tell, ...] = (_model, _board, _threads)
+    for tell in first:
         told = _with(told, [tell(profile) for profile in profiles])
     told = _with(told, [profile.basis for profile in profiles], unless="measured")
-    for tell in (*DIFFERENCES, lambda profile: profile.context.started_at[:16].replace("T", " ")):
+    for tell in (*DIFFERENCES, _date):
         if len({tuple(words) for words in told}) < len(told):
             told = _with(told, [tell(profile) for profile in profiles])
     several = len({profile.basis for profile in profiles}) > 1
@@ -70,6 +71,10 @@ def recipe_word(profile: Profile) -> str:
         "sparse" * any(one.sparsity is not None for one in recipe.decisions),
     ]
     return shorten(recipe.name or " ".join(filter(None, does)) or "a recipe", 40)
+
+
+def _date(profile: Profile) -> str:
+    return profile.context.started_at[:16].replace("T", " ")
 
 
 def _threads(profile: Profile) -> str:

@@ -3,11 +3,11 @@
 1. Rows are those of `edgeprof.analysis.align`, columns are profiles: the same metric in each, so all columns share one colour scale.
 2. Four modes: absolute; share of the profile's own total (where a sum means something); ratio to one profile, the baseline, and
    difference to it.
-3. The ratio's scale is logarithmic and symmetric about 1, the difference's linear and symmetric about 0; each ends where 98 % of its numbers
-   lie within. Intervals are those of the worst case: the low end against the baseline's high one.
+3. The ratio's scale is logarithmic and symmetric about 1, the difference's linear and symmetric about 0; each ends where 98 % of its
+   numbers lie within. Intervals are those of the worst case: the low end against the baseline's high one.
 4. Where both intervals overlap the difference is marked: these runs do not tell the two apart.
-5. A part that a board has no layer for is left blank; one that was not measured is hatched. Of what is
-   summed the difference of a part that only one of them has is its whole number.
+5. A part that a board has no layer for is left blank; one that was not measured is hatched. Of what is summed the difference of a part
+   that only one of them has is its whole number.
 6. A column that is not measured on the board itself says so in its head, and the head is hatched.
 """
 
@@ -108,7 +108,7 @@ def baseline_position(aligned: Alignment, baseline: str | None) -> int:
         return 0
     if baseline not in aligned.labels:
         raise UsageError(
-            f"No board is called {baseline!r}{did_you_mean(baseline, aligned.labels)}. There are: {'; '.join(aligned.labels)}."
+            f"No {aligned.noun} is called {baseline!r}{did_you_mean(baseline, aligned.labels)}. There are: {'; '.join(aligned.labels)}."
         )
     return aligned.labels.index(baseline)
 
@@ -187,10 +187,12 @@ def _columns(
     made = []
     for i, (profile, label) in enumerate(zip(aligned.profiles, aligned.labels, strict=True)):
         name = f"{mode}: {label}"  # a board may be called anything: no other array's name begins like this
-        title = shorten(profile.context.board, 40) or label
+        board = shorten(profile.context.board, 40) or label
+        title = board if label.startswith(board) else label.removesuffix(f", {origin_word(profile)}")
+        note = label.removeprefix(board).lstrip(", ") * (title == board)
         unit = column(metric).unit if metric else "×"
         made.append({
-            "name": name, "title": title, "label": label, "note": label.removeprefix(title).lstrip(", "), "origin": origin_word(profile),
+            "name": name, "title": title, "label": label, "note": note, "origin": origin_word(profile),
             "hatched": profile.basis != "measured", "unit": unit, "format": format_of(metric) if metric else "ratio", "metric": metric,
             "meaning": _meaning(profile), "scales": scale, "ran": f"ran {i}",
         })  # fmt: skip
@@ -282,7 +284,11 @@ def heading(aligned: Alignment, metric: str) -> dict[str, Any]:
         "origin_label": label,
         "number": number,
         "number_note": note,
-        "lines": {"title": f"What ran {_of(aligned) if aligned.noun == 'board' else 'in'} the {boards}", "items": lines, "open": len(lines) <= _OPEN_LINES},
+        "lines": {
+            "title": f"What ran {_of(aligned) if aligned.noun == 'board' else 'in'} the {boards}",
+            "items": lines,
+            "open": len(lines) <= _OPEN_LINES,
+        },
     }
 
 

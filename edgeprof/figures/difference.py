@@ -1,8 +1,9 @@
-"""View data of the difference between two profiles: a waterfall of where the time went, and rows side by side. Drawn by
-``static/difference.js`` and `difference_picture`.
+"""View data of the difference between two profiles: a waterfall of where the time went, and rows side by side.
 
-1. A waterfall begins at the baseline's whole, ends at the other's, and loses nothing on the way: the rows that differ most, the rest of them
-   together, what was inserted, what is measured of one profile only, and what no layer explains.
+Drawn by ``static/difference.js`` and `difference_picture`.
+
+1. A waterfall begins at the baseline's whole, ends at the other's, and loses nothing on the way: the rows that differ most, the rest of
+   them together, what was inserted, what is measured of one profile only, and what no layer explains.
 2. Rows can be put together by op type or by block (the first part of their names that differs). Ends of intervals are added.
 3. How many rows stand alone is chosen in the view: ``rest`` holds what the others sum to, for each number of rows.
 """
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 from edgeprof import units
 from edgeprof.analysis.align import INTERVALS, SUMMED, Alignment, align_variants
 from edgeprof.analysis.difference import difference as differences
-from edgeprof.analysis.difference import over, whole
+from edgeprof.analysis.difference import distinguishable, over, whole
 from edgeprof.errors import UsageError
 from edgeprof.figures.boards import baseline_position, check_metric, heading, known_metrics, origin_word, ran
 from edgeprof.figures.labels import interval
@@ -121,7 +122,9 @@ def _groupings(aligned: Alignment) -> list[tuple[str, NDArray[np.int64], list[st
     found = [("row", np.arange(len(own)), own)]
     apart = _inserted(aligned) | (layers["kind"] == "between").to_numpy(bool)
     for way, labels in (("op_type", [str(op) or "(no op type)" for op in layers["op_type"]]), ("block", _blocks(own, apart))):
-        codes, names = pd.factorize(np.array([name if alone else label for label, name, alone in zip(labels, own, apart, strict=True)], object))
+        codes, names = pd.factorize(
+            np.array([name if alone else label for label, name, alone in zip(labels, own, apart, strict=True)], object)
+        )
         if 2 <= len(names) - apart.sum() < len(own) - apart.sum():
             found.append((way, codes, [str(name) for name in names]))
     return found
@@ -140,9 +143,7 @@ def _blocks(names: Sequence[str], apart: NDArray[np.bool_]) -> list[str]:
     ]
 
 
-def _grouped(
-    rows: pd.DataFrame, codes: NDArray[np.int64], aligned: Alignment, positions: tuple[int, int], metric: str
-) -> pd.DataFrame:
+def _grouped(rows: pd.DataFrame, codes: NDArray[np.int64], aligned: Alignment, positions: tuple[int, int], metric: str) -> pd.DataFrame:
     """``rows`` put together: sums, or the largest where a sum means nothing; ends of intervals added, NaN where a part has none."""
     sums = rows.drop(columns=["kind", "distinguishable"]).groupby(codes)
     one_sided = pd.Series(rows["kind"] == _ONE_SIDED).groupby(codes).any()
@@ -156,8 +157,7 @@ def _grouped(
     made["ratio"] = over(made["after"].to_numpy(), made["before"].to_numpy())
     made["ratio_low"] = over(made["after_low"].to_numpy(), made["before_high"].to_numpy())
     made["ratio_high"] = over(made["after_high"].to_numpy(), made["before_low"].to_numpy())
-    overlap = (made["difference_low"] <= 0) & (made["difference_high"] >= 0)
-    made["distinguishable"] = (~overlap).astype("boolean").where(made["difference_low"].notna() & made["difference_high"].notna())
+    made["distinguishable"] = distinguishable(made["difference_low"].to_numpy(float), made["difference_high"].to_numpy(float))
     kind = pd.Series(rows["kind"].to_numpy()).groupby(codes).min()
     made["kind"] = np.where(one_sided & (kind != _BETWEEN), _ONE_SIDED, kind).astype(np.uint8)
     made.loc[one_sided, "difference"] = np.nan
@@ -171,7 +171,8 @@ def _arrays(told: pd.DataFrame) -> dict[str, NDArray[Any]]:
     shown = np.flatnonzero((told["kind"] == _LAYER).to_numpy() & ~np.isnan(moved))
     order = shown[np.argsort(-np.abs(moved[shown]), kind="stable")]
     rest = {
-        f"rest{end}": np.append(np.cumsum(told[f"difference{end}"].to_numpy(float)[order][::-1])[::-1], 0.0) for end in ("", "_low", "_high")
+        f"rest{end}": np.append(np.cumsum(told[f"difference{end}"].to_numpy(float)[order][::-1])[::-1], 0.0)
+        for end in ("", "_low", "_high")
     }
     return {
         **numbers, **rest, "order": order.astype(np.uint32), "kind": told["kind"].to_numpy(np.uint8),
@@ -216,11 +217,12 @@ def _menus(aligned: Alignment, metric: str, first: int, second: int) -> list[dic
     menus = [{"name": "metric", "title": "Metric", "choices": metrics, "value": metric}] if len(metrics) > 1 else []
     if len(aligned.labels) < 3:
         return menus
+    labels = {label: label for label in aligned.labels}
     sides = [("baseline", "From", first, second), ("other", "To", second, first)]
     return [
         *menus,
         *(
-            {"name": name, "title": title, "value": aligned.labels[at], "choices": {label: label for label in aligned.labels}, "not": aligned.labels[no]}
+            {"name": name, "title": title, "value": aligned.labels[at], "choices": labels, "not": aligned.labels[no]}
             for name, title, at, no in sides
         ),
     ]  # fmt: skip

@@ -61,8 +61,13 @@ def draw(
         _draw_steps(pen, view, steps)
     if pairs:
         _draw_pairs(pen, view, by, pairs, below + 24)
-    notes = ["Pale bars, ≈: the intervals overlap, not distinguishable.", "Hatched: not measured." * any(s["hatched"] for s in view.meta["sides"])]
-    pen.text(12, pen.height - 12, " ".join(filter(None, [*notes, "A static picture: run the cell for the live view."])), theme.ink_muted, 11)
+    notes = [
+        "Pale bars, ≈: the intervals overlap, not distinguishable.",
+        "Hatched: not measured." * any(s["hatched"] for s in view.meta["sides"]),
+    ]
+    pen.text(
+        12, pen.height - 12, " ".join(filter(None, [*notes, "A static picture: run the cell for the live view."])), theme.ink_muted, 11
+    )
     return pen.png()
 
 
@@ -91,21 +96,30 @@ def _steps(view: ViewData, by: str, top: int, sort: str, selection: set[str]) ->
 
     def group(g: int) -> None:
         quiet = bool(kinds[g] != _LAYER)
-        add(names[g], float(moved[g]), float(low[g]), float(high[g]), kind=int(kinds[g]), same=bool(same[g]), selected=g in chosen, quiet=quiet)
+        add(
+            names[g],
+            float(moved[g]),
+            float(low[g]),
+            float(high[g]),
+            kind=int(kinds[g]),
+            same=bool(same[g]),
+            selected=g in chosen,
+            quiet=quiet,
+        )
 
     alone = [int(g) for g in order[:top]]
     for g in sorted(alone) if sort == "execution" else alone:
         group(g)
     if top < len(order):
         rest = [float(view.array(f"{by} rest{end}")[top]) for end in ("", "_low", "_high")]
-        what = "layers" if by == "row" else view.meta["groups"][by]["title"].lower()
-        add(f"The other {len(order) - top:,} {what}", *rest, same=rest[1] <= 0 <= rest[2], quiet=True)
-    for g in np.flatnonzero((kinds == _INSERTED) & (moved != 0)):
-        group(int(g))
+        count, what = len(order) - top, view.meta["groups"][by]["title"].lower()
+        add(f"The other {count:,} {what.removesuffix('s') if count == 1 else what}", *rest, same=rest[1] <= 0 <= rest[2], quiet=True)
+    for at_end in np.flatnonzero((kinds == _INSERTED) & (moved != 0)):
+        group(int(at_end))
     if (kinds == _ONE_SIDED).any():
         add("(measured of one only)", float(moved[kinds == _ONE_SIDED].sum()), math.nan, math.nan, kind=_ONE_SIDED, quiet=True)
-    for g in np.flatnonzero((kinds == _BETWEEN) & (moved != 0)):
-        group(int(g))
+    for at_end in np.flatnonzero((kinds == _BETWEEN) & (moved != 0)):
+        group(int(at_end))
     return [*steps, _Step(after["label"], 0.0, float(after["total"]), _number(after["low"]), _number(after["high"]), side=1)]
 
 
@@ -135,15 +149,30 @@ def _axis(steps: Sequence[_Step]) -> tuple[float, float]:
     return (max(0.0, low - 0.18 * (high - low)), high) if low > 0 and high - low < 0.4 * high else (min(0.0, low), high)
 
 
+def _ticks(low: float, high: float, most: int = 7) -> list[float]:
+    """Round numbers between the two."""
+    rough = (high - low) / most or 1.0
+    unit = 10.0 ** math.floor(math.log10(rough))
+    step = next(k * unit for k in (1, 2, 5, 10) if k * unit >= rough)
+    return [k * step for k in range(math.ceil(low / step), math.floor(high / step) + 1)]
+
+
 def _draw_steps(pen: Pen, view: ViewData, steps: Sequence[_Step]) -> None:
     theme, metric = pen.theme, view.meta["metric"]
     low, high = _axis(steps)
     x = _scale(low, high)
     bottom = _TOP + _ROW * len(steps)
-    for tick in np.linspace(low, high, 5):
+    for tick in _ticks(low, high):
         pen.box(x(tick), _TOP, 1, bottom - _TOP + 4, theme.line)
-        pen.text(x(tick), bottom + 12, show(float(tick), metric), theme.ink_muted, 10, anchor="mm")
-    pen.text((_LEFT + _RIGHT) / 2, bottom + 28, view.meta["metric_title"] + "; the axis does not begin at 0" * (low > 0), theme.ink, 11, anchor="mm")
+        pen.text(x(tick), bottom + 12, show(tick, metric), theme.ink_muted, 10, anchor="mm")
+    pen.text(
+        (_LEFT + _RIGHT) / 2,
+        bottom + 28,
+        view.meta["metric_title"] + "; the axis does not begin at 0" * (low > 0),
+        theme.ink,
+        11,
+        anchor="mm",
+    )
     odd = any(side["hatched"] for side in view.meta["sides"])
     for i, step in enumerate(steps):
         y = _TOP + i * _ROW
@@ -184,13 +213,14 @@ def _whisker(pen: Pen, x: Callable[[float], float], low: float, high: float, y: 
         return
     pen.box(x(low), y - 0.4, x(high) - x(low), 0.8, pen.theme.ink)
     for end in (low, high):
-        pen.box(x(end), y - 3, 0.8, 6, pen.theme.ink)
+        if _LEFT < x(end) < _RIGHT - 12:  # one that goes on has no cap
+            pen.box(x(end), y - 3, 0.8, 6, pen.theme.ink)
 
 
 def _draw_pairs(pen: Pen, view: ViewData, by: str, pairs: Sequence[int], top: float) -> None:
     theme, metric = pen.theme, view.meta["metric"]
     numbers = {name: view.array(f"{by} {name}").astype(float) for name in _PAIR_NUMBERS}
-    x = _scale(0.0, float(np.nanmax(np.concatenate([numbers[name][list(pairs)] for name in numbers if name != "ratio"]))))
+    x = _scale(0.0, 1.01 * float(np.nanmax(np.concatenate([numbers[name][list(pairs)] for name in numbers if name != "ratio"]))))
     at = 12.0
     for k, side in enumerate(view.meta["sides"]):
         text = side["label"] if side["label"].endswith(side["origin"]) else f"{side['label']}: {side['origin']}"
@@ -204,13 +234,20 @@ def _draw_pairs(pen: Pen, view: ViewData, by: str, pairs: Sequence[int], top: fl
         for k, side in enumerate(("before", "after")):
             value, low, high = (numbers[f"{side}{end}"][g] for end in ("", "_low", "_high"))
             line = y + 4 + 12 * k
-            if not math.isnan(value):
+            absent = not _has(view, by, g, view.meta["sides"][k])
+            if not math.isnan(value) and not absent:
                 _bar(pen, _LEFT, line, max(1.0, x(value) - _LEFT), 10, theme.bar if k else theme.missing, view.meta["sides"][k]["hatched"])
                 _whisker(pen, x, low, high, line + 5)
-            pen.text(_RIGHT + 8, line + 5, interval(metric, value, low, high), theme.ink, 9)
+            text = "no such layer" if absent else interval(metric, value, low, high)
+            pen.text(_RIGHT + 8, line + 5, text, theme.ink_muted if absent else theme.ink, 9)
         ratio, same = numbers["ratio"][g], bool(view.array(f"{by} same")[g])
         text = units.MISSING if math.isnan(ratio) else f"{'≈ ' * same}{units.significant(ratio, 3)}×"
         pen.text(WIDTH - 12, y + _PAIR / 2, text, theme.ink_muted if same else theme.ink, 11, anchor="rm", bold=not same)
+
+
+def _has(view: ViewData, by: str, group: int, side: dict[str, Any]) -> bool:
+    """True where the profile has a layer."""
+    return bool(view.array(side["ran"])[view.array(f"{by} group") == group].any())
 
 
 _PAIR_NUMBERS = ("before", "before_low", "before_high", "after", "after_low", "after_high", "ratio")

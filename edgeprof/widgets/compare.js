@@ -36,18 +36,18 @@ class Compare extends View {
 
   make(name) {
     if (this.views[name] || !this.raw[name]?.meta) return;
-    const { theme, height, canAsk, by, top, sort } = this.options;
+    const given = (...names) => Object.fromEntries(names.filter((key) => this.options[key] !== undefined).map((key) => [key, this.options[key]]));
     const onSelect = (names) => {
       this.selected = names;
       for (const [other, view] of Object.entries(this.views)) if (other !== name) view.select(names);
       this.options.onSelect?.(names);
     };
-    const shared = { theme, height, canAsk, embedded: true, selection: this.selected, onSelect };
+    const shared = { ...given("theme", "height", "canAsk"), embedded: true, selection: this.selected, onSelect };
     const asked = ({ metric, baseline }) => {
       if (metric || baseline) this.options.onChange?.(metric ? { metric } : { baseline });
     };
     if (name === "boards") this.views.boards = renderHeatmap(this.places.boards, this.raw.boards, { ...shared, mode: "difference", onChange: asked });
-    else this.views.difference = renderDifference(this.places.difference, this.raw.difference, { ...shared, mode: this.options.tab, modes: false, by, top, sort, onChange: (values) => this.options.onChange?.(values) });
+    else this.views.difference = renderDifference(this.places.difference, this.raw.difference, { ...shared, mode: this.options.tab, modes: false, ...given("by", "top", "sort"), onChange: (values) => this.options.onChange?.(values) });
   }
 
   change(values) {

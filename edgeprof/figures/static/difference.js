@@ -99,6 +99,12 @@ class Difference extends View {
     return this.data.arrays[`${this.options.by} ${name}`][group];
   }
 
+  /** `12 layers`, `1 op type`. */
+  counted(n) {
+    const unit = this.data.groups[this.options.by].title.toLowerCase();
+    return `${grouped(n)} ${n === 1 ? unit.slice(0, -1) : unit}`;
+  }
+
   nameOf(group) {
     return this.options.by === "row" ? this.data.names[group] : this.data.groups[this.options.by].names[group];
   }
@@ -145,8 +151,7 @@ class Difference extends View {
     const what = this.side ? "side by side" : "as a waterfall";
     this.grid.setAttribute("aria-label", `${this.data.title}, ${what}`);
     const shown = this.items.filter((item) => item.group !== undefined).length;
-    const unit = this.options.by === "row" ? "layers" : this.data.groups[this.options.by].title.toLowerCase();
-    this.count.textContent = `${grouped(shown)} ${unit}`;
+    this.count.textContent = this.counted(shown);
     this.showEmpty();
     this.mark();
     this.resize();
@@ -167,8 +172,7 @@ class Difference extends View {
     if (n < order.length) {
       const rows = [...order.slice(n)].flatMap((group) => this.members[by][group]);
       const [moved, low, high] = ["rest", "rest_low", "rest_high"].map((name) => this.number(name, n));
-      const unit = by === "row" ? "layers" : this.data.groups[by].title.toLowerCase();
-      items.push({ name: `The other ${grouped(order.length - n)} ${unit}`, rows, moved, low, high, rest: true, kind: STANDS.layer });
+      items.push({ name: `The other ${this.counted(order.length - n)}`, rows, moved, low, high, rest: true, kind: STANDS.layer });
     }
     const kinds = arrays[`${by} kind`];
     const apart = [...kinds.keys()].filter((group) => kinds[group] !== STANDS.layer && (this.number("moved", group) || known(this.number("difference", group))));
