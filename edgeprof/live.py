@@ -199,6 +199,8 @@ class Live:
         self._end: Done | Cancelled | Failed | None = None
         self._kept_at = -float("inf")
         self._thread: threading.Thread | None = None
+        self.is_over = False
+        """True once the end is there in full."""
         self.note = ""
         """Why the last Profile could not be built or kept; empty when it could."""
 
@@ -301,6 +303,7 @@ class Live:
             self._pace.began(self._clock())
             if end is not None or grown:
                 self._try(self._grow if end is None else partial(self._finish, end), "What has arrived cannot be built")
+            self.is_over = end is not None
             if self._on_update is not None:
                 self._try(partial(self._on_update, self), "What has arrived cannot be shown")
             self._pace.ended(self._clock())

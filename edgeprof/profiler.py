@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from edgeprof.boards import get_board
 from edgeprof.boards.base import Board, Cancelled, Done, Event, Failed, Job, Progress, Started
+from edgeprof.boards.local import LocalBoard
 from edgeprof.building import Builder
 from edgeprof.errors import EdgeprofError, UsageError, did_you_mean
 from edgeprof.models import Graph, load_model
@@ -93,7 +94,7 @@ def profile(
         optimization=optimization, cpus=cpus, shapes=shapes, inputs=inputs, seed=seed, energy=energy, energy_plan=energy_plan,
         memory=memory, sensors=sensors, meters=meters, time_limit_s=time_limit_s, wait_s=wait_s,
     )  # fmt: skip
-    return _finish(place.start(Path(graph.path), plan), graph, plan.input_source, place.origin, progress)
+    return _finish(lambda: place.start(Path(graph.path), plan), graph, plan.input_source, place, progress)
 
 
 def start(model: str | os.PathLike[str] | Graph, *, board: str | Board, **options: Any) -> str:
@@ -139,7 +140,7 @@ def attach(job: str, model: str | os.PathLike[str] | None = None, *, board: Boar
     with tempfile.TemporaryDirectory(prefix="edgeprof-", ignore_cleanup_errors=True) as folder:
         path = place.model_of(attached, Path(folder)) if model is None else attached.checked_model(Path(model))
         graph = load_model(path, shapes_of(attached.plan.inputs))
-        return _finish(place.follow(attached), graph, attached.plan.input_source, place.origin, progress)
+        return _finish(lambda: place.follow(attached), graph, attached.plan.input_source, place, progress)
 
 
 def _prepare(
@@ -192,8 +193,12 @@ def _prepare(
     return place, graph, plan
 
 
-def _finish(job: Job, graph: Graph, source: str, origin: Origin, progress: Listener) -> Profile:
-    return _follow(job, _listener(progress, graph, source, origin), Builder(graph, source, origin))
+def _finish(begin: Callable[[], Job], graph: Graph, source: str, place: Board, progress: Listener) -> Profile:
+    origin = place.origin
+    listen = _listener(
+        progress, graph, source, origin, here=isinstance(place, LocalBoard)
+    )  # first: what it takes to draw is loaded before anything is measured
+    return _follow(begin(), listen, Builder(graph, source, origin))
 
 
 def check_options(runs: int, warmup: int | str, threads: int, runtime: str, energy: str, time_limit_s: float | None, wait_s: float) -> None:
@@ -311,7 +316,7 @@ def _interrupt_cancels(job: Job) -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def _listener(progress: Listener, graph: Graph, source: str, origin: Origin) -> OnEvent:
+def _listener(progress: Listener, graph: Graph, source: str, origin: Origin, *, here: bool) -> OnEvent:
     if callable(progress):
         return progress
     if progress is False:
@@ -319,7 +324,7 @@ def _listener(progress: Listener, graph: Graph, source: str, origin: Origin) -> 
     if progress == "live":
         from edgeprof.watching import Watcher, can_watch
 
-        return Watcher(graph, source, origin, _bar(graph.name)) if can_watch() else _bar(graph.name)
+        return Watcher(graph, source, origin, _bar(graph.name), here=here) if can_watch() else _bar(graph.name)
     if progress not in (None, True):
         raise UsageError(f"progress is {progress!r}; give None, False, 'live' or a function that takes events.")
     return _bar(graph.name)

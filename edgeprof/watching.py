@@ -1,12 +1,11 @@
 """A measurement watched in a notebook's cell: the heatmap fills, power scrolls. `edgeprof.profile(model, progress="live")`.
 
-Drawn on the thread that follows the job, which in a cell is the kernel's main thread: so outputs land in the cell, also when
-another one is run afterwards. Between two events there is nothing new to draw.
+The places in the cell are made before anything is measured, on the thread that runs the cell; what stands in them is exchanged by
+`edgeprof.live.Live`'s thread. So it keeps its place, also when another cell is run meanwhile, and drawing counts as `Live`'s time.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -14,11 +13,14 @@ from edgeprof.boards.base import Cancelled, Done, Event, Failed
 from edgeprof.errors import MissingExtra
 from edgeprof.figures.power_lane import power_lane
 from edgeprof.figures.theme import origin_label
-from edgeprof.live import SHARE, Live, Pace
+from edgeprof.live import SHARE, Live
 from edgeprof.models.graph import Graph
 from edgeprof.records.profile import Origin, Profile
 
 EVERY_S = 1.0
+ELSEWHERE_SHARE = 0.2
+"""Of the time, at most, where it is another machine that is measured."""
+
 _ENDS_WITHIN_S = 30.0
 
 
@@ -32,42 +34,22 @@ def can_watch() -> bool:
 
 
 class Watcher:
-    """Listens to a job (`edgeprof.profiler.profile`) and shows what there is so far, beside ``bar``, which hears each event first."""
+    """Listens to a job (`edgeprof.profiler.profile`) and shows what there is so far, below ``bar``, which hears each event first.
 
-    def __init__(self, graph: Graph, input_source: str, origin: Origin, bar: Callable[[Event], None]) -> None:
-        share = SHARE if origin == "measured" else 0.2
-        self._live = Live(graph, origin=origin, input_source=input_source, min_interval_s=EVERY_S, share=share)
-        self._bar, self._pace = bar, Pace(EVERY_S, share)
-        self._cell: _Cell | None = None
-        self._broken = False
+    ``here``: it is this machine that is measured.
+    """
+
+    def __init__(self, graph: Graph, input_source: str, origin: Origin, bar: Callable[[Event], None], *, here: bool) -> None:
+        self._bar, self._cell = bar, _Cell()
+        share = SHARE if here else ELSEWHERE_SHARE
+        self._live = Live(graph, origin=origin, input_source=input_source, on_update=self._cell.show, min_interval_s=EVERY_S, share=share)
 
     def __call__(self, event: Event) -> None:
-        """Takes in an event and, when it is time, draws."""
+        """Takes in an event; the last one returns when the end is drawn."""
         self._bar(event)
         self._live(event)
-        ended = isinstance(event, Done | Cancelled | Failed)
-        if ended:
+        if isinstance(event, Done | Cancelled | Failed):
             self._live.wait(_ENDS_WITHIN_S)
-        if self._broken or not (ended or self._pace.due <= time.monotonic()):
-            return
-        self._pace.began(time.monotonic())
-        try:
-            self._draw(ended=ended)
-        except Exception:  # the measurement is worth more than its picture; the bar goes on
-            self._broken = True
-        self._pace.ended(time.monotonic())
-
-    def _draw(self, *, ended: bool) -> None:
-        profile = self._live.profile
-        if profile is None:
-            return
-        if self._cell is None:
-            self._cell = _Cell(profile)
-        self._cell.show(profile)
-        if ended:
-            self._cell.leave()
-        else:
-            self._cell.show_power(lane_of(self._live, profile))
 
 
 def lane_of(live: Live, profile: Profile) -> str:
@@ -81,11 +63,13 @@ def lane_of(live: Live, profile: Profile) -> str:
 
 
 class _Cell:
-    """What stands in the cell, shown where it is made and then exchanged in place."""
+    """Three places in the cell: the lane of power, the heatmap, and the picture that stands for the heatmap in a saved notebook."""
 
-    def __init__(self, profile: Profile) -> None:
+    def __init__(self) -> None:
+        from IPython.display import HTML, display
+
         from edgeprof.figures.heatmap import heatmap as heatmap_data
-        from edgeprof.widgets.heatmap import HeatmapView
+        from edgeprof.widgets.heatmap import HeatmapView  # takes a second or two, which is not to fall into the measurement
 
         class Growing(HeatmapView):
             def show(self, profile: Profile) -> None:
@@ -95,40 +79,32 @@ class _Cell:
                 data = heatmap_data(profile)
                 self.data = {"meta": data.meta, "numbers": data.numbers}
 
-        self._heatmap = Growing(profile)
-        self._lane: Any = None
-        _show_live(self._heatmap)
+        self._view: Any = Growing
+        self._heatmap: Any = None
+        self._html: Any = HTML
+        self._places: list[Any] = [display(HTML(""), display_id=True) for _ in range(3)]  # type: ignore[no-untyped-call]
 
-    def show(self, profile: Profile) -> None:
-        """Shows ``profile`` in the heatmap."""
-        if profile is not self._heatmap.profile:
+    def show(self, live: Live) -> None:
+        """Draws what there is now."""
+        profile, ended = live.profile, live.is_over
+        if profile is None:
+            return
+        lane, view, still = self._places
+        if self._heatmap is None:
+            self._heatmap = self._view(profile)
+            view.update(_bundle(self._heatmap), raw=True)
+        elif profile is not self._heatmap.profile:
             self._heatmap.show(profile)
-
-    def show_power(self, lane: str) -> None:
-        """Shows the lane of power below."""
-        from IPython.display import HTML, display
-
-        if self._lane is not None:
-            self._lane.update(HTML(lane))  # type: ignore[no-untyped-call]
-        elif lane:
-            self._lane = display(HTML(lane), display_id=True)  # type: ignore[no-untyped-call]
-
-    def leave(self) -> None:
-        """Leaves the heatmap with the picture that stands for it in a saved notebook."""
-        from IPython.display import display
-
-        self.show_power("")
-        still, metadata = self._heatmap._repr_mimebundle_()
-        self._heatmap.still = still["image/png"][-64:]
-        display(still, metadata=metadata, raw=True)  # type: ignore[no-untyped-call]
+        lane.update(self._html("" if ended else lane_of(live, profile)))
+        if ended:
+            picture, metadata = self._heatmap._repr_mimebundle_()
+            self._heatmap.still = picture["image/png"][-64:]
+            still.update(picture, metadata=metadata, raw=True)
 
 
-def _show_live(view: Any) -> None:
-    """Shows the live view alone: its picture comes when it is whole."""
-    from IPython.display import display
-
+def _bundle(view: Any) -> dict[str, Any]:
+    """What shows the live view alone; the empty HTML is for readers without widgets."""
     from edgeprof.widgets.base import WIDGET_MIME
 
-    if view.comm is not None:
-        spec = {"version_major": 2, "version_minor": 1, "model_id": view.model_id}
-        display({"text/plain": repr(view), "text/html": "", WIDGET_MIME: spec}, raw=True)  # type: ignore[no-untyped-call]
+    spec = {"version_major": 2, "version_minor": 1, "model_id": view.model_id}
+    return {"text/plain": repr(view), "text/html": "", WIDGET_MIME: spec}
