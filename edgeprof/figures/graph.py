@@ -1,4 +1,4 @@
-"""View data of the model graph: original nodes as boxes, coloured by what the layers that carry them out cost. Drawn by ``static/graph.js``.
+"""View data of the model graph: original nodes as boxes, coloured by what their layers cost. Drawn by ``static/graph.js``.
 
 1. A level is the model, or a block of it (`graph_blocks`); each is laid out for itself with its blocks folded. A view opens a block by
    stretching the level around it, so that everything keeps its order and nothing overlaps: `graph_compose`, and the same in JavaScript.
@@ -6,9 +6,9 @@
    layers carry out has them all in ``more_layers``.
 3. A block's number is the sum over its layers, or the largest where a sum means nothing (``how``). A layer counts where its own node is, so
    the blocks and single nodes sum to the layers that have a node.
-4. An edge that enters or leaves a block ends at a port on its border and goes on inside. ``edge_from`` and ``edge_to`` are items of the
-   edge's level, or its ports (``edge_flags`` 1: starts at an entry port, 2: ends at an exit port); ``edge_from_port`` and ``edge_to_port`` are
-   ports of the block that the item is, plus one, or 0.
+4. An edge that enters or leaves a block ends at a port on its border and goes on inside. ``edge_from`` and ``edge_to`` are items of
+   the edge's level, or its ports (``edge_flags`` 1: starts at an entry port, 2: ends at an exit port); ``edge_from_port`` and
+   ``edge_to_port`` are ports of the block that the item is, plus one, or 0.
 """
 
 from __future__ import annotations
@@ -48,9 +48,12 @@ SIZES = {NODE: (148.0, 40.0), BLOCK: (188.0, 56.0), INPUT: (148.0, 28.0), OUTPUT
 HEAD, PAD, LEAST = 26.0, 14.0, 188.0
 """Of an open block: height of its title, room around what is inside, and least width of that."""
 
-_SUMS = frozenset(
-    {"latency_ms", "latency_raw_ms", "latency_isolated_ms", "share", "energy_mj", "energy_closed_mj", "macs", "param_bytes", "activation_bytes"}
-)  # fmt: skip
+_SUMS = frozenset({
+    "latency_ms", "latency_raw_ms", "latency_isolated_ms", "share", "energy_mj", "energy_closed_mj", "macs", "param_bytes",
+    "activation_bytes",
+})  # fmt: skip
+"""Metrics of which a block has the sum."""
+
 _NO_METRICS = ("latency_low_ms", "latency_high_ms", "energy_low_mj", "energy_high_mj")
 _INTERVALS = {"latency_ms": ("latency_low_ms", "latency_high_ms"), "energy_mj": ("energy_low_mj", "energy_high_mj")}
 
@@ -105,12 +108,12 @@ def graph(profile: Profile, *, metric: str = "latency_ms", collapse: Collapse = 
         ("shape", [_shape(model, layer) for layer in model.layers]),
         ("fate", [_FATES[word if word != "executed" or rows else ""] for word, rows in zip(words, carried, strict=True)]),
     ):
-        codes, values_ = pd.factorize(np.array([*entries, *([""] * nodes.ends)], dtype=object))
-        arrays[f"node_{key}"], texts[f"node_{key}"] = codes.astype(np.uint32), [str(value) for value in values_]
+        codes, every = pd.factorize(np.array([*entries, *([""] * nodes.ends)], dtype=object))
+        arrays[f"node_{key}"], texts[f"node_{key}"] = codes.astype(np.uint32), [str(value) for value in every]
     for key in ("op_type", "kind", "provider", "precision", "output_shape"):
-        codes, values_ = pd.factorize(layers[key])
-        arrays[f"layer_{key}"], texts[f"layer_{key}"] = codes.astype(np.uint16), [str(value) for value in values_]
-    every = [block.name for block in blocks.blocks[1:]]
+        codes, every = pd.factorize(layers[key].to_numpy(object))
+        arrays[f"layer_{key}"], texts[f"layer_{key}"] = codes.astype(np.uint16), [str(value) for value in every]
+    foldable = [block.name for block in blocks.blocks[1:]]
     big = len(model.layers) > AUTO_NODES
     without = [i for i, at in enumerate(home) if at < 0]
     meta = {
@@ -131,7 +134,7 @@ def graph(profile: Profile, *, metric: str = "latency_ms", collapse: Collapse = 
             {"name": b.name, "title": b.title, "parent": b.parent, "head": b.head, "nodes": n, "layers": len(rows)}
             for b, n, rows in zip(blocks.blocks, _counts(blocks, len(model.layers)), inside, strict=True)
         ],
-        "collapsed": every if collapse == "all" or (collapse == "auto" and big) else [],
+        "collapsed": foldable if collapse == "all" or (collapse == "auto" and big) else [],
         "no_node": {"layers": len(without), "latency_ms": _number(layers["latency_ms"].iloc[without].sum(min_count=1))},
         "sizes": {"head": HEAD, "pad": PAD, "least": LEAST},
         "texts": texts,
@@ -153,8 +156,8 @@ class _Nodes:
         self.names = [*(layer.name for layer in model.layers), *(t.name for t in model.inputs), *(t.name for t in model.outputs)]
         by_name = {layer.name: i for i, layer in enumerate(model.layers)}
         made: dict[tuple[str, str], dict[str, int]] = {("", ""): {}}
-        for t, node in zip(model.inputs, self.inputs, strict=True):
-            made["", ""][t.name] = node
+        for node, given in zip(self.inputs, model.inputs, strict=True):
+            made["", ""][given.name] = node
         for i, layer in enumerate(model.layers):
             scope = made.setdefault((layer.parent or "", layer.branch or ""), {})
             scope.update((t, i) for t in layer.outputs if t)
@@ -164,8 +167,8 @@ class _Nodes:
                 maker = self._maker(t, layer, by_name, made)
                 if maker >= 0 and maker != i:
                     found[maker, i] = None
-        for k, t in enumerate(model.outputs):
-            maker = made["", ""].get(t.name, -1)
+        for k, output in enumerate(model.outputs):
+            maker = made["", ""].get(output.name, -1)
             if maker >= 0:
                 found[maker, self.inputs.stop + k] = None
         self.edges = list(found)
@@ -287,7 +290,11 @@ class _Drawing:
         names = ("edge_level", "edge_from", "edge_to", "edge_flags", "edge_from_port", "edge_to_port", "edge_node")
         whole |= dict(zip(names, lines.T[:7].astype(np.uint32), strict=True))
         whole |= dict(zip(("edge_leave", "edge_arrive"), lines.T[7:].astype(np.float32), strict=True))
-        whole |= {"bend_start": np.array(starts, np.uint32), "bend_x": points.T[0].astype(np.float32), "bend_y": points.T[1].astype(np.float32)}
+        whole |= {
+            "bend_start": np.array(starts, np.uint32),
+            "bend_x": points.T[0].astype(np.float32),
+            "bend_y": points.T[1].astype(np.float32),
+        }
         whole |= {"level_w": np.array([layout.width for layout in self.layouts], np.float32)}
         anchors = [self._anchor(level, layout) for level, layout in zip(self.levels, self.layouts, strict=True)]
         whole |= {"level_anchor": np.array(anchors, np.float32)}

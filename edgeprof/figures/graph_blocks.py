@@ -250,19 +250,7 @@ def _join_readers(found: Blocks, steady: Sequence[int], edges: Sequence[tuple[in
 def _give_up_circles(found: Blocks, edges: Sequence[tuple[int, int]]) -> None:
     """Rule 5, from the outermost level inwards. A block that is given up leaves its members to the one around it."""
     blocks, home = found.blocks, found.home
-    gone: set[int] = set()
-    level = 0
-    while True:
-        on_level = _edges_by_level(found, edges)
-        circles = {at: circle for at, pairs in on_level.items() if (circle := _on_a_circle(pairs))}
-        give_up: set[int] = set()
-        for circle in circles.values():
-            able = sorted((n for kind, n in circle if kind == "block" and blocks[n].head < 0), key=lambda n: sum(h == n for h in home))
-            give_up.update(able[: max(1, len(able) // 2)])
-        level += 1
-        if not give_up or level > len(blocks) + 1:
-            break
-        gone |= give_up
+    while give_up := _on_circles(found, edges):
 
         def kept(number: int, give_up: set[int] = give_up) -> int:
             while number in give_up:
@@ -272,6 +260,16 @@ def _give_up_circles(found: Blocks, edges: Sequence[tuple[int, int]]) -> None:
         home[:] = [kept(number) for number in home]
         for block in blocks:
             block.parent = kept(block.parent)
+
+
+def _on_circles(found: Blocks, edges: Sequence[tuple[int, int]]) -> set[int]:
+    """The smaller half of the blocks on each level's circles; control flow stays."""
+    counts = Counter(number for node in range(len(found.home)) for number in found.path(node))
+    some: set[int] = set()
+    for pairs in _edges_by_level(found, edges).values():
+        blocks = [number for kind, number in _on_a_circle(pairs) if kind == "block" and found.blocks[number].head < 0]
+        some.update(sorted(blocks, key=lambda number: (counts[number], number))[: (len(blocks) + 1) // 2])
+    return some
 
 
 def _edges_by_level(found: Blocks, edges: Sequence[tuple[int, int]]) -> dict[int, set[tuple[Item, Item]]]:
@@ -309,21 +307,15 @@ def _on_a_circle(pairs: Iterable[tuple[Item, Item]]) -> set[Item]:
 
 def _numbered_anew(found: Blocks) -> Blocks:
     """Without blocks that hold nothing, each behind the one around it, members listed."""
-    used = {0}
-    for number in set(found.home):
-        while number not in used:
-            used.add(number)
-            number = found.blocks[number].parent
     depth = {0: 0}
-    for number in used:
-        chain = []
-        at = number
+    for home in set(found.home):
+        chain, at = [], home
         while at not in depth:
             chain.append(at)
             at = found.blocks[at].parent
         for one in reversed(chain):
             depth[one] = depth[found.blocks[one].parent] + 1
-    order = sorted(used, key=lambda number: (depth[number], number))
+    order = sorted(depth, key=lambda number: (depth[number], number))
     new = {old: k for k, old in enumerate(order)}
     blocks = []
     for old in order:

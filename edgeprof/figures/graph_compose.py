@@ -1,9 +1,9 @@
 """Puts the levels of a graph view together for a set of folded blocks: every box, frame and line with its place on the page.
 
 An open block is larger than its folded box. The level around it is stretched where that box lies, across and down, each point by the
-largest ratio of the blocks that lie over it; across, each half of the box for itself, so that the block's ``level_anchor`` comes to stand in
-the column of the folded box and a chain runs straight through open blocks. Boxes keep their size and stand in the middle of their stretched place: what did not overlap
-does not, and what stood upright still does. ``static/graph.js`` does the same.
+largest ratio of the blocks that lie over it; across, each half of the box for itself, so that the block's ``level_anchor`` comes to stand
+in the column of the folded box and a chain runs straight through open blocks. Boxes keep their size and stand in the middle of their
+stretched place: what did not overlap does not, and what stood upright still does. ``static/graph.js`` does the same.
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ class Stretch:
             self.to.append(self.to[-1] + (self.at[k] - self.at[k - 1]) * self.slope[k - 1])
 
     def __call__(self, v: float) -> float:
+        """Where a point of the level comes to lie."""
         k = max(0, bisect_right(self.at, v) - 1)
         return self.to[k] + (v - self.at[k]) * self.slope[k]
 
@@ -56,7 +57,11 @@ def compose(view: ViewData, collapsed: Collection[str]) -> Composed:
 class _Composer:
     def __init__(self, view: ViewData, collapsed: Collection[str]) -> None:
         self.view = view
-        self.a = {name: view.array(name).tolist() for name in view.meta["arrays"] if name.startswith(("item_", "edge_", "bend_", "port_", "level_"))}
+        self.a = {
+            name: view.array(name).tolist()
+            for name in view.meta["arrays"]
+            if name.startswith(("item_", "edge_", "bend_", "port_", "level_"))
+        }
         blocks = view.meta["blocks"]
         self.open = [k == 0 or block["name"] not in collapsed for k, block in enumerate(blocks)]
         self.items: list[list[int]] = [[] for _ in blocks]
@@ -124,13 +129,13 @@ class _Composer:
         start = self._end(a["edge_from"][e], a["edge_from_port"][e], level, port=bool(flags & 1), below=True)
         end = self._end(a["edge_to"][e], a["edge_to_port"][e], level, port=bool(flags & 2), below=False)
         points = [start, (start[0], top + down(a["edge_leave"][e]))]
-        for k in range(a["bend_start"][e], a["bend_start"][e + 1]):
-            points.append((left + across(a["bend_x"][k]), top + down(a["bend_y"][k])))
+        bends = range(a["bend_start"][e], a["bend_start"][e + 1])
+        points += [(left + across(a["bend_x"][k]), top + down(a["bend_y"][k])) for k in bends]
         points += [(end[0], top + down(a["edge_arrive"][e])), end]
         return [p for k, p in enumerate(points) if not k or p != points[k - 1]]
 
     def _end(self, of: int, gate: int, level: int, *, port: bool, below: bool) -> tuple[float, float]:
-        """Where an edge touches ``of``: an item's middle, or its port ``gate`` - 1 when the item is an open block; or a port of this level."""
+        """Where an edge touches ``of``: an item's middle, or its port ``gate`` - 1 when it is an open block; or a port of this level."""
         a, (across, down), (left, top) = self.a, self.stretch[level], self.inside[level]
         pad, head = self.view.meta["sizes"]["pad"], self.view.meta["sizes"]["head"]
         if port:  # on the border of the frame around this level; an edge that comes in runs under its title

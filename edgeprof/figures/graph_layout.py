@@ -3,8 +3,9 @@
 1. Rank: longest path from the sources; what has no inputs then moves down to its first reader.
 2. An edge over several ranks runs in a lane, one for all readers of a box, with a bend in each rank that it passes.
 3. Order within a rank: barycentres of the neighbours, swept down and up.
-4. Columns: in each gap the segments that can run straight without crossing are chosen: boxes before lanes, and what lies on the longest
-   path first, so a chain stands upright. Columns are packed to the left and to the right, the middle of both is taken, and each moves towards its neighbours.
+4. Columns: in each gap the segments that can run straight without crossing are chosen: boxes before lanes, and what lies on the
+   longest path first, so a chain stands upright. Columns are packed to the left and to the right, the middle of both is taken, and
+   each moves towards its neighbours.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -222,24 +224,24 @@ class _Columns:
         self.layers, self.widths = layers, widths
         self.root = list(range(len(widths)))
         self.depth, self.reach = self._lengths()
-        for row, below in zip(layers.rows, layers.rows[1:], strict=False):
+        for row, below in pairwise(layers.rows):
             self._align(row, below)
         self.members: dict[int, list[int]] = {}
         for item, root in enumerate(self.root):
             self.members.setdefault(root, []).append(item)
 
     def _lengths(self) -> tuple[list[int], list[int]]:
-        """Longest way from a source to each item, and from it to an end."""
+        """Boxes on the longest way from a source to each item, and from it to an end."""
         layers = self.layers
         depth, reach = [0] * len(self.root), [0] * len(self.root)
         for row in layers.rows:
             for item in row:
                 if layers.up[item]:
-                    depth[item] = 1 + max(depth[a] for a in layers.up[item])
+                    depth[item] = max(depth[a] + (a < layers.boxes) for a in layers.up[item])
         for row in reversed(layers.rows):
             for item in row:
                 if layers.down[item]:
-                    reach[item] = 1 + max(reach[b] for b in layers.down[item])
+                    reach[item] = max(reach[b] + (b < layers.boxes) for b in layers.down[item])
         return depth, reach
 
     def _align(self, row: list[int], below: list[int]) -> None:
@@ -276,7 +278,7 @@ class _Columns:
 
     def x(self) -> NDArray[np.float64]:
         """The centre of each item."""
-        pairs = [(a, b, self._room(a, b)) for row in self.layers.rows for a, b in zip(row, row[1:], strict=False)]
+        pairs = [(a, b, self._room(a, b)) for row in self.layers.rows for a, b in pairwise(row)]
         root = self.root
         right_of: dict[int, list[tuple[int, float]]] = {r: [] for r in self.members}
         waiting = dict.fromkeys(self.members, 0)
@@ -312,9 +314,8 @@ class _Columns:
             pulls: list[tuple[int, int]] = []
             lows, highs = [], []
             for item in self.members[r]:
-                for other in (*layers.up[item], *layers.down[item]):
-                    if root[other] != r:
-                        pulls.append((root[other], 4 if item < boxes and other < boxes else 1))
+                others = [other for other in (*layers.up[item], *layers.down[item]) if root[other] != r]
+                pulls += [(root[other], 4 if item < boxes and other < boxes else 1) for other in others]
                 row, k = layers.rows[layers.rank[item]], layers.place[item]
                 if k:
                     lows.append((root[row[k - 1]], self._room(row[k - 1], item)))

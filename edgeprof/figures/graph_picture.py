@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -48,7 +49,13 @@ def draw(
     artist = _Artist(pen, view, page, column, bool(folded), set(selection))
     artist.draw()
     _draw_legend(pen, view, column, bool(folded), pen.height - 52)
-    pen.text(12, pen.height - 14, "A static picture: run the cell for the live view, where blocks open and names can be read.", theme.ink_muted, 11)
+    pen.text(
+        12,
+        pen.height - 14,
+        "A static picture: run the cell for the live view, where blocks open and names can be read.",
+        theme.ink_muted,
+        11,
+    )
     return pen.png()
 
 
@@ -139,12 +146,14 @@ class _Artist:
         item, x, y, _, _ = frame
         if self.page.scale >= _TEXT_AT:
             left, top = self.page.at(x + 8, y + 13)
-            self.pen.text(left, top, ellipsis(self.view.meta["blocks"][int(self.ref[item])]["title"], 24), self.pen.theme.ink, 11, bold=True)
+            self.pen.text(
+                left, top, ellipsis(self.view.meta["blocks"][int(self.ref[item])]["title"], 24), self.pen.theme.ink, 11, bold=True
+            )
 
     def _line(self, points: Sequence[tuple[float, float]]) -> None:
         """Upright pieces as they are; a piece that goes aside does so in the middle of its height."""
         theme, thick = self.pen.theme, 1.0
-        for (x0, y0), (x1, y1) in zip(points, points[1:], strict=False):
+        for (x0, y0), (x1, y1) in pairwise(points):
             middle = (y0 + y1) / 2
             for x, top, bottom in [(x0, y0, y1)] if x0 == x1 else [(x0, y0, middle), (x1, middle, y1)]:
                 for strip, first, last in self.page.pieces(min(top, bottom), max(top, bottom)):

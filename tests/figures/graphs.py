@@ -29,9 +29,7 @@ def profile_of(model, *, fused=1, fates=(), latencies=None, **columns):
     groups = [kept[i : i + fused] for i in range(0, len(kept), fused)]
     times = latencies or [0.1 + 0.01 * (7 * i % 13) for i in range(len(groups))]
     names, sources = [g[0].name for g in groups], [[layer.name for layer in g] for g in groups]
-    profile = make_profile(
-        times, runs=2, name=names, op_type=[g[0].op_type for g in groups], source_nodes=sources, **columns
-    )
+    profile = make_profile(times, runs=2, name=names, op_type=[g[0].op_type for g in groups], source_nodes=sources, **columns)
     table = profile.layers.assign(kind=["layer"] * len(groups) + ["between"])
     layer_of = {node: name for name, group in zip(names, sources, strict=True) for node in group}
     nodes = tuple(
@@ -48,7 +46,9 @@ def blocks_model(blocks=3, named=True):
     for k in range(blocks):
         start = len(names)
         prefix = f"/block{k}" if named else f"n{k}_"
-        names += [f"{prefix}/a/Conv", f"{prefix}/Relu", f"{prefix}/b/Conv", f"{prefix}/Add"] if named else [f"{prefix}{j}" for j in range(4)]
+        names += (
+            [f"{prefix}/a/Conv", f"{prefix}/Relu", f"{prefix}/b/Conv", f"{prefix}/Add"] if named else [f"{prefix}{j}" for j in range(4)]
+        )
         ops += ["Conv", "Relu", "Conv", "Add"]
         edges += [(start - 1, start), (start, start + 1), (start + 1, start + 2), (start + 2, start + 3), (start - 1, start + 3)]
     edges.append((len(names) - 1, len(names)))
@@ -59,12 +59,10 @@ def blocks_model(blocks=3, named=True):
 def models(draw, most=24):
     """Random acyclic models, some with names that make blocks."""
     count = draw(st.integers(1, most))
-    edges = [
-        (a, b)
-        for b in range(1, count)
-        for a in sorted(draw(st.sets(st.integers(max(0, b - 8), b - 1), min_size=0, max_size=3)))
-    ]
-    prefixes = draw(st.lists(st.sampled_from(["", "/block1", "/block2", "/block2/layer.0", "/block2/layer.1", "/a"]), min_size=count, max_size=count))
+    edges = [(a, b) for b in range(1, count) for a in sorted(draw(st.sets(st.integers(max(0, b - 8), b - 1), min_size=0, max_size=3)))]
+    prefixes = draw(
+        st.lists(st.sampled_from(["", "/block1", "/block2", "/block2/layer.0", "/block2/layer.1", "/a"]), min_size=count, max_size=count)
+    )
     if draw(st.booleans()):
         prefixes.sort()
     ops = draw(st.lists(st.sampled_from(["Conv", "Relu", "Add"]), min_size=count, max_size=count))
