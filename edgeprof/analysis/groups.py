@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from os.path import commonprefix
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -167,6 +168,9 @@ def group_by_block(layers: pd.DataFrame) -> Grouping:
 
 
 def _block_names(paths: Sequence[tuple[str, ...]]) -> list[str]:
+    """The block of each layer, named without what all paths begin with."""
+    common = len(commonprefix([list(path) for path in paths if path]))
+    paths = [path[common:] for path in paths]
     depth = [1] * len(paths)
     too_many = max(_FEWEST_TO_SPLIT, BLOCK_SHARE * len(paths))
     while True:
