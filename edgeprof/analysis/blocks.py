@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from os.path import commonprefix
 
 MAX_DEPTH = 12
 """Blocks within blocks that are told apart; names come from the model file, which may hold a path of any length."""
@@ -24,15 +23,15 @@ def block_paths(names: Sequence[str], op_types: Sequence[str], sources: Sequence
     """
     dotted = not any(_SCOPE.search(name) for name in names) and 2 * sum(_has_dots(name) for name in names) > len(names)
     own = [_path(name, dotted) if name != op_type else () for name, op_type in zip(names, op_types, strict=True)]
-    paths = [path or _common(_path(node, dotted) for node in nodes) for path, nodes in zip(own, sources, strict=True)]
+    paths = [path or shared_path(_path(node, dotted) for node in nodes) for path, nodes in zip(own, sources, strict=True)]
     homeless = [not path and not nodes for path, nodes in zip(paths, sources, strict=True)]
-    after = [()] * (len(paths) + 1)
+    after: list[tuple[str, ...]] = [()] * (len(paths) + 1)
     for i in reversed(range(len(paths))):
         after[i] = after[i + 1] if homeless[i] else paths[i]
     before: tuple[str, ...] = ()
     for i, alone in enumerate(homeless):
         if alone:
-            paths[i] = _common((before, after[i + 1]))
+            paths[i] = shared_path((before, after[i + 1]))
         else:
             before = paths[i]
     return paths
@@ -48,6 +47,18 @@ def leaf(name: str, path: Sequence[str]) -> str:
     return rest or name
 
 
+def shared_path(paths: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
+    """The blocks that all ``paths`` lie in; ``()`` when there are none."""
+    every = list(paths)
+    if not every:
+        return ()
+    first, last = min(every), max(every)  # what these two share the ones between them share too
+    same = 0
+    while same < min(len(first), len(last)) and first[same] == last[same]:
+        same += 1
+    return first[:same]
+
+
 def _has_dots(name: str) -> bool:
     return re.fullmatch(r"\w+(\.\w+)+", name) is not None
 
@@ -55,10 +66,6 @@ def _has_dots(name: str) -> bool:
 def _path(name: str, dotted: bool) -> tuple[str, ...]:
     """Where the layer or node of this name lies."""
     if ";" in name:
-        return _common(_path(part, dotted) for part in name.split(";") if part)
+        return shared_path(_path(part, dotted) for part in name.split(";") if part)
     parts = (name.split(".") if _has_dots(name) else [name]) if dotted else _SCOPE.split(name)
     return tuple(part for part in parts[:-1] if part)[:MAX_DEPTH]
-
-
-def _common(paths: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
-    return tuple(commonprefix([list(path) for path in paths]))

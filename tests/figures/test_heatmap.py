@@ -3,6 +3,7 @@
 import json
 import math
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -186,7 +187,7 @@ def test_no_runs():
 def test_the_runs_of_a_column_have_their_numbers():
     data = heatmap_runs(make_profile([0.5, 0.1], runs=8), max_columns=4)
     first, run = data.array("first"), data.array("run")
-    assert [run[a:b].tolist() for a, b in zip(first, first[1:], strict=False)] == [[4, 5], [6, 7], [12, 13], [14, 15]]
+    assert [run[a:b].tolist() for a, b in pairwise(first)] == [[4, 5], [6, 7], [12, 13], [14, 15]]
 
 
 # ---- groups, shares ----
@@ -216,7 +217,9 @@ def test_totals_are_of_what_can_be_summed():
 
 def test_a_group_in_a_run_is_the_sum_of_its_layers_that_ran():
     profile = make_profile(TWO_BLOCKS, runs=4)
-    spans = profile.spans[~((profile.spans["layer"] >= 4) & (profile.spans["run"] == 5)) & ~((profile.spans["layer"] == 0) & (profile.spans["run"] == 6))]
+    spans = profile.spans[
+        ~((profile.spans["layer"] >= 4) & (profile.spans["run"] == 5)) & ~((profile.spans["layer"] == 0) & (profile.spans["run"] == 6))
+    ]
     data = heatmap_runs(replace(profile, spans=spans))
     grid = data.array("block: ms").reshape(2, 4)
     sums = spans.assign(block=spans["layer"] // 4).groupby(["block", "run"])["latency_ms"].sum()

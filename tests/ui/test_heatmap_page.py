@@ -17,7 +17,8 @@ PAGE = """<!doctype html><meta charset="utf-8"><style>{css}</style><body style="
 const errors = window.errors = [];
 addEventListener("error", (e) => errors.push(e.message));
 window.view = renderHeatmap(document.getElementById("view"), {data}, {{ runs: {runs}, theme: "light", ...{options},
-  onSelect: (names) => (window.names = names), onSelectRuns: (runs) => (window.chosen = runs), onChange: (values) => (window.told = values) }});
+  onSelect: (names) => (window.names = names), onSelectRuns: (runs) => (window.chosen = runs),
+  onChange: (values) => (window.told = values) }});
 </script>"""
 
 
@@ -206,7 +207,7 @@ def test_runs_are_selected_at_the_head_of_their_column(page):
 
 def test_new_data_keep_what_a_person_looks_at(page):
     profile = make_profile(np.full(100, 0.01))
-    show(page, profile, group="block", running="running: 3 of 8 runs")
+    show(page, profile, group="block")
     page.evaluate("() => { view.openAll(true); view.grid.scrollTop = 900; }")
     page.get_by_label("Search layers").fill("conv")
     page.evaluate("() => { view.grid.scrollTop = 100; window.box = document.activeElement; }")
@@ -215,7 +216,10 @@ def test_new_data_keep_what_a_person_looks_at(page):
     later["meta"]["header"]["running"] = "running: 4 of 8 runs"
     page.evaluate("() => (view.grid.scrollTop = 100)")
     page.evaluate("(data) => view.set({ data })", later)
-    kept = page.evaluate("() => [view.grid.scrollTop, view.search.value, view.selection(), document.activeElement === window.box, view.isOpen(view.order[0])]")
+    kept = page.evaluate(
+        """() => [view.grid.scrollTop, view.search.value, view.selection(), document.activeElement === window.box,
+            view.isOpen(view.order[0])]"""
+    )
     assert kept == [100, "conv", ["/block3/conv_12"], True, True], "the layer that is gone is not selected"
     expect(page.locator(".ep-running")).to_have_text("running: 4 of 8 runs")
 

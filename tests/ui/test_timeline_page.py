@@ -24,7 +24,8 @@ PAGE = """<!doctype html><meta charset="utf-8"><style>{css}</style>
 const errors = window.errors = [];
 addEventListener("error", (e) => errors.push(e.message));
 window.view = renderTimeline(document.getElementById("view"), {data}, {{ theme: "light", ...{options},
-  onSelect: (names) => (window.names = names), onSelectRuns: (runs) => (window.chosen = runs), onChange: (change) => (window.told = change) }});
+  onSelect: (names) => (window.names = names), onSelectRuns: (runs) => (window.chosen = runs),
+  onChange: (change) => (window.told = change) }});
 </script>"""
 PROFILE = make_sensed_profile(runs=12)
 END = timeline(PROFILE).meta["extent"][1]

@@ -128,7 +128,9 @@ def test_picture_of(profile, mode):
     assert image.width == 1560 and len(image.convert("RGB").getcolors(1 << 20)) > 10
 
 
-@pytest.mark.parametrize("options", [{"group": "block", "mode": "runs", "selected_runs": [5]}, {"group": "op_type", "values": "share", "sort": "latency"}])
+@pytest.mark.parametrize(
+    "options", [{"group": "block", "mode": "runs", "selected_runs": [5]}, {"group": "op_type", "values": "share", "sort": "latency"}]
+)
 def test_picture_with_groups(options):
     profile = make_profile([0.5, 0.1, 0.2, 0.2, 0.3, 0.1, 0.1, 0.1])
     plain = heatmap(profile, mode=options.get("mode")).picture()
