@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from edgeprof.analysis.blocks import block_paths
+from edgeprof.analysis.blocks import block_paths, shared_path
 from edgeprof.records.profile import Profile
 from edgeprof.records.schema import BETWEEN_LAYERS
 
@@ -167,6 +167,9 @@ def group_by_block(layers: pd.DataFrame) -> Grouping:
 
 
 def _block_names(paths: Sequence[tuple[str, ...]]) -> list[str]:
+    """The block of each layer, named without what all paths begin with."""
+    common = len(shared_path(path for path in paths if path))
+    paths = [path[common:] for path in paths]
     depth = [1] * len(paths)
     too_many = max(_FEWEST_TO_SPLIT, BLOCK_SHARE * len(paths))
     while True:

@@ -106,7 +106,10 @@ def _runs_in_groups(runs: ViewData, group: str) -> ViewData:
     """Runs whose rows are those of `in_groups`; the row between layers has no numbers."""
     arrays = {name: runs.array(name) for name in ("run_ms", "run", "first")}
     blank = np.full(len(runs.meta["columns"]), np.nan)
-    return pack(runs.meta, {"ms": np.append(runs.array(f"{group}: ms"), blank), "median_ms": np.append(runs.array(f"{group}: median_ms"), np.nan), **arrays})
+    return pack(
+        runs.meta,
+        {"ms": np.append(runs.array(f"{group}: ms"), blank), "median_ms": np.append(runs.array(f"{group}: median_ms"), np.nan), **arrays},
+    )
 
 
 def _whole_groups(view: ViewData, group: str, selection: Sequence[str]) -> list[str]:
@@ -121,12 +124,12 @@ def _as_shares(view: ViewData) -> ViewData:
     arrays = {name: view.array(name) for name in view.meta["arrays"]}
     columns = []
     for column in view.meta["columns"]:
-        total = column.get("total")
+        total, shown = column.get("total"), column
         if total:
             arrays[f"share: {column['name']}"] = arrays[column["name"]] / total
             scale = {**column["scales"]["auto"], **{end: column["scales"]["auto"][end] / total for end in ("min", "max")}}
-            column = {**column, "name": f"share: {column['name']}", "format": "share", "metric": "share", "scales": {"auto": scale}}
-        columns.append(column)
+            shown = {**column, "name": f"share: {column['name']}", "format": "share", "metric": "share", "scales": {"auto": scale}}
+        columns.append(shown)
     return pack({**view.meta, "columns": columns}, arrays)
 
 
@@ -138,7 +141,11 @@ def _mark_runs(pen: Pen, runs: ViewData, selected: Sequence[int], top: float, bo
     for k in range(len(first) - 1):
         if chosen[first[k] : first[k + 1]].any():
             x = _CELLS + k * cell
-            for left, width, y, height in ((x - 1, 2, top - 40, bottom - top + 40), (x + cell - 1, 2, top - 40, bottom - top + 40), (x - 1, cell + 2, top - 41, 3)):
+            for left, width, y, height in (
+                (x - 1, 2, top - 40, bottom - top + 40),
+                (x + cell - 1, 2, top - 40, bottom - top + 40),
+                (x - 1, cell + 2, top - 41, 3),
+            ):
                 pen.box(left, y, width, height, pen.theme.accent)
 
 

@@ -105,7 +105,9 @@ def heatmap(
     own: dict[str, Any] = {"group": group, "values": values, "selected_runs": selected_runs}
     if isinstance(profile, (list, tuple)):
         if (group, values, tuple(selected_runs)) != ("none", "absolute", ()):
-            raise UsageError("group, values and selected_runs are for the heatmap of one profile; several have mode='share' and mode='ratio'.")
+            raise UsageError(
+                "group, values and selected_runs are for the heatmap of one profile; several have mode='share' and mode='ratio'."
+            )
         return BoardsView([loaded(one) for one in profile], metric=metric, baseline=baseline, **shared)
     if metric != "latency_ms" or baseline is not None:
         raise UsageError("metric and baseline are for a list of profiles; the heatmap of one profile shows all metrics.")

@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeprof.analysis import by_op_type
+from edgeprof.analysis.groups import aggregate, group_by_block, group_by_op_type
 from edgeprof.records.schema import BETWEEN_LAYERS
-from edgeprof.testing import make_profile
+from edgeprof.testing import make_layers, make_profile
 from tests.laws import examples
 
 
@@ -85,3 +86,54 @@ def test_the_same_answer_every_time_and_a_copy_of_it():
     np.testing.assert_array_equal(first["latency_low_ms"], again["latency_low_ms"])
     first["latency_ms"] = 0
     assert by_op_type(profile)["latency_ms"].iloc[0] == pytest.approx(0.7)
+
+
+# ---- any grouping ----
+
+
+def test_groups_have_sums_largest_and_means_by_time():
+    layers = make_layers(
+        [1.0, 3.0, 2.0], op_type=["Conv", "Conv", "Relu"], power_mw=[100.0, 300.0, 50.0], peak_memory_bytes=[10.0, 30.0, 20.0],
+        macs=[10.0, 20.0, 0.0], param_bytes=[4.0, 6.0, 0.0], activation_bytes=[10.0, 20.0, 5.0],
+    )  # fmt: skip
+    table = aggregate(layers, group_by_op_type(layers))
+    assert group_by_op_type(layers).names == ("Conv", "Relu") and list(table["layers"]) == [2, 1]
+    assert table["latency_ms"].tolist() == [4.0, 2.0]
+    assert table["power_mw"].tolist() == [pytest.approx((100 + 3 * 300) / 4), 50.0]
+    assert table["peak_memory_bytes"].tolist() == [30.0, 20.0]
+    assert table["arithmetic_intensity"].tolist() == [pytest.approx(2 * 30 / 40), 0.0]
+    assert table[["latency_low_ms", "latency_high_ms"]].iloc[0].tolist() == pytest.approx([3.8, 4.2])
+    assert "latency_p95_ms" not in table
+
+
+def test_groups_leave_out_what_was_not_measured_and_count_it():
+    layers = make_layers([1.0, math.nan, math.nan], op_type=["Conv", "Conv", "Relu"], energy_mj=[1.0, 2.0, math.nan])
+    layers["energy_low_mj"] = [0.9, math.nan, math.nan, math.nan]
+    table = aggregate(layers, group_by_op_type(layers))
+    assert list(table["timed_layers"]) == [1, 0]
+    np.testing.assert_array_equal(table["latency_ms"], [1.0, math.nan])
+    assert table["energy_mj"][0] == 3.0 and math.isnan(table["energy_low_mj"][0]), "half of an interval would be too narrow"
+
+
+@given(st.lists(st.tuples(st.floats(0, 1e3) | st.just(math.nan), st.integers(0, 4)), min_size=1, max_size=20))
+@examples(1 / 2)
+def test_every_layer_is_in_one_group_and_no_sum_is_lost(rows):
+    layers = make_layers([v for v, _ in rows], plain_ms=1.0, op_type=[f"Op{k}" for _, k in rows])
+    grouping = group_by_op_type(layers)
+    table = aggregate(layers, grouping)
+    assert table["layers"].sum() == len(rows) and grouping.codes[-1] == -1, "the row between layers is in none"
+    assert table["latency_ms"].sum() == pytest.approx(np.nansum([v for v, _ in rows]))
+    assert [grouping.names[code] for code in grouping.codes[:-1]] == [f"Op{k}" for _, k in rows]
+
+
+def test_blocks_are_those_of_the_names():
+    layers = make_layers([0.1] * 4, name=["/stem/conv/Conv", "/block1/a/Conv", "/block1/b/Relu", "/head/fc/Gemm"])
+    assert group_by_block(layers).names == ("stem", "block1", "head") and group_by_block(layers).tells
+    flat = make_layers([0.1] * 3, name=["a", "b", "c"], source_nodes=[[], [], []])
+    assert not group_by_block(flat).tells
+
+
+def test_a_block_that_holds_nearly_all_is_told_apart():
+    names = ["/bert/embeddings/Gather", *(f"/bert/encoder/layer.{i}/attention/op_{k}" for i in range(4) for k in range(6))]
+    grouping = group_by_block(make_layers([0.1] * len(names), name=names))
+    assert grouping.names == ("embeddings", *(f"encoder/layer.{i}" for i in range(4)))

@@ -3,6 +3,7 @@
 import json
 import math
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from edgeprof import units
 from edgeprof.figures.heatmap import METRIC_COLUMNS, heatmap, heatmap_runs, place, scales
+from edgeprof.figures.heatmap_picture import in_groups
 from edgeprof.figures.modules import script
 from edgeprof.figures.numbers import ellipsis, show
 from edgeprof.figures.view import ViewData
@@ -180,6 +182,57 @@ def test_no_runs():
     data = heatmap_runs(make_profile(runs=0))
     assert data.meta["columns"] == [] and data.meta["runs"] == 0 and data.array("ms").size == 0
     assert heatmap(make_profile(runs=0)).meta["instrumented_runs"] == 0
+
+
+def test_the_runs_of_a_column_have_their_numbers():
+    data = heatmap_runs(make_profile([0.5, 0.1], runs=8), max_columns=4)
+    first, run = data.array("first"), data.array("run")
+    assert [run[a:b].tolist() for a, b in pairwise(first)] == [[4, 5], [6, 7], [12, 13], [14, 15]]
+
+
+# ---- groups, shares ----
+
+TWO_BLOCKS = [0.5, 0.1, 0.2, 0.2, 0.3, 0.1]
+
+
+def test_groups_come_along_with_their_sums_and_scales():
+    data = heatmap(make_profile(TWO_BLOCKS))
+    assert data.meta["groups"]["block"] == {"title": "Block", "names": ["block0", "block1"]}
+    assert data.array("block: of").tolist() == [0, 0, 0, 0, 1, 1, 65535]
+    assert data.array("block: latency_ms").tolist() == pytest.approx([1.0, 0.4]) and data.array("block: layers").tolist() == [4, 2]
+    columns = {column["name"]: column for column in data.meta["columns"]}
+    assert columns["latency_ms"]["group_scales"]["block"]["linear"]["max"] == 1.0
+    assert columns["latency_p95_ms"]["group_scales"] == {} and "block: latency_p95_ms" not in data.meta["arrays"]
+
+
+def test_a_grouping_that_tells_nothing_is_not_offered():
+    assert heatmap(make_profile([0.5, 0.1, 0.2], name=["a", "b", "c"], op_type=["Conv"] * 3, source_nodes=[[]] * 3)).meta["groups"] == {}
+
+
+def test_totals_are_of_what_can_be_summed():
+    totals = {column["name"]: column["total"] for column in heatmap(make_profile([0.5, 0.1, 0.2, 0.2])).meta["columns"]}
+    assert totals["latency_ms"] == pytest.approx(1.02), "the row between layers included: the plain median"
+    assert totals["param_bytes"] == 4 * 4096 and totals["latency_p95_ms"] is None and totals["arithmetic_intensity"] is None
+
+
+def test_a_group_in_a_run_is_the_sum_of_its_layers_that_ran():
+    profile = make_profile(TWO_BLOCKS, runs=4)
+    spans = profile.spans[
+        ~((profile.spans["layer"] >= 4) & (profile.spans["run"] == 5)) & ~((profile.spans["layer"] == 0) & (profile.spans["run"] == 6))
+    ]
+    data = heatmap_runs(replace(profile, spans=spans))
+    grid = data.array("block: ms").reshape(2, 4)
+    sums = spans.assign(block=spans["layer"] // 4).groupby(["block", "run"])["latency_ms"].sum()
+    assert grid[0] == pytest.approx([sums[0, run] for run in (4, 5, 6, 7)])
+    assert np.isnan(grid[1, 1]) and grid[1, 0] == pytest.approx(sums[1, 4])
+    assert data.array("block: median_ms")[1] == pytest.approx(np.nanmedian(grid[1]))
+
+
+def test_the_picture_of_groups_has_their_rows():
+    view = in_groups(heatmap(make_profile(TWO_BLOCKS)), "block")
+    assert view.meta["names"] == ["block0", "block1", schema.BETWEEN_LAYERS]
+    assert view.array("latency_ms").tolist() == pytest.approx([1.0, 0.4, 0.028])
+    assert "latency_p95_ms" not in [column["name"] for column in view.meta["columns"]]
 
 
 # ---- texts ----

@@ -17,7 +17,8 @@ PAGE = """<!doctype html><meta charset="utf-8"><style>{css}</style><body style="
 const errors = window.errors = [];
 addEventListener("error", (e) => errors.push(e.message));
 window.view = renderHeatmap(document.getElementById("view"), {data}, {{ runs: {runs}, theme: "light", ...{options},
-  onSelect: (names) => (window.names = names) }});
+  onSelect: (names) => (window.names = names), onSelectRuns: (runs) => (window.chosen = runs),
+  onChange: (values) => (window.told = values) }});
 </script>"""
 
 
@@ -125,3 +126,111 @@ def test_names_turn_no_line_around(page):
     assert "\u202e" not in page.locator("#view").inner_text()
     page.locator(".ep-scroll").click(position={"x": 40, "y": 65})
     assert page.evaluate("() => window.names") == [name], "Python hears the name as it is"
+
+
+# ---- groups ----
+
+BLOCKS = make_profile([0.5, 0.1, 0.2, 0.2, 0.3, 0.1, 0.4, 0.2, 0.1, 0.1])  # four layers, four, two
+
+
+def rows(page):
+    """Titles of the rows, from the top."""
+    return page.evaluate("() => view.order.map((row) => view.title(row))")
+
+
+def click_row(page, i, x=60, **options):
+    head = page.evaluate("() => view.plan.head")
+    page.locator(".ep-scroll").click(position={"x": x, "y": head + 22 * i + 11}, **options)
+
+
+def test_groups_open_by_a_click_on_the_triangle_and_are_selected_whole(page):
+    show(page, BLOCKS, group="block")
+    assert rows(page) == ["block0", "block1", "block2", "(between layers)"]
+    click_row(page, 2, x=14)
+    assert rows(page)[2:5] == ["block2", "/block2/add_8", "/block2/matmul_9"] and page.evaluate("() => window.names") is None
+    click_row(page, 2)
+    assert page.evaluate("() => window.names") == ["/block2/add_8", "/block2/matmul_9"]
+    click_row(page, 3, modifiers=["Control"])
+    assert page.evaluate("() => [window.names, view.chosenIn(view.order[2])]") == [["/block2/matmul_9"], 1]
+    page.locator(".ep-scroll").hover(position={"x": 60, "y": page.evaluate("() => view.plan.head") + 55})
+    for text in ("2, 1 selected", "200 µs [190, 210]", "An interval adds the ends of theirs"):
+        expect(page.locator(".ep-card")).to_contain_text(text)
+    page.get_by_role("button", name="Expand all").click()
+    assert len(rows(page)) == 14
+    page.get_by_role("button", name="Collapse all").click()
+    assert len(rows(page)) == 4
+
+
+def test_groups_by_the_keyboard_and_their_order(page):
+    show(page, BLOCKS, group="block", sort="latency_ms")
+    assert rows(page)[:3] == ["block0", "block1", "block2"]  # 1.0, 1.0, 0.2: equal ones in the order of execution
+    page.locator(".ep-scroll").focus()
+    page.keyboard.press("ArrowRight")
+    assert rows(page)[:5] == ["block0", "/block0/conv_0", "/block0/add_2", "/block0/matmul_3", "/block0/relu_1"]
+    expect(page.locator(".ep-voice[aria-live]")).to_contain_text("block0, group of 4 layers, expanded")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowLeft")
+    assert page.evaluate("() => view.active.row") == 0, "from a layer to its group"
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("Space")
+    assert rows(page)[1] == "block1" and len(page.evaluate("() => window.names")) == 4
+    page.get_by_role("combobox", name="Group").select_option("op_type")
+    assert page.evaluate("() => window.told") == {"group": "op_type"} and rows(page)[0] == "Conv"
+    page.get_by_label("Search layers").fill("block1")
+    assert rows(page)[:2] == ["Conv", "/block1/conv_6"], "what is searched for is not hidden in a closed group"
+
+
+def test_shares_of_the_total(page):
+    show(page, make_profile([0.5, 0.1, 0.2, 0.2]), values="share")
+    page.locator(".ep-scroll").hover(position={"x": 40, "y": 65})
+    expect(page.locator(".ep-card")).to_contain_text("500 µs [475, 525], 49.0 % of the total")
+    expect(page.locator(".ep-legend")).to_contain_text("Latency, share of total")
+
+
+# ---- runs, live data, small panes ----
+
+
+def test_runs_are_selected_at_the_head_of_their_column(page):
+    show(page, BLOCKS, mode="runs")
+    box = page.evaluate("() => [view.plan.x, view.plan.cell]")
+    head = {"x": box[0] + 2.5 * box[1], "y": 30}
+    page.locator(".ep-scroll").click(position=head)
+    assert page.evaluate("() => window.chosen") == [6]
+    page.locator(".ep-scroll").click(position={"x": box[0] + 0.5 * box[1], "y": 100}, modifiers=["Alt", "Control"])
+    assert page.evaluate("() => [window.chosen, window.names]") == [[4, 6], None]
+    page.keyboard.press("Escape")
+    assert page.evaluate("() => window.chosen") == []
+    page.evaluate("() => { window.chosen = null; view.selectRuns([5]); }")
+    expect(page.locator(".ep-legend")).to_contain_text("1 run selected")
+    assert page.evaluate("() => window.chosen") is None
+
+
+def test_new_data_keep_what_a_person_looks_at(page):
+    profile = make_profile(np.full(100, 0.01))
+    show(page, profile, group="block")
+    page.evaluate("() => { view.openAll(true); view.grid.scrollTop = 900; }")
+    page.get_by_label("Search layers").fill("conv")
+    page.evaluate("() => { view.grid.scrollTop = 100; window.box = document.activeElement; }")
+    page.evaluate("() => view.select(['/block20/relu_85', '/block3/conv_12'])")
+    later = heatmap(make_profile(np.r_[np.full(80, 0.02), np.full(5, np.nan)])).to_json()
+    later["meta"]["header"]["running"] = "running: 4 of 8 runs"
+    page.evaluate("() => (view.grid.scrollTop = 100)")
+    page.evaluate("(data) => view.set({ data })", later)
+    kept = page.evaluate(
+        """() => [view.grid.scrollTop, view.search.value, view.selection(), document.activeElement === window.box,
+            view.isOpen(view.order[0])]"""
+    )
+    assert kept == [100, "conv", ["/block3/conv_12"], True, True], "the layer that is gone is not selected"
+    expect(page.locator(".ep-running")).to_have_text("running: 4 of 8 runs")
+
+
+@pytest.mark.parametrize(("width", "rows"), [(420, 100), (700, 3)])
+def test_embedded_it_fills_its_height_and_no_more(page, width, rows):
+    page.set_viewport_size({"width": width, "height": 600})
+    show(page, make_profile(np.full(rows, 0.01)), embedded=True, height=260, group="block")
+    assert page.locator(".ep-heatmap").bounding_box()["height"] == pytest.approx(260, abs=1.5)
+    assert page.evaluate("() => document.documentElement.scrollWidth") <= width
+    assert page.locator(".ep-head").is_hidden() and page.locator(".ep-table").is_hidden() and page.locator(".ep-table *").count() == 0
+    page.get_by_role("button", name="More controls").click()
+    expect(page.get_by_label("Scale")).to_be_visible()
+    assert page.locator(".ep-heatmap").bounding_box()["height"] == pytest.approx(260, abs=1.5)

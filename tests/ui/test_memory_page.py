@@ -346,3 +346,25 @@ def test_three_hundred_inputs_share_the_last_row_of_their_lane(page):
     rows = [(f"in{i}", "input", 64, -1, 1, i) for i in range(300)] + [("y", "output", 64, 0, 1, 300)]
     show(page, with_memory(rows, live=np.full(2, 64.0)))
     assert page.evaluate("() => [window.view.plan.lanes[0].rows, window.view.plan.lanes[0].crowd]") == [4, 296]
+
+
+def test_new_data_keep_zoom_search_and_selection(page):
+    show(page, long_chain(40))
+    page.get_by_label("Search tensors and layers").fill("tensor_1")
+    chosen = page.evaluate("() => { view.show(10, 20); view.select([view.data.names[12]]); return view.selection(); }")
+    page.evaluate("(data) => view.set({ data })", memory(long_chain(40), "1 kB").to_json())
+    kept = page.evaluate("() => [view.view, view.search.value, view.selection(), document.activeElement === view.search]")
+    assert kept == [[10, 20], "tensor_1", chosen, True]
+
+
+@pytest.mark.parametrize("width", [420, 700])
+def test_embedded_it_fills_its_height_one_panel_at_a_time(page, width):
+    page.set_viewport_size({"width": width, "height": 600})
+    show(page, long_chain(40), "1 kB", embedded=True, height=260)
+    assert page.locator(".ep-memory").bounding_box()["height"] == pytest.approx(260, abs=1.5)
+    assert page.evaluate("() => document.documentElement.scrollWidth") <= width
+    assert page.locator(".ep-verdict, .ep-table").count() == 0
+    page.get_by_role("radio", name="In use").click()
+    assert page.evaluate("() => [Boolean(view.plan.curve), Boolean(view.plan.bars)]") == [True, False]
+    page.locator(".ep-legend-button").click()
+    expect(page.locator(".ep-legends")).to_contain_text("tensors alive")

@@ -24,7 +24,8 @@ PAGE = """<!doctype html><meta charset="utf-8"><style>{css}</style>
 const errors = window.errors = [];
 addEventListener("error", (e) => errors.push(e.message));
 window.view = renderTimeline(document.getElementById("view"), {data}, {{ theme: "light", ...{options},
-  onSelect: (names) => (window.names = names), onChange: (change) => (window.told = change) }});
+  onSelect: (names) => (window.names = names), onSelectRuns: (runs) => (window.chosen = runs),
+  onChange: (change) => (window.told = change) }});
 </script>"""
 PROFILE = make_sensed_profile(runs=12)
 END = timeline(PROFILE).meta["extent"][1]
@@ -499,3 +500,52 @@ def test_the_height_is_shared_by_the_lanes_of_readings(page):
     assert page.evaluate("() => view.place.height") == pytest.approx(700, abs=4)
     page.evaluate("() => view.set({height: 0})")
     assert page.evaluate("() => view.place.height") < 600
+
+
+# ---- runs, live data, small panes ----
+
+
+def test_a_click_on_a_run_selects_it(session):
+    plain, instrumented = (PROFILE.runs[PROFILE.runs["instrumented"] == wish].iloc[2] for wish in (False, True))
+    session.evaluate("() => view.set({window: [0, 130]})")
+    row = {False: 7, True: 21}
+
+    def click(run, **options):
+        x, y = spot(session, run["start_ms"] + run["latency_ms"] / 2, "runs")
+        session.mouse.click(x, y - 7 + row[bool(run["instrumented"])])
+
+    click(plain)
+    assert session.evaluate("() => [window.chosen, window.names]") == [[int(plain["run"])], None]
+    session.keyboard.down("Control")
+    click(instrumented)
+    session.keyboard.up("Control")
+    assert session.evaluate("() => window.chosen") == sorted([int(plain["run"]), int(instrumented["run"])])
+    session.keyboard.press("Escape")
+    assert session.evaluate("() => window.chosen") == []
+    session.evaluate("() => { window.chosen = null; view.selectRuns([3]); }")
+    assert session.evaluate("() => [window.chosen, view.chosenRuns.has(3)]") == [None, True]
+
+
+def test_new_data_keep_the_window_unless_it_reached_the_end(session):
+    data = as_json(timeline(make_sensed_profile(runs=16)))
+    later = "(data) => { window.button = document.activeElement; view.set({data: JSON.parse(data)}); }"
+    session.evaluate("() => { view.set({window: [1000, 2000]}); view.select(['/block0/relu_1']); view.toggle('memory'); }")
+    session.get_by_role("button", name="Zoom in").or_(session.get_by_role("button", name="+")).focus()
+    session.evaluate(later, data)
+    kept = session.evaluate("() => [view.window, view.selection(), view.off.has('memory'), document.activeElement === window.button]")
+    assert kept == [[1000, 2000], ["/block0/relu_1"], True, True]
+    session.evaluate("() => view.set({window: [0, 1e9]})")
+    session.evaluate(later, as_json(timeline(PROFILE)))
+    assert window(session) == [0, END]
+
+
+@pytest.mark.parametrize("width", [420, 700])
+def test_embedded_it_fits_its_height_and_has_the_legend_on_demand(page, width):
+    page.set_viewport_size({"width": width, "height": 600})
+    show(page, PROFILE, embedded=True, height=260)
+    assert 240 < page.locator(".ep-timeline").bounding_box()["height"] <= 261
+    assert page.evaluate("() => document.documentElement.scrollWidth") <= width
+    assert page.evaluate("() => view.lanes.map((lane) => lane.id)") == ["windows", "runs", "layers", "power"]
+    page.locator(".ep-legend-button").click()
+    page.get_by_role("button", name="Memory").click()
+    assert page.evaluate("() => view.lanes.map((lane) => lane.id)")[-1] == "memory", "what a person wants is there, and the lanes scroll"

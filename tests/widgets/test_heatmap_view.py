@@ -50,11 +50,26 @@ def test_unknown_layer_is_refused_with_the_nearest_name():
         ({"mode": "layers"}, "mode"),
         ({"sort": "latencyms"}, r"Cannot sort by 'latencyms' \(did you mean 'latency_ms'\?\)"),
         ({"selection": ["nothing like it"]}, "There is no layer"),
+        ({"group": "layer"}, "group"),
+        ({"selected_runs": [4000]}, "There is no run 4000 in this profile: they go from 0 to 15"),
+        ({"selected_runs": ["first"]}, "selected_runs holds numbers of runs"),
     ],
 )
 def test_arguments_that_make_no_sense(arguments, sentence):
     with pytest.raises(UsageError, match=sentence):
         heatmap(make_profile(), **arguments)
+
+
+def test_runs_are_selected_from_both_sides():
+    view = heatmap(make_profile(runs=4), selected_runs=[5])
+    view.set_state({"selected_runs": [6, 4]})  # as the browser does it
+    assert view.selected_runs == (6, 4) and view.chosen_runs["run"].tolist() == [4, 6]
+
+
+def test_groups_and_shares_are_of_one_profile():
+    profile = make_profile()
+    with pytest.raises(UsageError, match="are for the heatmap of one profile"):
+        heatmap([profile, profile], group="block")
 
 
 def test_something_that_is_no_profile():
@@ -111,6 +126,15 @@ PICTURED = {
 def test_picture_of(profile, mode):
     image = Image.open(io.BytesIO(heatmap(profile, mode=mode).picture()))
     assert image.width == 1560 and len(image.convert("RGB").getcolors(1 << 20)) > 10
+
+
+@pytest.mark.parametrize(
+    "options", [{"group": "block", "mode": "runs", "selected_runs": [5]}, {"group": "op_type", "values": "share", "sort": "latency"}]
+)
+def test_picture_with_groups(options):
+    profile = make_profile([0.5, 0.1, 0.2, 0.2, 0.3, 0.1, 0.1, 0.1])
+    plain = heatmap(profile, mode=options.get("mode")).picture()
+    assert heatmap(profile, selection=["/block1/conv_6"], **options).picture() != plain
 
 
 def test_mimebundle_is_a_picture_with_its_text():

@@ -121,7 +121,7 @@ class Heatmap extends HeatmapGroups {
     this.count = h("span", { class: "ep-count" });
     this.body = h("div", { class: "ep-grid" }, this.grid, this.map);
     this.badge = h("span", { class: "ep-running", hidden: true });
-    this.more = h("button", { type: "button", class: "ep-more-tools", "aria-expanded": "false", title: "More controls", onclick: on(() => this.showMore()) }, "⋯");
+    this.more = h("button", { type: "button", class: "ep-more-tools", "aria-expanded": "false", "aria-label": "More controls", title: "More controls", onclick: on(() => this.showMore()) }, "⋯");
     this.head = this.header(this.data);
     this.element.replaceChildren(this.head, this.tools, this.body, this.empty, this.legend, this.table, this.live, this.card);
 

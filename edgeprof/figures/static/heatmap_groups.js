@@ -68,6 +68,7 @@ class HeatmapGroups extends View {
   }
 
   openAll(open) {
+    if (!this.way) return;
     this.opened[this.way] = new Set(open ? this.groups : []);
     this.arrange();
   }

@@ -240,6 +240,8 @@ class MemoryView extends View {
     this.empty.textContent = text;
     this.empty.hidden = !text;
     this.panels.hidden = true;
+    const low = text && this.options.embedded && this.options.height; // words that do not fit scroll
+    Object.assign(this.element.style, { maxHeight: low ? `${this.options.height}px` : "", overflow: low ? "auto" : "" });
     this.body.hidden = this.legend.hidden = this.bar.hidden = Boolean(text);
     this.colours.hidden = this.search.parentElement.hidden = !arrays.first.length;
     this.chart.setAttribute("aria-label", `${title}: memory by layer`);

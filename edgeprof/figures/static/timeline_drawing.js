@@ -152,7 +152,7 @@ class TimelineDrawing extends View {
     const clock = !anchor && step >= 1000 && w[1] >= 12e4;
     c.font = colors.small;
     c.fillStyle = colors.muted;
-    c.fillText(this.cut(c, anchor ? anchor.text : "since the start", gutter - 14), 2, AXIS - 13);
+    c.fillText(this.cut(c, anchor ? anchor.text : gutter < 110 ? "since start" : "since the start", gutter - 14), 2, AXIS - 13);
     for (let k = ceil((w[0] - from) / step); from + k * step <= w[1]; k++) {
       const x = round(this.x(from + k * step));
       c.fillStyle = colors.line;
