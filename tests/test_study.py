@@ -126,6 +126,29 @@ os._exit(1)
     assert [path.name for path in (study.path / ".locks").iterdir()] == ["open"]
 
 
+def test_what_had_come_is_found_when_a_process_was_killed(study):
+    with study.owner() as owner:
+        assert study.claim(cell(), owner) is None
+        make_profile(runs=4).save(str(study.partial(cell())))
+        assert study.table["status"][0] == "running"
+    row = study.table.iloc[0]
+    assert (row["status"], row["file"]) == ("failed", study.partial(cell()).name)
+    assert row["error"] == "What measured it ended without a word; what had come until then is kept."
+    assert [len(profile.runs) for profile in study.profiles(partial=True)] == [8]
+    assert study.profiles() == []
+    measured(study, cell())
+    assert not study.partial(cell()).exists()
+    assert study.table["status"][0] == "done"
+
+
+def test_what_had_come_is_found_when_nothing_else_is_there(study):
+    with study.owner() as owner:
+        assert study.claim(cell(), owner) is None
+        make_profile(runs=4).save(str(study.partial(cell())))
+        study.finish(cell(), "failed", None, "The board was lost.")
+    assert study.table["file"][0] == study.partial(cell()).name
+
+
 def test_done_is_not_claimed_unless_one_insists(study):
     measured(study, cell())
     with study.owner() as owner:

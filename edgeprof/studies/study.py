@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Any
 from edgeprof._version import __version__
 from edgeprof.errors import BundleError, OutputError, StudyError, UsageError
 from edgeprof.records import bundle
-from edgeprof.studies.cell import Cell, cell_of_bundle, cells_of, plain
+from edgeprof.studies.cell import SHORT, Cell, cell_of_bundle, cells_of, plain
 from edgeprof.studies.index import Index, Row, numbers_of
 from edgeprof.studies.table import sentence, table_of
 
@@ -192,10 +192,18 @@ class Study:
                 change |= {"file": name, **numbers_of(profile)}
             except (OutputError, BundleError) as problem:
                 change |= {"status": "failed", "error": sentence(f"{error} {problem}")}
+        if change["status"] == "done":
+            self.partial(cell).unlink(missing_ok=True)
+        elif not change["file"] and self.partial(cell).is_file():
+            change["file"] = self.partial(cell).name
         with self._index.exclusive() as db:
             row = {**(db.get(cell.key) or _begun(cell)), **change}
             db.put(row)
         return row
+
+    def partial(self, cell: Cell) -> Path:
+        """Where what has come of a cell can be kept while it is measured (`edgeprof.live.Live`): the study finds it there."""
+        return self.path / "profiles" / (cell.stem + PARTIAL)
 
     def row(self, cell: Cell) -> Row:
         """What is known of a cell now; attempts 0 when it was never begun."""
@@ -229,8 +237,10 @@ class Study:
         if row["status"] == "done" and not self._file(row).is_file():
             return {**row, "status": "failed", "file": "", "error": "Its profile was removed from the folder.", **numbers_of(None)}
         if row["status"] == "running" and not self._lives(row["owner"]):
-            text = "What measured it ended without a word; nothing of it was kept."
-            return {**row, "status": "failed", "error": text, **numbers_of(None)}
+            kept = next((self.path / "profiles").glob(f"*--{row['key'][:SHORT]}{PARTIAL}"), None)
+            what = "nothing of it was kept" if kept is None else "what had come until then is kept"
+            text = f"What measured it ended without a word; {what}."
+            return {**row, "status": "failed", "file": kept.name if kept else "", "error": text, **numbers_of(None)}
         return row
 
     def _lives(self, owner: str) -> bool:

@@ -92,6 +92,14 @@ def test_sessions_are_made_anew_before_the_tracer_is_full(tmp_path, monkeypatch,
     assert len(by_session) >= runs * events_of_a_run / 400
 
 
+def test_long_measurements_have_more_sessions_so_that_layers_arrive(tmp_path, monkeypatch):
+    monkeypatch.setattr(measure, "SESSION_NS", 1)
+    monkeypatch.setattr(measure.Measurement, "note_open", lambda self, duration_ns: None)  # loading costs nothing
+    trace, _ = run(tmp_path)
+    assert_whole(trace, 20)
+    assert len({block.session for block in trace.blocks}) == 20
+
+
 def test_a_run_of_more_events_than_the_tracer_keeps_is_said(tmp_path, monkeypatch):
     monkeypatch.setattr(measure, "EVENT_CAP", 10)
     _, messages = run(tmp_path, 3)
