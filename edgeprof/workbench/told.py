@@ -244,13 +244,14 @@ def _actions(bench: Bench) -> list[Told]:
     no_data = "" if bench.has_data else "There is no data to score with. Give some: ep.Workbench(model, data=...)."
     known = bench.preview()["known"]
     board = shorten(bench.board_name, 40)
+    done = "The model as it is was measured already: decide something first." if nothing and bench.base is not None else ""
     measured = f"Measures the model as it is on {board}" if nothing else f"Builds it and measures it on {board}"
     return [
         {"name": "estimate", "label": "Estimate", "title": "Keeps this recipe as a candidate, estimated", "why": nothing},
         {"name": "build", "label": "Build", "title": "Makes the changed model", "why": nothing},
         {
-            "name": "measure", "label": "Measure again" if nothing else "Measure", "primary": bool(known or nothing), "title": measured,
-            "why": "",
+            "name": "measure", "label": "Measure", "primary": not done and bool(known or nothing), "title": measured,
+            "why": done,
         },
         {"name": "score", "label": "Score", "title": "Builds it and scores it on the data", "why": no_data},
     ]  # fmt: skip

@@ -12,7 +12,7 @@ import base64
 import hashlib
 import os
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from edgeprof.records.profile import Profile
 from edgeprof.widgets.base import STILL, WIDGET_MIME, compact, somebody_is_there
 from edgeprof.workbench import told
 from edgeprof.workbench.bench import LIVE, Bench
+from edgeprof.workbench.following import Follower
 from edgeprof.workbench.page import page
 from edgeprof.workbench.picture import picture
 from edgeprof.workbench.selection import Selection
@@ -77,6 +78,7 @@ class Workbench(anywidget.AnyWidget):
     decide: Any = traitlets.Dict(allow_none=True, default_value=None).tag(sync=True)
     tasks: Any = traitlets.List().tag(sync=True)
     notes: Any = traitlets.List().tag(sync=True)
+    lane: Any = traitlets.Unicode().tag(sync=True)
     arrangement: Any = traitlets.Dict().tag(sync=True)
     hashes: Any = traitlets.Dict().tag(sync=True)
     theme: Any = traitlets.Enum(("auto", "light", "dark"), "auto").tag(sync=True)
@@ -96,6 +98,7 @@ class Workbench(anywidget.AnyWidget):
         except traitlets.TraitError as error:
             raise UsageError(str(error)) from error
         self._tell_all()
+        self._follower = Follower(self.bench, self._show_lane)
         self.bench.on_change(self._changed)
         self.on_msg(self._heard)
 
@@ -199,6 +202,9 @@ class Workbench(anywidget.AnyWidget):
 
     def _measured_now(self) -> str:
         return next((task.key for task in self.bench.tasks if task.status == "running" and task.kind == "measure"), "")
+
+    def _show_lane(self, html: str) -> None:
+        self.lane = html
 
     def _tell_all(self) -> None:
         self._tell(frozenset({"selection", "shown", "recipe", "candidates", "tasks", "profiles", "knowledge"}))

@@ -13,7 +13,7 @@
  *   module(name)                 a promise of a view's module
  *   live                         false in a page without Python: what needs it is left out
  * parts of the state (edgeprof/workbench/told.py tells all of each):
- *   head, subjects, shown, against, selected {layers, runs, candidates}, can_go, versions, empty, decide, tasks, notes, arrangement
+ *   head, subjects, shown, against, selected {layers, runs, candidates}, can_go, versions, empty, decide, tasks, notes, lane, arrangement
  * options  theme  "auto" | "light" | "dark"
  * returns  {element, destroy()}
  */
@@ -59,6 +59,7 @@ class Workbench {
     this.applyTheme();
     this.watch();
     for (const name of ["head", "subjects", "can_go", "decide", "tasks", "notes"]) this.follow(name, () => this.redraw(name));
+    this.follow("lane", (html) => (this.lane.innerHTML = html)); // made and escaped in Python (figures/power_lane.py)
     this.follow("shown", () => (this.drawBar(), this.refresh()));
     this.follow("against", () => (this.drawBar(), this.refresh()));
     this.follow("versions", () => this.refresh());
@@ -111,12 +112,13 @@ class Workbench {
     this.bar = h("div", { class: "wb-bar", role: "toolbar", "aria-label": "Workbench" });
     this.notes = h("div", { class: "wb-notes", "aria-live": "polite" });
     this.tasks = h("div", { class: "wb-tasks" });
+    this.lane = h("div", { class: "wb-lane" });
     this.sheet = h("div", { class: "wb-sheet", hidden: true });
     this.voice = h("div", { class: "ep-voice", "aria-live": "polite" });
     this.panes = Object.entries(PANES).map(([area, names]) => new Pane(this, area, names));
     this.decide = h("aside", { class: "wb-pane wb-decide", "aria-label": "Decide", "data-lm-suppress-shortcuts": "true" });
     this.grid = h("div", { class: "wb-grid" }, ...this.panes.map((pane) => pane.element), this.decide);
-    this.element.append(this.head, this.bar, this.notes, this.tasks, this.sheet, this.grid, this.voice);
+    this.element.append(this.head, this.bar, this.notes, this.tasks, this.lane, this.sheet, this.grid, this.voice);
     this.element.addEventListener("keydown", this.guard((event) => this.key(event)));
     for (const name of ["head", "decide", "tasks", "notes"]) this.redraw(name);
     this.drawBar();
