@@ -110,7 +110,7 @@ def test_the_whole_has_the_interval_of_the_plain_runs_where_rows_sum_to_their_me
 
 @st.composite
 def families(draw):
-    """A model of six nodes and one to three that recipes made of it, fused differently, with format changes around and between, some estimated."""
+    """A model of six nodes and one to three that recipes made of it, fused differently, with format changes, some estimated."""
     profiles = []
     for number in range(draw(st.integers(2, 4))):
         layers, current = [], []

@@ -16,14 +16,23 @@ BASE, INT8 = "ab" * 32, "cd" * 32
 _OPS = {"q": "QuantizeLinear", "d": "DequantizeLinear", "c": "Cast"}
 
 
+def _op_type(nodes, layer):
+    if not nodes:
+        return layer.strip("()")
+    return _OPS.get(nodes[0][0], "Conv") if len(nodes) == 1 else "Conv"
+
+
 def ran(*layers: str, times=None, sha=BASE, parent=None, recipe="", **options) -> Profile:
-    """A profile with a layer for each text of nodes. Nodes ``q...``, ``d...`` and ``c...`` are format changes; ``(Op)`` the runtime inserted."""
+    """A profile with a layer for each text of nodes.
+
+    Nodes ``q...``, ``d...`` and ``c...`` are format changes; ``(Op)`` was inserted by the runtime.
+    """
     sources = [[] if layer.startswith("(") else layer.split() for layer in layers]
     times = np.arange(1.0, len(layers) + 1) if times is None else times
     names = [layer if layer.startswith("(format") else layer.strip("()") for layer in layers]
+    types = [_op_type(own, layer) for own, layer in zip(sources, layers, strict=True)]
     profile = make_profile(
-        times, name=names, source_nodes=sources, runs=1, runtime_name=[f"rt {layer}" for layer in layers],
-        op_type=[(_OPS.get(own[0][0], "Conv") if len(own) == 1 else "Conv") if own else layer.strip("()") for own, layer in zip(sources, layers, strict=True)], **options,
+        times, name=names, source_nodes=sources, runs=1, runtime_name=[f"rt {layer}" for layer in layers], op_type=types, **options
     )  # fmt: skip
     table = profile.layers
     table["kind"] = [*("layer" if own else "inserted" for own in sources), "between"]
@@ -31,11 +40,8 @@ def ran(*layers: str, times=None, sha=BASE, parent=None, recipe="", **options) -
     nodes = dict.fromkeys(node for own in sources for node in own)
     made = tuple(Layer(node, _OPS.get(node[0], "Conv"), (), ()) for node in nodes)
     graph = Graph("toy", made, (), (), {"x": TensorInfo("x")}, digest=sha)
-    context = replace(
-        profile.context,
-        model_sha256=sha,
-        recipe=recipe_text(Recipe((Decision(pattern="*", precision="int8"),), name=recipe)) if recipe else "",
-    )
+    text = recipe_text(Recipe((Decision(pattern="*", precision="int8"),), name=recipe)) if recipe else ""
+    context = replace(profile.context, model_sha256=sha, recipe=text)
     return replace(profile, layers=table, graph=graph, context=context, parent=parent, nodes=())
 
 
