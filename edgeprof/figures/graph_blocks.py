@@ -202,7 +202,7 @@ def _best_cut(crossing: NDArray[np.int64], start: int, period: int, length: int)
 def _control_blocks(layers: Sequence[Layer], names: dict[str, int], blocks: list[Block], home: list[int]) -> dict[int, int]:
     """Adds a block for each outermost control-flow node that has nodes inside; head -> number of its block."""
     heads: dict[int, int] = {}
-    for i, layer in enumerate(layers):
+    for i in range(len(layers)):
         head = i
         while (parent := layers[head].parent) is not None and parent in names and names[parent] < head:
             head = names[parent]
@@ -212,7 +212,6 @@ def _control_blocks(layers: Sequence[Layer], names: dict[str, int], blocks: list
             blocks.append(Block(layers[head].name, layers[head].name, home[head], head))
             heads[head] = len(blocks) - 1
         home[i] = heads[head]
-        del layer
     return heads
 
 

@@ -1,6 +1,7 @@
 """Models for tests of the graph view: chains, blocks with names and without, random ones; profiles of them."""
 
 from dataclasses import replace
+from functools import cache
 
 from hypothesis import strategies as st
 
@@ -29,8 +30,11 @@ def profile_of(model, *, fused=1, fates=(), latencies=None, **columns):
     groups = [kept[i : i + fused] for i in range(0, len(kept), fused)]
     times = latencies or [0.1 + 0.01 * (7 * i % 13) for i in range(len(groups))]
     names, sources = [g[0].name for g in groups], [[layer.name for layer in g] for g in groups]
-    profile = make_profile(times, runs=2, name=names, op_type=[g[0].op_type for g in groups], source_nodes=sources, **columns)
-    table = profile.layers.assign(kind=["layer"] * len(groups) + ["between"])
+    profile = _bare_profile(tuple(times))
+    own = {"name": names, "runtime_name": names, "op_type": [g[0].op_type for g in groups], "kind": ["layer"] * len(groups), **columns}
+    table = profile.layers.assign(source_nodes=[*sources, []])
+    for name, values in own.items():
+        table[name] = [*values, profile.layers[name].iloc[-1]]
     layer_of = {node: name for name, group in zip(names, sources, strict=True) for node in group}
     nodes = tuple(
         NodeFate(layer.name, layer.op_type, gone.get(layer.name, "executed"), () if layer.name in gone else (layer_of[layer.name],))
@@ -53,6 +57,11 @@ def blocks_model(blocks=3, named=True):
         edges += [(start - 1, start), (start, start + 1), (start + 1, start + 2), (start + 2, start + 3), (start - 1, start + 3)]
     edges.append((len(names) - 1, len(names)))
     return make_model([*names, "/head/Gemm" if named else "head"], edges, ops=[*ops, "Gemm"])
+
+
+@cache
+def _bare_profile(latencies):
+    return make_profile(latencies, runs=0)
 
 
 @st.composite

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -41,7 +42,7 @@ def shown_nodes(view, page):
     return [within(refs[box[0]]) if kinds[box[0]] == BLOCK else [refs[box[0]]] for box in page.boxes]
 
 
-@examples(1.5, deadline=None)
+@examples(0.6, deadline=None)
 @given(models(), st.data())
 def test_boxes_hold_every_node_once_and_do_not_overlap(model, data):
     view = graph(profile_of(model))
@@ -52,7 +53,7 @@ def test_boxes_hold_every_node_once_and_do_not_overlap(model, data):
         assert not any(overlap(a, b) for b in page.boxes[i + 1 :])
 
 
-@examples(1, deadline=None)
+@examples(0.3, deadline=None)
 @given(models())
 def test_edges_of_the_layout_are_those_of_the_model(model):
     view = graph(profile_of(model))
@@ -92,7 +93,7 @@ def followed(view):
     return found
 
 
-@examples(1, deadline=None)
+@examples(0.3, deadline=None)
 @given(models(), st.integers(1, 4), st.data())
 def test_folded_and_open_blocks_sum_to_the_same(model, fused, data):
     profile = profile_of(model, fused=fused)
@@ -113,14 +114,14 @@ def test_folded_and_open_blocks_sum_to_the_same(model, fused, data):
         assert blocks[0] == pytest.approx(kind(profile.measured_layers[name]))
 
 
-@examples(0.5, deadline=None)
+@examples(0.2, deadline=None)
 @given(models())
 def test_edges_run_downwards_and_end_at_their_boxes(model):
     view = graph(profile_of(model))
     page = compose(view, ())
     places = {box[0]: box for box in (*page.boxes, *page.frames)}
     for e, points in page.lines:
-        assert all(a[1] <= b[1] + 0.01 for a, b in zip(points, points[1:], strict=False))
+        assert all(a[1] <= b[1] + 0.01 for a, b in pairwise(points))
         if not view.array("edge_flags")[e] & 1:
             _, x, y, w, h = places[int(view.array("edge_from")[e])]
             assert x - 0.01 <= points[0][0] <= x + w + 0.01 and points[0][1] == pytest.approx(y + h, abs=0.01)
