@@ -47,7 +47,8 @@ def head(bench: Bench, shown: Profile | None, *, running: str = "") -> Told:
         return {"header": told, "findings": []}
     told = header(shown, *end_to_end(shown))
     if running:
-        told |= {"origin_label": running, "number_note": f"{told['number_note']}, so far", "running": True}
+        so_far = ", so far" if shown.context.latency.median_ms is not None else ""
+        told |= {"origin_label": running, "number_note": f"{told['number_note']}{so_far}", "running": True}
     return {"header": told, "findings": [{"severity": f.severity, "text": f.text} for f in shown.findings]}
 
 
@@ -188,7 +189,7 @@ def _row(name: str, told: Mapping[str, Any]) -> Told:
     return {"title": _TITLES[name], "after": text, "delta": delta, **_limit(told), **_bar(*parts)}
 
 
-_METRICS = {"top1": ("Top-1 accuracy", 100.0, " %", " pt", 1), "sqnr_db": ("SQNR", 1.0, " dB", " dB", 1)}
+_METRICS = {"top1": ("Accuracy", 100.0, " %", " pt", 1), "sqnr_db": ("SQNR", 1.0, " dB", " dB", 1)}
 
 
 def _score_row(told: Mapping[str, Any]) -> Told:

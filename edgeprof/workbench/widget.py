@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import os
 import threading
@@ -35,6 +36,7 @@ from edgeprof.workbench.tasks import Task
 from edgeprof.workbench.views import MODULES, VIEWS, Views
 
 MOST_NOTES = 5
+PICTURE_AFTER_S = 1.5
 
 
 def _source(name: str) -> dict[str, str]:
@@ -93,6 +95,7 @@ class Workbench(anywidget.AnyWidget):
         self._own_notes: list[dict[str, Any]] = []
         self._dismissed: set[str] = set()
         self._handle: Any = None
+        self._timer: threading.Timer | None = None
         try:
             super().__init__(theme=theme, hashes=_hashes())
         except traitlets.TraitError as error:
@@ -168,22 +171,33 @@ class Workbench(anywidget.AnyWidget):
         from IPython.display import display
 
         task = self.bench.measure("base") if self.bench.can_decide and self.bench.base is None else None
-        if self.comm is not None:
-            spec = {"version_major": 2, "version_minor": 1, "model_id": self.model_id}
-            display({"text/plain": repr(self), "text/html": "", WIDGET_MIME: spec}, raw=True)  # type: ignore[no-untyped-call]
-        elif task is not None:
-            task.wait()
-        still, metadata = self._repr_mimebundle_()
-        self.still = still["image/png"][-64:]
-        self._handle = display(still, metadata=metadata, raw=True, display_id=True)  # type: ignore[no-untyped-call]
+        if self.comm is None:
+            if task is not None:
+                task.wait()
+            still, metadata = self._repr_mimebundle_()
+            display(still, metadata=metadata, raw=True)  # type: ignore[no-untyped-call]
+            return
+        spec = {"version_major": 2, "version_minor": 1, "model_id": self.model_id}
+        display({"text/plain": repr(self), "text/html": "", WIDGET_MIME: spec}, raw=True)  # type: ignore[no-untyped-call]
+        self._handle = display({"text/plain": repr(self), "text/html": ""}, raw=True, display_id=True)  # type: ignore[no-untyped-call]
+        self._picture_soon()
 
-    def _renew_picture(self) -> None:
-        """The picture in the notebook shows what is there now: called when something was finished."""
+    def _picture_soon(self) -> None:
+        """Has the picture in the notebook renewed when what the browser asks for first was answered: nobody looks at it now."""
         if self._handle is None:
             return
-        still, metadata = self._repr_mimebundle_()
-        self.still = still["image/png"][-64:]
-        self._handle.update(still, metadata=metadata, raw=True)
+        with self._guard:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = threading.Timer(PICTURE_AFTER_S, self._renew_picture)
+            self._timer.daemon = True
+            self._timer.start()
+
+    def _renew_picture(self) -> None:
+        with contextlib.suppress(Exception):  # a picture that cannot be drawn is no reason to stop; the live view says what is wrong
+            still, metadata = self._repr_mimebundle_()
+            self.still = still["image/png"][-64:]
+            self._handle.update(still, metadata=metadata, raw=True)
 
     # -- telling the browser --
 
@@ -220,7 +234,7 @@ class Workbench(anywidget.AnyWidget):
             ended = False
         self._tell(kinds)
         if ended:
-            self._renew_picture()
+            self._picture_soon()
 
     def _tell(self, kinds: frozenset[str]) -> None:
         bench = self.bench

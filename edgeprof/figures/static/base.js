@@ -198,7 +198,7 @@ class View {
 
   menu(label, choices, value, onPick) {
     const items = Object.entries(choices).map(([key, text]) => h("option", { value: key, selected: key === value }, text));
-    const select = h("select", { onchange: this.guard((e) => onPick(e.target.value)), "data-lm-suppress-shortcuts": "true" }, ...items);
+    const select = h("select", { title: label, onchange: this.guard((e) => onPick(e.target.value)), "data-lm-suppress-shortcuts": "true" }, ...items);
     return h("label", { class: "ep-menu" }, label, select);
   }
 
