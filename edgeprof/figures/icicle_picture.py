@@ -39,7 +39,7 @@ def draw(
     whole = float(edges(values)[-1])
     levels = 0 if order == "longest" else view.meta["depth"]
     middle = _PARETO if order == "longest" else levels * _BLOCK + _LAYERS
-    pen = Pen(theme, _TOP + (middle + 104 + 15 * min(_LONGEST, np.count_nonzero(values > 0)) if whole else 40))
+    pen = Pen(theme, _TOP + (middle + 104 + 15 * len(_ranked(values)[:_LONGEST]) if whole else 40))
     draw_header(pen, view)
     if not whole:
         pen.text(12, _TOP + 14, "No layer has a number above zero, so nothing has a width.", theme.ink_muted)
@@ -74,7 +74,7 @@ def _fills(view: ViewData, color: str, theme: Theme) -> NDArray[np.float64]:
     if color in view.meta["texts"]:
         palette = np.array([rgb(c) for c in view.meta["themes"][theme.name][color]], float)
         codes = view.array(color)
-        return palette[codes[: len(codes) - _has_between(view)]]
+        return np.asarray(palette[codes[: len(codes) - _has_between(view)]])
     column = _column(view, color)
     values = _layers(view, color)
     fills = scale_colors(place(values, column["scale"]), theme.sequential).astype(float)
@@ -104,7 +104,7 @@ def _draw_icicle(
     between = max(0.0, float(np.nan_to_num(view.array(measure)[-1]))) if _has_between(view) else 0.0
     room = WIDTH - 24 - (8 if between else 0)
     x = 12 + at / (at[-1] + between) * room
-    top = _TOP + view.meta["depth"] * _BLOCK
+    top: float = _TOP + view.meta["depth"] * _BLOCK
     arrays = (view.array(name).tolist() for name in ("block_level", "block_first", "block_end", "block"))
     for level, first, end, code in zip(*arrays, strict=True):
         wide = x[end] - x[first] - 1

@@ -10,6 +10,7 @@ from playwright.sync_api import expect
 from edgeprof.figures.icicle import icicle
 from edgeprof.figures.modules import script, style
 from edgeprof.testing import make_profile
+from edgeprof.widgets.base import compact
 
 pytestmark = pytest.mark.ui
 
@@ -34,7 +35,7 @@ def as_json(profile):
 
 def show(page, profile, **options):
     """Shows ``profile`` in ``page``."""
-    page.set_content(PAGE.format(css=style("icicle"), js=script("icicle"), data=as_json(profile), options=json.dumps(options)))
+    page.set_content(PAGE.format(css=style("icicle"), js=compact(script("icicle")), data=as_json(profile), options=json.dumps(options)))
     page.wait_for_function("() => window.view")
     return page
 

@@ -14,6 +14,7 @@ from edgeprof import units
 from edgeprof.figures.heatmap import heatmap
 from edgeprof.figures.modules import script, style
 from edgeprof.testing import make_profile
+from edgeprof.widgets.base import compact
 
 pytestmark = pytest.mark.ui
 
@@ -33,7 +34,9 @@ def as_json(profile):
 
 def show(page, profile, **options):
     """Shows ``profile`` in ``page``."""
-    page.set_content(PAGE.format(css=style("layer_table"), js=script("layer_table"), data=as_json(profile), options=json.dumps(options)))
+    page.set_content(
+        PAGE.format(css=style("layer_table"), js=compact(script("layer_table")), data=as_json(profile), options=json.dumps(options))
+    )
     page.wait_for_function("() => window.view")
     return page
 
