@@ -67,7 +67,7 @@ _FATES = {
 
 _NO_GRAPH = (
     "This profile has no graph of its model: it was made by an older version, or its graph could not be read. Profile the model again, "
-    "or import the trace again with edgeprof import TRACE --model MODEL."
+    "or import its trace again together with the model."
 )
 _NO_NODES = "The graph of this profile's model has no nodes: there is nothing to draw. Profile a model that computes something."
 

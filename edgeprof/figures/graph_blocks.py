@@ -307,8 +307,8 @@ def _on_a_circle(pairs: Iterable[tuple[Item, Item]]) -> set[Item]:
 def _numbered_anew(found: Blocks) -> Blocks:
     """Without blocks that hold nothing, each behind the one around it, members listed."""
     depth = {0: 0}
-    for home in set(found.home):
-        chain, at = [], home
+    for innermost in set(found.home):
+        chain, at = [], innermost
         while at not in depth:
             chain.append(at)
             at = found.blocks[at].parent

@@ -127,7 +127,7 @@ class _Layers:
                 gap = self.rank[b] - self.rank[a]
                 if gap == 1:
                     self._join(a, b)
-                elif a in self.lanes:
+                elif gap > 1 and a in self.lanes:
                     self._join(self.lanes[a][gap - 2], b)
         self.rows: list[list[int]] = [[] for _ in range(max(self.rank, default=-1) + 1)]
         for item, rank in enumerate(self.rank):

@@ -269,3 +269,8 @@ def test_metrics_without_a_number_stay_away():
 def test_arguments_that_make_no_sense(arguments, sentence):
     with pytest.raises(UsageError, match=sentence):
         graph(profile_of(blocks_model(1)), **arguments)
+
+
+def test_a_model_with_a_circle_is_still_drawn():
+    view = graph(profile_of(make_model(["/b1/a", "/b1/b", "/b1/c", "/b2/a", "/b2/b", "/b2/c"], [(0, 3), (3, 1), (1, 0), (2, 4), (4, 5)])))
+    assert len(compose(view, ()).boxes) == len(view.meta["nodes"])

@@ -456,12 +456,15 @@ class ModelGraph extends View {
 
   drawFrame(c, frame) {
     const { colors, zoom } = this;
-    c.strokeStyle = this.isChosen(frame) ? colors.accent : colors.quiet;
-    c.lineWidth = (this.isChosen(frame) ? 2 : 1) / zoom;
+    const chosen = this.isChosen(frame);
+    c.strokeStyle = chosen ? colors.accent : colors.quiet;
+    c.lineWidth = (chosen ? 2 : 1) / zoom;
+    c.setLineDash(chosen === "some" ? [6 / zoom, 4 / zoom] : []);
     c.beginPath();
     c.roundRect(frame.x, frame.y, frame.w, frame.h, 8);
     this.tint(c);
     c.stroke();
+    c.setLineDash([]);
   }
 
   tint(c) {
