@@ -183,6 +183,7 @@ class Heatmap extends HeatmapGroups {
 
   regroup(group) {
     this.options.group = group;
+    if (this.way && this.query) this.openFound();
     this.grid.scrollTop = 0;
     this.active.row = 0;
     this.change({ group });
