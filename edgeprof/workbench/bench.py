@@ -129,7 +129,7 @@ class Bench:
         self._selected: Past[Held] = Past([Held()])
         self._recipes: Past[Recipe] = Past([Recipe()], most=states.MOST_RECIPES)
         self._rows: dict[str, tuple[Profile | None, Rows]] = {}
-        self._previews: dict[tuple[Any, ...], dict[str, Any]] = {}
+        self._previews: dict[tuple[Any, ...], tuple[dict[str, Any], Profile | None, Knowledge | None]] = {}
         self._keeps_state = state is not None or found.study is None or not (found.study / states.NAME).exists()
         self._holder = _Holder()
         self._runner = Runner(self._holder.stop, self._holder.go_on)
@@ -295,7 +295,9 @@ class Bench:
         if not isinstance(recipe, Recipe):
             raise UsageError(f"The recipe is a {type(recipe).__name__}; give a Recipe (edgeprof.recipes), or read one with load_recipe.")
         self._deciding().said(recipe)
-        self._put(recipe)
+        with self._lock:
+            moved = self._recipes.put(recipe)
+        self._told_of_recipe(moved)
 
     @property
     def decisions(self) -> list[dict[str, Any]]:
@@ -318,7 +320,8 @@ class Bench:
         able = self._deciding()
         with self._lock:
             made = edits.decide(able, self.recipe, self.original(layers), precision=precision, prune=prune, sparsity=sparsity)
-        self._put(made.recipe)
+            moved = self._recipes.put(made.recipe)
+        self._told_of_recipe(moved)
         return {"layers": list(made.done), "along": list(made.along), "left": dict(made.left)}
 
     def reset(self, layers: Iterable[str] | None = None) -> None:
@@ -326,12 +329,15 @@ class Bench:
         able = self._deciding()
         with self._lock:
             nodes = self.original(layers) if layers is not None or self.selection.layers else None
-            made = edits.reset(able, self.recipe, nodes)
-        self._put(made)
+            moved = self._recipes.put(edits.reset(able, self.recipe, nodes))
+        self._told_of_recipe(moved)
 
     def remove(self, index: int) -> None:
         """Removes an entry of ``decisions``."""
-        self._put(edits.remove(self._deciding(), self.recipe, index))
+        able = self._deciding()
+        with self._lock:
+            moved = self._recipes.put(edits.remove(able, self.recipe, index))
+        self._told_of_recipe(moved)
 
     def undo(self) -> bool:
         """Takes the last change of the recipe back; False when there is none."""
@@ -376,15 +382,16 @@ class Bench:
         with self._lock:
             base, known = self.base, self._knowledge
         key = (recipe.decisions, recipe.quantization, id(base), id(known), self.constraints)
-        if key not in self._previews:
+        kept = self._previews.get(key)
+        if kept is None:
+            learning = 0.0 if known is not None else self._learning_s(base)
             told = preview(
-                graph, recipe, base=base, knowledge=known, target=self._target(), constraints=self.constraints,
-                learning_s=0.0 if known is not None else self._learning_s(base),
-            )  # fmt: skip
+                graph, recipe, base=base, knowledge=known, target=self._target(), constraints=self.constraints, learning_s=learning
+            )
             if len(self._previews) >= _PREVIEWS:
-                self._previews.clear()
-            self._previews[key] = told
-        return {name: dict(value) if isinstance(value, dict) else value for name, value in self._previews[key].items()}
+                self._previews = {}
+            kept = self._previews[key] = (told, base, known)  # while they are held, nothing else has their ids
+        return {name: dict(value) if isinstance(value, dict) else value for name, value in kept[0].items()}
 
     # Work in the background
 
@@ -714,9 +721,7 @@ class Bench:
         estimated, measured = (titled(profile, title) if profile is not None else None for profile in (one.estimated, one.measured))
         return replace(one, estimated=estimated, measured=measured)
 
-    def _put(self, recipe: Recipe) -> None:
-        with self._lock:
-            moved = self._recipes.put(recipe)
+    def _told_of_recipe(self, moved: bool) -> None:
         if moved:
             self._changed("recipe")
 
