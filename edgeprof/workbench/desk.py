@@ -22,10 +22,11 @@ from edgeprof.recipes.target import Target, target_of, this_machine
 from edgeprof.records.profile import Profile
 from edgeprof.searching.constraints import Constraints
 from edgeprof.searching.search import Knowledge
+from edgeprof.whatif import Costs
 from edgeprof.workbench import edits
 from edgeprof.workbench.candidates import BASE, Candidate, named, titled
 from edgeprof.workbench.past import Past
-from edgeprof.workbench.previews import learning_s, preview
+from edgeprof.workbench.previews import learning_s, plain_costs, preview
 from edgeprof.workbench.selection import Held, Rows, Selection, found_in, hold, rows_of, selection_of
 from edgeprof.workbench.state import MOST_RECIPES
 
@@ -72,6 +73,7 @@ class Desk:
         self._shown = BASE if self.can_decide else next(iter(self._given), "")
         self._selected: Past[Held] = Past([Held()])
         self._recipes: Past[Recipe] = Past([Recipe()], most=MOST_RECIPES)
+        self._plain: tuple[Profile | None, Costs] | None = None
         self._rows: dict[str, tuple[Profile | None, Rows]] = {}
         self._previews: dict[tuple[Any, ...], tuple[dict[str, Any], Profile | None, Knowledge | None]] = {}
 
@@ -298,15 +300,16 @@ class Desk:
         not learned or where the recipe does not fit, ``why`` says so, ``seconds`` about how long learning will take.
         """
         recipe = self.recipe if recipe is None else recipe
-        graph = self._deciding().graph
+        self._deciding()
         with self._lock:
             base, known = self.base, self._knowledge
         key = (recipe.decisions, recipe.quantization, id(base), id(known), self.constraints)
         kept = self._previews.get(key)
         if kept is None:
-            learning = 0.0 if known is not None else self._learning_s(base)
+            plain = known is None
+            costs = known.costs if known is not None else self._plain_costs(base)
             told = preview(
-                graph, recipe, base=base, knowledge=known, target=self._target(), constraints=self.constraints, learning_s=learning
+                costs, recipe, base=base, knowledge=known, constraints=self.constraints, learning_s=self._learning_s(base) if plain else 0.0
             )
             if len(self._previews) >= _PREVIEWS:
                 self._previews = {}
@@ -421,8 +424,13 @@ class Desk:
         """Precisions that can be built: int8 needs something to calibrate with."""
         return tuple(one for one in self.precisions if one != "int8" or (self._able is not None and self._able.can_calibrate))
 
-    def _target(self) -> Target:
-        base = self.base
+    def _plain_costs(self, base: Profile | None) -> Costs:
+        kept = self._plain
+        if kept is None or kept[0] is not base:
+            kept = self._plain = (base, plain_costs(self._deciding().graph, base, self._target(base)))
+        return kept[1]
+
+    def _target(self, base: Profile | None) -> Target:
         if self._board_name == "local":
             return this_machine()
         return target_of(base.context.fingerprint, self._board_name) if base is not None else Target()
