@@ -33,7 +33,7 @@ class Plan:
     @cached_property
     def costs(self) -> dict[str, Cost]:
         """What each layer costs at its new widths, in float32."""
-        return graph_costs(self.graph)
+        return _costs(_ByIdentity(self.graph))
 
 
 def plan(recipe: Recipe, graph: Graph, target: Target) -> Plan:
@@ -141,6 +141,11 @@ def _coupled(graph: _ByIdentity) -> Coupling:
 
 def _coupling(graph: Graph) -> Coupling:
     return _coupled(_ByIdentity(graph))
+
+
+@lru_cache(maxsize=8)
+def _costs(graph: _ByIdentity) -> dict[str, Cost]:
+    return graph_costs(graph.graph)
 
 
 class _ByIdentity:

@@ -1,4 +1,4 @@
-"""`Bench`: all that a Workbench knows and does, without anything that draws.
+"""`Bench`: all that a Workbench knows and does, without anything that draws: the `Desk`, work in the background, and files.
 
 1. Whatever takes long is a `Task` in one background thread; what is quick is a property or a method that returns at once.
 2. Every change is told to who listens (`on_change`), and soon written to the study, from which another Bench takes it up.
@@ -8,24 +8,24 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import os
 import threading
+import time
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from edgeprof._version import __version__
+from edgeprof.analysis.names import shorten
+from edgeprof.boards import get_board
 from edgeprof.boards.base import Board, Event, Planned, Progress, Waiting
-from edgeprof.datasets import Dataset, load_data
-from edgeprof.errors import BundleError, EdgeprofError, Stopped, UsageError, did_you_mean
+from edgeprof.datasets import load_data
+from edgeprof.errors import BundleError, EdgeprofError, Stopped, UsageError
 from edgeprof.models.graph import Graph
-from edgeprof.recipes.recipe import Precision, Recipe, read_recipe, write_recipe
-from edgeprof.recipes.target import Target, target_of, this_machine
+from edgeprof.recipes.recipe import Precision, read_recipe, write_recipe
 from edgeprof.records import bundle
 from edgeprof.records.profile import Profile
 from edgeprof.searching.constraints import Constraints
@@ -35,29 +35,25 @@ from edgeprof.studies import Study
 from edgeprof.sweeping.plan import make_plan
 from edgeprof.variants import MIXED, WIDTHS, designs, measure_variants
 from edgeprof.whatif import fit
-from edgeprof.workbench import edits, saving
+from edgeprof.workbench import saving
 from edgeprof.workbench import state as states
-from edgeprof.workbench.candidates import BASE, Candidate, named, titled
+from edgeprof.workbench.candidates import BASE, Candidate
 from edgeprof.workbench.code import code_of, code_of_profiles, shown_path
+from edgeprof.workbench.desk import Desk
 from edgeprof.workbench.past import Past
-from edgeprof.workbench.previews import learning_s, preview
 from edgeprof.workbench.saving import Saver
-from edgeprof.workbench.selection import Held, Rows, Selection, found_in, hold, rows_of, selection_of
+from edgeprof.workbench.selection import Held
 from edgeprof.workbench.state import KeptCandidate, State
 from edgeprof.workbench.subjects import opened
 from edgeprof.workbench.tasks import Runner, Task
-from edgeprof.workshop import Workshop
+from edgeprof.workshop import CALIBRATION, Workshop
 
-Kinds = frozenset[str]
 PRECISIONS: tuple[Precision, ...] = ("int8", "fp16", "int8-weights")
-LIVE = "live"
-_FREE = Constraints()
-_PREVIEWS = 64
 _OF_WORKSHOP = ("calibration", "metric", "target")
 _NO_DATA = "There is no data to score with. Open the Workbench with data=..."
 
 
-class Bench:
+class Bench(Desk):
     """A model, its candidates and what is known of them.
 
     Args:
@@ -95,42 +91,35 @@ class Bench:
         **options: Any,
     ) -> None:
         found = opened(subject, model, study)
-        state = found.state
-        of_folder = state is not None and model is None and found.study is not None and _is_folder(subject)
-        self.graph: Graph | None = found.graph
-        self.why_not = found.why_not
-        self.board: str | Board = state.board if of_folder and state is not None and board == "local" else board
-        self.options: dict[str, Any] = {**(state.options if of_folder and state is not None else {}), **options}
-        self.constraints = constraints if isinstance(constraints, Constraints) else Constraints(**constraints) if constraints else _FREE
-        self.precisions = tuple(precisions)
-        self.widths, self.mixed = tuple(widths), mixed
-        self.findings: list[str] = list(found.findings)
+        state, given, findings = found.state, found.given, list(found.findings)
+        if state is not None and _is_folder(subject):  # settings are those of the study, unless others are given
+            options = {**state.options, **options}
+            if board == "local" and found.graph is not None and (problem := _unknown_board(state.board)):
+                findings.append(f"What was measured here was measured on {shorten(state.board)!r}: {problem} It can be looked at.")
+                given = tuple(("", one) for one in Study.open(found.study or "").profiles())
+            elif board == "local":
+                board = state.board
+        can_decide = found.graph is not None and not found.why_not
+        samples = load_data(data, found.graph) if data is not None and found.graph is not None else None
+        calibration = options.get("calibration", CALIBRATION)
+        counted = calibration if isinstance(calibration, int) else 0
+        super().__init__(
+            found.graph, found.why_not, [profile for _, profile in given], board=board, options=options,
+            constraints=constraints if isinstance(constraints, Constraints) else Constraints(**constraints or {}),
+            precisions=precisions, widths=widths, mixed=mixed, samples=max(0, len(samples) - counted) if samples is not None else 0,
+            can_calibrate=samples is not None or not isinstance(calibration, int),
+        )  # fmt: skip
+        self.findings += findings
+        if can_decide and found.graph is not None:
+            measuring = {name: value for name, value in options.items() if name not in _OF_WORKSHOP}
+            make_plan([found.graph], [board], None, measuring, remote=False)  # whatever makes no sense is said now
         self.on_event: Callable[[Task, Event], object] | None = None
-        self._data_given = data
-        self._data: Dataset | None = load_data(data, self.graph) if data is not None and self.graph is not None else None
+        self._data_given, self._data = data, samples
         self._study = found.study
-        if self.graph is not None and self.can_decide:
-            measuring = {name: value for name, value in self.options.items() if name not in _OF_WORKSHOP}
-            make_plan([self.graph], [self.board], None, measuring, remote=False)  # whatever makes no sense is said now
-        self._given = {f"p{number}": profile for number, (_, profile) in enumerate(found.given, 1)}
-        self._paths = [path for path, _ in found.given]
-        self._live: Profile | None = None
-        self._able = edits.Able(self.graph, has_data=data is not None or "calibration" in options) if self.can_decide else None  # type: ignore[arg-type]
-        self._lock = threading.RLock()
+        self._paths = [path for path, _ in given]
         self._opening = threading.Lock()
-        self._listeners: list[Callable[[Kinds], object]] = []
-        self._candidates: dict[str, Candidate] = {}
-        if self.can_decide and self.graph is not None:
-            self._candidates[BASE] = Candidate(BASE, self.graph.name)
-        self._count = 0
-        self._knowledge: Knowledge | None = None
         self._learned: dict[str, Any] | None = None
-        self._shown = BASE if self.can_decide else next(iter(self._given), "")
-        self._selected: Past[Held] = Past([Held()])
-        self._recipes: Past[Recipe] = Past([Recipe()], most=states.MOST_RECIPES)
-        self._rows: dict[str, tuple[Profile | None, Rows]] = {}
-        self._previews: dict[tuple[Any, ...], dict[str, Any]] = {}
-        self._keeps_state = state is not None or found.study is None or not (found.study / states.NAME).exists()
+        self._keeps_state = not found.findings  # else what lies there is moved aside first
         self._holder = _Holder()
         self._runner = Runner(self._holder.stop, self._holder.go_on)
         self._saver = Saver(self._write)
@@ -150,246 +139,10 @@ class Bench:
         board = self.board if isinstance(self.board, str) else self.board.name
         return f"<Bench of {of} on {board}: {max(0, len(self._candidates) - 1)} candidates, {len(self.recipe.decisions)} decisions>"
 
-    # What there is
-
-    @property
-    def can_decide(self) -> bool:
-        """Whether there is a model to change."""
-        return self.graph is not None and not self.why_not
-
-    @property
-    def has_data(self) -> bool:
-        """Whether there is data to score with."""
-        return self._data is not None
-
     @property
     def study(self) -> Path | None:
         """The folder where everything is kept; it need not be there yet."""
         return self._study
-
-    @property
-    def base(self) -> Profile | None:
-        """The measured profile of the model as it is; where there is no model to change, the first profile that was given."""
-        with self._lock:
-            if BASE in self._candidates:
-                return self._candidates[BASE].measured
-            return next(iter(self._given.values()), None)
-
-    @property
-    def candidates(self) -> list[Candidate]:
-        """The model as it is, and recipes in the order in which they were first tried."""
-        with self._lock:
-            return list(self._candidates.values())
-
-    @property
-    def profiles(self) -> list[Profile]:
-        """All there are, for charts: the model, of each candidate estimate and measurement, and those that were given."""
-        with self._lock:
-            own = [profile for one in self._candidates.values() for profile in (one.estimated, one.measured) if profile is not None]
-            return [*own, *self._given.values()]
-
-    @property
-    def subjects(self) -> dict[str, Profile]:
-        """What can be shown, by its key: of each candidate the measurement, else the estimate; profiles that were given; what is live."""
-        with self._lock:
-            found = {key: one.profile for key, one in self._candidates.items()} | self._given | {LIVE: self._live}
-        return {key: profile for key, profile in found.items() if profile is not None}
-
-    def profile_of(self, key: str) -> Profile | None:
-        """What is known under a key: measured, else estimated; None when nothing is yet. UsageError when there is no such key."""
-        with self._lock:
-            if key in self._candidates:
-                return self._candidates[key].profile
-            if key == LIVE:
-                return self._live
-            if key in self._given:
-                return self._given[key]
-            raise UsageError(
-                f"There is no {str(key)[:60]!r} here{did_you_mean(str(key)[:60], self._keys())}. There are: {', '.join(self._keys())}."
-            )
-
-    @property
-    def live(self) -> Profile | None:
-        """What has arrived of the measurement that is under way; whoever follows its events sets it."""
-        return self._live
-
-    @live.setter
-    def live(self, profile: Profile | None) -> None:
-        with self._changing("profiles", keep=False):
-            self._live = profile
-
-    @property
-    def knowledge(self) -> Knowledge | None:
-        """What was learned of the board; None before."""
-        return self._knowledge
-
-    def on_change(self, callback: Callable[[Kinds], object]) -> Callable[[], None]:
-        """Calls ``callback`` with the kinds of what changed: selection, shown, recipe, candidates, tasks, profiles, knowledge.
-
-        It is called from any thread; what it raises is kept in ``findings``. Returns a function that ends it.
-        """
-        with self._lock:
-            self._listeners.append(callback)
-
-        def end() -> None:
-            with self._lock, contextlib.suppress(ValueError):
-                self._listeners.remove(callback)
-
-        return end
-
-    # What is shown and selected
-
-    @property
-    def shown(self) -> str:
-        """The key of what views show; set it to another. What is selected is found again there."""
-        return self._shown
-
-    @shown.setter
-    def shown(self, key: str) -> None:
-        self.profile_of(key)  # there is one
-        if key != self._shown:
-            with self._changing("shown", "selection"):
-                self._shown = key
-
-    @property
-    def selection(self) -> Selection:
-        """What is selected. Set it to a Selection, to names of layers of what is shown, or to a dict of the parts that change."""
-        with self._lock:
-            return self._found(self._selected.now)
-
-    @selection.setter
-    def selection(self, given: Selection | Mapping[str, Any] | Iterable[str] | None) -> None:
-        with self._lock:
-            tag, rows = self._tag_and_rows()
-            now = self._found(self._selected.now)
-            new = selection_of(given, now, rows, self._keys())
-            if new == now:
-                return
-            self._selected.put(hold(new, tag, rows))
-        self._changed("selection")
-
-    def back(self) -> bool:
-        """Selects what was selected before; False when there is nothing."""
-        return self._moved(Past.back)
-
-    def forward(self) -> bool:
-        """Selects what was gone back from; False when there is nothing."""
-        return self._moved(Past.forward)
-
-    @property
-    def can_go(self) -> tuple[bool, bool]:
-        """Whether there is a selection to go back to, and one to go forward to."""
-        with self._lock:
-            return self._selected.can_back, self._selected.can_forward
-
-    def original(self, layers: Iterable[str] | None = None) -> tuple[str, ...]:
-        """The original nodes of ``layers`` of what is shown; None is those that are selected."""
-        with self._lock:
-            _, rows = self._tag_and_rows()
-            return rows.original(self.selection.layers if layers is None else rows.named(_names(layers)))
-
-    # The recipe
-
-    @property
-    def recipe(self) -> Recipe:
-        """What is decided. Set it to another; RecipeError when that does not fit the model."""
-        return self._recipes.now
-
-    @recipe.setter
-    def recipe(self, recipe: Recipe) -> None:
-        if not isinstance(recipe, Recipe):
-            raise UsageError(f"The recipe is a {type(recipe).__name__}; give a Recipe (edgeprof.recipes), or read one with load_recipe.")
-        self._deciding().said(recipe)
-        self._put(recipe)
-
-    @property
-    def decisions(self) -> list[dict[str, Any]]:
-        """The recipe as entries to show; see `edits.listed`."""
-        return edits.listed(self._able, self.recipe) if self._able is not None else []
-
-    def decide(
-        self,
-        layers: Iterable[str] | None = None,
-        *,
-        precision: str | None = None,
-        prune: float | None = None,
-        sparsity: float | None = None,
-    ) -> dict[str, Any]:
-        """Decides for ``layers`` of what is shown, by their original nodes; None is those that are selected.
-
-        Returns ``layers`` that it was decided for, ``along`` those that go with them (of the same group when pruned, or 8-bit with what
-        they read), and ``left``, why not the others. UsageError when none of them can have it.
-        """
-        able = self._deciding()
-        with self._lock:
-            made = edits.decide(able, self.recipe, self.original(layers), precision=precision, prune=prune, sparsity=sparsity)
-        self._put(made.recipe)
-        return {"layers": list(made.done), "along": list(made.along), "left": dict(made.left)}
-
-    def reset(self, layers: Iterable[str] | None = None) -> None:
-        """Takes back what is decided for ``layers`` of what is shown; None is those that are selected, or all when none is."""
-        able = self._deciding()
-        with self._lock:
-            nodes = self.original(layers) if layers is not None or self.selection.layers else None
-            made = edits.reset(able, self.recipe, nodes)
-        self._put(made)
-
-    def remove(self, index: int) -> None:
-        """Removes an entry of ``decisions``."""
-        self._put(edits.remove(self._deciding(), self.recipe, index))
-
-    def undo(self) -> bool:
-        """Takes the last change of the recipe back; False when there is none."""
-        return self._moved(Past.back, recipe=True)
-
-    def redo(self) -> bool:
-        """Makes the change again that was taken back; False when there is none."""
-        return self._moved(Past.forward, recipe=True)
-
-    @property
-    def can_undo(self) -> bool:
-        """Whether there is a change to take back."""
-        return self._recipes.can_back
-
-    @property
-    def can_redo(self) -> bool:
-        """Whether there is a change to make again."""
-        return self._recipes.can_forward
-
-    def possible(self, layers: Iterable[str] | None = None) -> dict[str, Any]:
-        """What can be decided for ``layers`` of what is shown; None is those that are selected.
-
-        ``precisions``: each with "" or why not; ``prune`` and ``sparsity``: the same; ``group``: all that lose channels together with them;
-        ``layers``: their original nodes; ``current``: what is decided now, "mixed" where that differs, None where it does not apply.
-        """
-        if self._able is None:
-            none = dict.fromkeys(("fp32", *self.precisions), self.why_not)
-            return {"precisions": none, "prune": self.why_not, "sparsity": self.why_not, "group": [], "layers": [],
-                    "current": dict.fromkeys(("precision", "prune", "sparsity"))}  # fmt: skip
-        return edits.possible(self._able, self.recipe, self.original(layers), self.precisions)
-
-    def preview(self, recipe: Recipe | None = None) -> dict[str, Any]:
-        """What a recipe would bring, at once; None is the one that is being decided.
-
-        For each of latency_ms, energy_mj, peak_memory_bytes, model_bytes, score (with its ``metric`` and which is ``better``) and macs:
-        ``before``, ``after`` with its interval ``low`` to ``high``, and ``change``, after less before, all NaN where it is not known; then
-        ``why`` says why. ``limit`` is that of the constraints, and ``over`` whether it is exceeded. ``known`` is False while the board was
-        not learned or where the recipe does not fit, ``why`` says so, ``seconds`` about how long learning will take.
-        """
-        recipe = self.recipe if recipe is None else recipe
-        graph = self._deciding().graph
-        with self._lock:
-            base, known = self.base, self._knowledge
-        key = (recipe.decisions, recipe.quantization, id(base), id(known), self.constraints)
-        if key not in self._previews:
-            told = preview(
-                graph, recipe, base=base, knowledge=known, target=self._target(), constraints=self.constraints,
-                learning_s=0.0 if known is not None else self._learning_s(base),
-            )  # fmt: skip
-            if len(self._previews) >= _PREVIEWS:
-                self._previews.clear()
-            self._previews[key] = told
-        return {name: dict(value) if isinstance(value, dict) else value for name, value in self._previews[key].items()}
 
     # Work in the background
 
@@ -424,19 +177,9 @@ class Bench:
         one = self._candidate(key, empty=BASE)
         return self._start("score", f"Score {one.name}", lambda task, shop: self._score(task, shop, one.key), one.key)
 
-    def rename(self, key: str, name: str) -> None:
-        """Gives a candidate another name."""
-        with self._changing("candidates", "profiles"):
-            one = self._known(key)
-            self._candidates[key] = self._dressed(replace(one, name=str(name).strip()[:200] or one.name))
-
     def drop(self, key: str) -> None:
         """Takes a candidate off the list. What was built and measured stays in the study."""
-        if self._known(key).key == BASE:
-            raise UsageError("The model as it is stays. Drop a candidate.")
-        with self._changing("candidates", "profiles", "shown", "selection"):
-            del self._candidates[key]
-            self._shown = BASE if self._shown == key else self._shown
+        super().drop(key)
         if self._study is not None:
             (self._study / "estimates" / f"{key}.edgeprof").unlink(missing_ok=True)
 
@@ -576,8 +319,10 @@ class Bench:
         return profile
 
     def _measure_base(self, task: Task, shop: Workshop) -> Profile:
+        began, anew = time.monotonic(), self.base is None
         profile = shop.base(told=task.tell)
         if profile is not self.base:
+            self._took_s = time.monotonic() - began if anew else self._took_s
             self._update(BASE, measured=profile, failed="")
         return profile
 
@@ -667,142 +412,10 @@ class Bench:
                 shop.study.keep_model(self.graph)
             return self._holder.shop
 
-    def _deciding(self) -> edits.Able:
-        if self._able is None:
-            raise UsageError(self.why_not)
-        return self._able
-
-    def _candidate(self, key: str | None = None, empty: str = "") -> Candidate:
-        """The candidate ``key``, or that of the recipe that is now, made where there is none; ``empty`` is that of an empty recipe."""
-        able = self._deciding()
-        if key is not None:
-            return self._known(key)
-        recipe = self.recipe
-        if not recipe.decisions:
-            if empty:
-                return self._known(empty)
-            raise UsageError("The recipe decides nothing yet. Select layers and decide something for them.")
-        with self._lock:
-            found = next((one for one in self._candidates.values() if one.is_of(recipe)), None)
-            if found is not None:
-                return found
-            name = named(recipe.name or edits.describe(able, recipe), {one.name for one in self._candidates.values()})
-            self._count += 1
-            found = Candidate(f"c{self._count}", name, replace(recipe, name=name, model_sha256=able.graph.digest))
-            self._candidates[found.key] = found
-        self._changed("candidates")
-        return found
-
-    def _known(self, key: str) -> Candidate:
-        with self._lock:
-            if key not in self._candidates:
-                raise UsageError(f"There is no candidate {str(key)[:60]!r}{did_you_mean(str(key)[:60], self._candidates)}.")
-            return self._candidates[key]
-
-    def _recipe_of(self, key: str) -> Recipe:
-        recipe = self._known(key).recipe
-        if recipe is None:
-            raise UsageError("The model as it is has no recipe.")
-        return recipe
-
-    def _update(self, key: str, **found: Any) -> Candidate:
-        with self._changing("candidates", *(("profiles",) if {"estimated", "measured"} & found.keys() else ())):
-            one = self._dressed(replace(self._known(key), **found))
-            self._candidates[key] = one
-        return one
-
-    def _dressed(self, one: Candidate) -> Candidate:
-        """With its name in the titles of its profiles."""
-        if one.recipe is None or self.graph is None:
-            return one
-        title = f"{self.graph.name}, {one.name}"
-        estimated, measured = (titled(profile, title) if profile is not None else None for profile in (one.estimated, one.measured))
-        return replace(one, estimated=estimated, measured=measured)
-
-    def _put(self, recipe: Recipe) -> None:
-        with self._lock:
-            moved = self._recipes.put(recipe)
-        if moved:
-            self._changed("recipe")
-
-    def _moved(self, move: Callable[[Past[Any]], bool], *, recipe: bool = False) -> bool:
-        with self._lock:
-            moved = move(self._recipes if recipe else self._selected)
-        if moved:
-            self._changed("recipe" if recipe else "selection")
-        return moved
-
-    def _keys(self) -> list[str]:
-        return [*self._candidates, *self._given, *([LIVE] if self._live is not None else [])]
-
-    def _found(self, held: Held) -> Selection:
-        tag, rows = self._tag_and_rows()
-        return found_in(held, tag, rows, self._keys())
-
-    def _tag_and_rows(self) -> tuple[str, Rows]:
-        """The rows of what is shown, and what tells them from those of another profile."""
-        profile = self.profile_of(self._shown) if self._shown else None
-        tag = f"{self._shown} {profile.origin if profile is not None else 'model'}"
-        known = self._rows.get(tag)
-        if known is None or known[0] is not profile:
-            known = self._rows[tag] = (profile, rows_of(profile, self.graph))
-        return tag, known[1]
-
-    @property
-    def board_name(self) -> str:
-        """What the board is called."""
-        return self.board if isinstance(self.board, str) else self.board.name
-
-    def _usable(self) -> tuple[Precision, ...]:
-        """Precisions that can be built: int8 needs something to calibrate with."""
-        return tuple(one for one in self.precisions if one != "int8" or (self._able is not None and self._able.has_data))
-
-    def _target(self) -> Target:
-        base = self.base
-        if self.board_name == "local":
-            return this_machine()
-        return target_of(base.context.fingerprint, self.board_name) if base is not None else Target()
-
-    def _learning_s(self, base: Profile | None) -> float:
-        calibration = self.options.get("calibration", 128)
-        samples = len(self._data) - (calibration if isinstance(calibration, int) else 0) if self._data is not None else 0
-        runs = self.options.get("runs", 100)
-        return learning_s(
-            self._deciding().graph, base, runs=runs if isinstance(runs, int) else 100, precisions=self._usable(), widths=self.widths,
-            mixed=self.mixed, samples=max(0, samples), told_s=self._took_s(),
-        )  # fmt: skip
-
-    def _took_s(self) -> float:
-        """How long the last measurement took; NaN when there was none."""
-        took = [task.ended - task.started for task in self.tasks if task.kind == "measure" and task.status == "done"]
-        return took[-1] if took else math.nan
-
-    @contextmanager
-    def _changing(self, *kinds: str, keep: bool = True) -> Iterator[None]:
-        with self._lock:
-            yield
-        self._changed(*kinds, keep=keep)
-
-    def _changed(self, *kinds: str, keep: bool = True) -> None:
-        """Tells who listens, and has it written soon. Nobody calls it with the lock held."""
-        if keep:
-            self._saver.touch()
-        with self._lock:
-            listeners = list(self._listeners)
-        for listener in listeners:
-            with self._contained():
-                listener(frozenset(kinds))
-
-    @contextmanager
-    def _contained(self) -> Iterator[None]:
-        """What listeners raise is their own, and no reason to stop."""
-        try:
-            yield
-        except Exception as error:
-            self.findings.append(f"What listens to this Workbench failed with {type(error).__name__}: {str(error)[:200]}.")
-            del self.findings[:-100]
-
     # What is written
+
+    def _keep(self) -> None:
+        self._saver.touch()
 
     def _state(self) -> State:
         with self._lock:
@@ -865,9 +478,16 @@ def _finish(runner: Runner, holder: _Holder, saver: Saver) -> None:
         holder.shop.close()
 
 
+def _unknown_board(name: str) -> str:
+    """Why the board that a study names cannot be used here; empty when it can."""
+    if not all(c.isalnum() or c in "._-" for c in name):  # a path of a recording, perhaps: nobody asked for it
+        return "Name it with board=... to measure more."
+    try:
+        get_board(name)
+    except EdgeprofError as error:
+        return str(error)
+    return ""
+
+
 def _is_folder(subject: Any) -> bool:
     return isinstance(subject, Study) or (isinstance(subject, str | os.PathLike) and Path(subject).is_dir())
-
-
-def _names(layers: Iterable[str]) -> list[str]:
-    return [layers] if isinstance(layers, str) else list(layers)

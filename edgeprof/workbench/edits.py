@@ -39,11 +39,11 @@ class Edited:
 
 
 class Able:
-    """What the layers of one model can have. ``has_data``: whether there is data to calibrate with."""
+    """What the layers of one model can have. ``can_calibrate``: whether there is data to do it with."""
 
-    def __init__(self, graph: Graph, *, has_data: bool = True) -> None:
+    def __init__(self, graph: Graph, *, can_calibrate: bool = True) -> None:
         self.graph = graph
-        self.has_data = has_data
+        self.can_calibrate = can_calibrate
         self.layers = {layer.name: layer for layer in graph.layers}
         self.top = {name: at for at, (name, layer) in enumerate(self.layers.items()) if layer.parent is None}
 
@@ -81,7 +81,7 @@ class Able:
         return ""
 
     def _not_int8(self, layer: Layer) -> str:
-        if not self.has_data:
+        if not self.can_calibrate:
             return "int8 needs samples to calibrate with; open the Workbench with data=..."
         if layer.op_type in PASSING | ACTIVATIONS:
             return "it becomes 8-bit with the layer before it"

@@ -27,16 +27,16 @@ _TRIAL_S = 0.05
 
 
 def preview(
-    graph: Graph,
+    costs: Costs,
     recipe: Recipe,
     *,
     base: Profile | None,
     knowledge: Knowledge | None,
-    target: Target,
     constraints: Constraints,
     learning_s: float,
 ) -> dict[str, Any]:
-    """See `Bench.preview`."""
+    """See `Bench.preview`; ``costs`` are those that were learned, or `plain_costs`."""
+    graph = costs.graph
     found: dict[str, Any] = {name: _entry(before) for name, before in _before(graph, base).items()}
     score = _score_of(base)
     found["score"] = _entry(score.get("value", math.nan)) | {"metric": score.get("metric", ""), "better": score.get("better", "higher")}
@@ -46,8 +46,8 @@ def preview(
     for name in QUANTITIES:
         found[name]["why"] = _NOT_LEARNED if knowledge is None else ""
     try:
-        planned = plan(recipe, graph, target)
-        _sizes(found, graph, base, planned, target)
+        planned = plan(recipe, graph, costs.target)
+        _sizes(found, costs, base, planned)
         if not recipe.decisions:
             _as_it_is(found)
         elif knowledge is not None:
@@ -97,9 +97,13 @@ def _score_of(profile: Profile | None) -> dict[str, Any]:
     return {}
 
 
-def _sizes(found: dict[str, Any], graph: Graph, base: Profile | None, planned: Plan, target: Target) -> None:
+def plain_costs(graph: Graph, base: Profile | None, target: Target) -> Costs:
+    """What is known of a model without any variants: enough for sizes."""
+    return Costs(base if base is not None else unmeasured(graph), graph, target, (), ())
+
+
+def _sizes(found: dict[str, Any], costs: Costs, base: Profile | None, planned: Plan) -> None:
     """What needs no board: sizes and work."""
-    costs = Costs(base if base is not None else unmeasured(graph), graph, target, (), ())
     for name, value in sizes(costs, planned).items():
         found[name] |= {"after": value, "why": "" if not math.isnan(value) else found[name]["why"]}
     before, after = (math.fsum(cost.macs for cost in one.costs.values() if not math.isnan(cost.macs)) for one in (costs.as_it_is, planned))

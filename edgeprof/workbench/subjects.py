@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeprof.analysis.names import shorten
-from edgeprof.errors import UsageError
+from edgeprof.errors import ModelError, UsageError
 from edgeprof.models import Graph, load_model
 from edgeprof.records import bundle
 from edgeprof.records.profile import Profile
@@ -91,7 +91,10 @@ def _kept_model(study: Study, digest: str, state: State | None) -> Graph | None:
     path = study.path / "models" / f"{digest}.onnx"
     if not path.is_file():
         return None
-    graph = load_model(path)
+    try:
+        graph = load_model(path)
+    except ModelError:
+        return None
     if graph.digest != digest:
         return None
     return replace(graph, name=state.model_name[:200]) if state is not None and state.model_name else graph

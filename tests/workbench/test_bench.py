@@ -144,7 +144,7 @@ def test_a_damaged_state_is_one_sentence_and_what_was_measured_is_there(lived, d
     study, _ = lived
     with Bench(study, data=data) as whole:
         copy = whole.save(tmp_path / "copy.study")
-        with pytest.raises(OutputError, match="something at .* already"):
+        with pytest.raises(OutputError, match=r"something at .* already"):
             whole.save(tmp_path / "copy.study")
     told = json.loads((copy / "workbench.json").read_text())
     told["selection"] = told["undo"] = 7

@@ -136,7 +136,7 @@ def test_what_can_be_had_says_why_not():
     assert set(found["precisions"].values()) == {""}
     assert found["prune"] == "It has no output channels of its own." and found["group"] == []
     assert "model's output 'logits'" in edits.possible(DSCNN, Recipe(), ["/head/fc/Gemm"], [])["prune"]
-    assert "calibrate with" in edits.possible(Able(DSCNN.graph, has_data=False), Recipe(), [STEM], ["int8"])["precisions"]["int8"]
+    assert "calibrate with" in edits.possible(Able(DSCNN.graph, can_calibrate=False), Recipe(), [STEM], ["int8"])["precisions"]["int8"]
     mixed = edits.decide(DSCNN, Recipe(), [STEM], precision="int8").recipe
     assert edits.possible(DSCNN, mixed, [STEM, POINTWISE], ["int8"])["current"]["precision"] == "mixed"
     assert len(prunable_groups(DSCNN.graph)) == sum(not edits.possible(DSCNN, Recipe(), [name], [])["prune"] for name in

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -80,12 +81,12 @@ def test_a_study_of_a_sweep_opens_with_its_model(tmp_path):
     with Bench(tmp_path / "sweep") as without:
         assert not without.can_decide and list(without.subjects) == ["p1"]
     kept = study.keep_model(graph)
-    if graph.digest == profile.context.model_sha256:
-        with Bench(tmp_path / "sweep") as found:
-            assert found.can_decide and found.graph.digest == graph.digest and "p1" in found.subjects
-    kept.write_bytes(b"something else")
-    with pytest.raises(Exception, match="."):
-        load_model(kept)
+    with Bench(tmp_path / "sweep") as found:
+        assert found.can_decide and found.graph.digest == graph.digest and "p1" in found.subjects
+    for other in (b"something else", (SAMPLES / "resnet8_mnist.onnx").read_bytes()):
+        kept.write_bytes(other)
+        with Bench(tmp_path / "sweep") as damaged:
+            assert not damaged.can_decide and list(damaged.subjects) == ["p1"]
 
 
 def test_another_models_state_is_left_alone(tmp_path):
@@ -115,3 +116,15 @@ def test_what_it_cannot_be_opened_with(tmp_path):
             Bench(subject, **options)
     with Bench(replace(load_model(tmp_path / "dscnn_mnist.onnx"), path="/gone.onnx")) as bench:
         assert not bench.can_decide and "is not there" in bench.why_not and bench.graph is not None
+
+
+@pytest.mark.parametrize("board", ["nobodys-board", "replay:/etc/passwd"])
+def test_a_study_of_a_board_that_is_not_known_here_opens(tmp_path, board):
+    folder = tmp_path / "s"
+    with Bench(SAMPLES / "dscnn_mnist.onnx", study=folder, runs=7) as bench:
+        bench.decide(["/stem/conv/Conv"], sparsity=0.5)
+    told = json.loads((folder / "workbench.json").read_text())
+    (folder / "workbench.json").write_text(json.dumps(told | {"board": board}))
+    with Bench(folder) as found:
+        assert found.board == "local" and found.options == {"runs": 7} and len(found.decisions) == 1
+        assert board.partition(":")[0] in found.findings[0]
