@@ -195,7 +195,7 @@ def _prepare(
 
 def _finish(job: Job, graph: Graph, source: str, origin: Origin, progress: bool | OnEvent | None) -> Profile:
     try:
-        trace = _follow(job, _listener(progress, graph.name))
+        trace = _follow(job, listener(progress, graph.name))
     except BoardError as error:
         error.profile = _partial(error.trace, graph, source, origin)
         raise
@@ -303,7 +303,8 @@ def _interrupt_cancels(job: Job) -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def _listener(progress: bool | OnEvent | None, name: str) -> OnEvent:
+def listener(progress: bool | OnEvent | None, name: str) -> OnEvent:
+    """What hears the events of a job: ``progress`` itself, a bar that says ``name`` (None or True), or nobody (False)."""
     if callable(progress):
         return progress
     if progress is False:
