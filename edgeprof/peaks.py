@@ -206,12 +206,14 @@ def _net_file(work: Work) -> Iterator[Path]:
 
 def _look(door: _Door, effort: Effort) -> tuple[Profile, list[str]]:
     """A profile of the tiny net, and the precisions that the runtime computes in."""
-    for number, precisions in enumerate(_TRIED, 1):
+    before = ""
+    for precisions in _TRIED:
         try:
             found = door.measure(Work(dict.fromkeys(precisions, effort.look_flops), (effort.look_mib,)), effort.look_runs)
-        except (RuntimeRefused, RunFailed):
-            if number == len(_TRIED):
+        except (RuntimeRefused, RunFailed) as error:
+            if precisions == _TRIED[-1] or str(error) == before:  # it is not for a precision
                 raise
+            before = str(error)
         else:
             seen = {one.mark.group for one in reached(found)}
             return found, [precision for precision in precisions if precision in seen]

@@ -119,8 +119,8 @@ def _cached(by_size: Mapping[int, Mapping[str, Reached]], words: str, sizes: Seq
         return []
     times, size = smaller.value / best.value, sizes[-1] * MB / 1e6
     return [
-        f"Memory may be slower than its ceiling: arrays of half the size went {times:.1f} times as fast, so caches may still help those"
-        f" of {size:.0f} MB, the largest that time and memory allowed."
+        f"Memory may be slower than its ceiling: arrays of half the size went {times:.1f} times as fast. Caches may still help"
+        f" those of {size:.0f} MB, the largest that there was time and room for."
     ]
 
 

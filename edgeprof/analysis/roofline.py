@@ -33,10 +33,10 @@ class Roofline:
 
     ``points`` has `POINT_COLUMNS`, one row a layer that has MACs, bytes and a latency above 0. ``roof_gflops`` is the most that the
     ceilings leave a layer of its precision and intensity, ``of_roof`` the part of it that was reached, ``bound`` which ceiling is the lower
-    there: ``compute`` or ``memory``. ``ceilings`` are the compute ceilings, the highest first, and the memory ceiling last; empty when there
-    is no point and no peaks. ``source`` is ``"board"`` when they were measured to find the board's peaks, ``"profile"`` when they are only the
-    highest that layers of this profile reached: the board may well do better, and a layer under 5 µs may lie above. ``left_out`` counts the
-    layers that are not points, by reason. ``notes`` are sentences that belong under the figure.
+    there: ``compute`` or ``memory``. ``ceilings`` are the compute ceilings, the highest first, and the memory ceiling last; empty when
+    there is no point and no peaks. ``source`` is ``"board"`` when they were measured to find the board's peaks, ``"profile"`` when they are
+    only the highest that layers of this profile reached: the board may well do better, and a layer under 5 µs may lie above. ``left_out``
+    counts the layers that are not points, by reason. ``notes`` are sentences that belong under the figure.
     """
 
     points: pd.DataFrame
@@ -166,7 +166,7 @@ def _notes(roof: Roofline) -> list[str]:
         one = len(above) == 1
         notes.append(
             f"{len(above)} layer{'s' * (not one)} ({listed(above, most=3)}) lie{'s' * one} above the measured roof: data that stays in a"
-            " cache, or a kernel that is faster than those the peaks were measured with."
+            " cache, a kernel that is faster than those the peaks were measured with, or times that something else disturbed."
         )
     own = {one.precision for one in roof.compute}
     others = sorted({str(precision) for precision in roof.points["precision"]} - own)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 _PLOT_PX = 420
-_LINE, _LINE_PX = 110, 16
+_LINE, _LINE_PX = 96, 20
 """Characters of a line of notes under the title, and how high it is."""
 _SMALLEST_PX, _LARGEST_PX = 7.0, 36.0
 _HOVER = "<b>%{customdata[0]}</b><br>%{customdata[1]}<br>%{y:.3~g} GFLOP/s at %{x:.3~g} FLOP/B<br>%{customdata[2]}<extra></extra>"
