@@ -1,4 +1,4 @@
-"""Peaks of this machine, measured twice one after the other: each ceiling, and the ratio of the two. ``--threads N`` for more than one thread."""
+"""Peaks of this machine, measured twice one after the other: each ceiling, and the ratio of the two."""
 
 from __future__ import annotations
 
@@ -27,12 +27,10 @@ def main() -> None:
         board_peaks(args.board, threads=args.threads, folder=folder, progress=False)
         seconds.append(time.perf_counter() - start)
     first, second = ({one.label: one for one in peaks.ceilings} for peaks in found)
-    for label in first.keys() & second.keys():
+    for label in [label for label in first if label in second]:
         one, two = first[label], second[label]
-        interval = f"[{one.low:.4g}, {one.high:.4g}]"
-        print(
-            f"peaks, {label}: {one.value:.4g} {one.unit} {interval}, {one.reached_by}; again {two.value:.4g}, ratio {two.value / one.value:.3f}"
-        )
+        measured = f"{one.value:.4g} {one.unit} [{one.low:.4g}, {one.high:.4g}] by {one.reached_by}"
+        print(f"peaks, {label}: {measured}; again {two.value:.4g}: ratio {two.value / one.value:.3f}")
     for note in dict.fromkeys(note for peaks in found for note in peaks.notes):
         print(f"peaks, note: {note}")
     print(f"peaks, time: {seconds[0]:.1f} s (with imports), again {seconds[1]:.1f} s, kept {seconds[2]:.1f} s")

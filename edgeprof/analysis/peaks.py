@@ -126,8 +126,8 @@ def _cached(by_size: Mapping[int, Mapping[str, Reached]], words: str, sizes: Seq
 
 def _wide(ceiling: Ceiling) -> str:
     return (
-        f"The {ceiling.label} ceiling is uncertain ({ceiling.low:.3g} to {ceiling.high:.3g} {ceiling.unit}): something else ran on the board."
-        " Measure again when it is quiet."
+        f"The {ceiling.label} ceiling is uncertain ({ceiling.low:.3g} to {ceiling.high:.3g} {ceiling.unit}): something else ran on the"
+        " board. Measure again when it is quiet."
     )
 
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from edgeprof.analysis import roofline_points
 from edgeprof.errors import UsageError
 from edgeprof.testing import make_peaks, make_profile
+from tests.laws import examples
 
 
 def test_achieved_and_ceilings_of_the_profile():
@@ -43,6 +44,7 @@ def test_a_precision_without_a_ceiling_is_judged_by_that_of_float32_and_that_is_
     assert roof.notes == ("Layers in float64 are judged by the float32 ceiling.",)
 
 
+@examples(0.4)
 @given(st.lists(st.tuples(st.floats(0.01, 10), st.floats(1e3, 1e9), st.floats(0.01, 1000)), min_size=1, max_size=8))
 def test_a_layer_above_a_measured_ceiling_is_said_so(rows):
     latency, macs, intensity = map(list, zip(*rows, strict=True))

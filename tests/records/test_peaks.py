@@ -10,11 +10,13 @@ from hypothesis import strategies as st
 
 from edgeprof.records.peaks import Ceiling, Peaks, machine_of
 from edgeprof.testing import make_peaks, make_profile
+from tests.laws import examples
 
 NAMES = st.sampled_from(["float32", "int8", "float16"])
 VALUES = st.floats(1e-3, 1e8)
 
 
+@examples(0.5)
 @given(st.dictionaries(NAMES, VALUES, min_size=1), VALUES, st.floats(0, 0.5), st.none() | st.lists(st.integers(0, 9), max_size=3))
 def test_written_and_read_they_are_the_same(gflops, memory, interval, cpus):
     peaks = make_peaks(gflops, memory, interval=interval, cpus=None if cpus is None else tuple(cpus), notes=("A sentence.",))
