@@ -125,7 +125,8 @@ def roofline_points(profile: Profile, peaks: Peaks | None = None) -> Roofline:
     roof = Roofline(points, ceilings, "profile" if peaks is None else "board", left_out)
     if peaks is None:
         return roof
-    return Roofline(points, ceilings, "board", left_out, (*_notes(roof), *peaks.notes, *peaks.doubts(profile.context)))
+    notes = (*_notes(roof), *(f"Peaks: {note}" for note in peaks.notes), *peaks.doubts(profile.context))
+    return Roofline(points, ceilings, "board", left_out, notes)
 
 
 def _highest(points: pd.DataFrame) -> tuple[Ceiling, ...]:

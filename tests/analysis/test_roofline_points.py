@@ -63,7 +63,7 @@ def test_peaks_of_others_are_refused():
 
 def test_notes_of_the_peaks_stand_under_the_roof():
     roof = roofline_points(make_profile(), make_peaks({"float32": 1e4}, 1e4, notes=("It was busy.",), machine="another"))
-    assert roof.notes[0] == "It was busy." and "at the time of the profile" in roof.notes[1]
+    assert roof.notes[0] == "Peaks: It was busy." and "at the time of the profile" in roof.notes[1]
 
 
 def test_layers_under_5_us_set_no_ceiling():
