@@ -16,6 +16,7 @@
     ├── DataError               calibration or test data cannot be read, or does not fit the model
     ├── RecipeError             a recipe makes no sense, or not for this model; names the line
     ├── WorkerError             a process that worked on a model crashed, was killed, ran out of memory, or a library failed in it
+    ├── Stopped                 what was under way was asked to end, and did; what there was by then is kept
     └── BoardError              something went wrong where the model runs
         ├── BoardUnreachable    no way to it: host down, key refused, host key unknown or changed, no Python there
         ├── BoardBusy           somebody else measures on it
@@ -108,6 +109,10 @@ class RecipeError(EdgeprofError):
 
 class WorkerError(EdgeprofError):
     """A process that worked on a model crashed, was killed, ran out of memory, or a library failed in it."""
+
+
+class Stopped(EdgeprofError):
+    """What was under way was asked to end, and did; what there was by then is kept."""
 
 
 class BoardError(EdgeprofError):

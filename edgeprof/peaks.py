@@ -37,7 +37,7 @@ from edgeprof.boards import get_board
 from edgeprof.boards.base import Board, Cancelled, Event
 from edgeprof.errors import BoardError, OutputError, RunFailed, RuntimeRefused, UsageError
 from edgeprof.models.peak_nets import MB, PRECISIONS, Work, peak_net
-from edgeprof.profiler import OnEvent, listener, profile
+from edgeprof.profiler import OnEvent, bar_of, profile
 from edgeprof.recipes.target import target_of
 from edgeprof.records.board_state import by_name
 from edgeprof.records.bundle import write_atomically
@@ -121,7 +121,7 @@ def board_peaks(
     place = get_board(board)
     if place.origin == "replayed":
         raise UsageError(f"{place.name} is a recording, which can do nothing new. Give the board that it was made on.")
-    door = _Door(place, runtime, providers, provider_options, threads, cpus, wait_s, listener(progress, "peaks"))
+    door = _Door(place, runtime, providers, provider_options, threads, cpus, wait_s, progress)
     look, precisions = _look(door, effort)
     store = Store(folder)
     if not again:
@@ -169,11 +169,11 @@ class _Door:
     threads: int
     cpus: Sequence[int] | None
     wait_s: float
-    listen: OnEvent
+    progress: bool | OnEvent | None
 
     def measure(self, work: Work, runs: int, limit_s: float | None = None) -> Profile:
         """A profile of the net that does this work; KeyboardInterrupt when it was cancelled."""
-        hear = _Hearing(self.listen)
+        hear = _Hearing(_listener(self.progress))
         with _net_file(work) as path:
             found = profile(
                 path, board=self.board, runtime=self.runtime, providers=self.providers, provider_options=self.provider_options,
@@ -183,6 +183,12 @@ class _Door:
         if hear.cancelled:
             raise KeyboardInterrupt
         return found
+
+
+def _listener(progress: bool | OnEvent | None) -> OnEvent:
+    if callable(progress):
+        return progress
+    return bar_of("peaks") if progress is not False else lambda event: None
 
 
 class _Hearing:

@@ -9,23 +9,24 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 from edgeprof.boards import get_board
 from edgeprof.boards.base import Board, Cancelled, Done, Event, Failed, Job, Progress, Started
-from edgeprof.errors import BoardError, EdgeprofError, UsageError, did_you_mean
+from edgeprof.boards.local import LocalBoard
+from edgeprof.building import Builder
+from edgeprof.errors import EdgeprofError, UsageError, did_you_mean
 from edgeprof.models import Graph, load_model
 from edgeprof.models.inputs import check_inputs, make_inputs, read_inputs, shapes_of
 from edgeprof.models.probes import make_probes
-from edgeprof.records.build import build_profile
 from edgeprof.records.profile import Origin, Profile
 from edgeprof.records.trace import EnergyMode, EnergyPlan, RunPlan, Trace
 
 _SETTLES_WITHIN_S = 5.0
 Inputs = Mapping[str, Any] | str | Path
 OnEvent = Callable[[Event], None]
+Listener = bool | OnEvent | Literal["live"] | None
 Optimization = Literal["all", "extended", "basic", "disabled"]
 
 
@@ -51,7 +52,7 @@ def profile(
     meters: Sequence[str] = (),
     time_limit_s: float | None = None,
     wait_s: float = 10.0,
-    progress: bool | OnEvent | None = None,
+    progress: Listener = None,
 ) -> Profile:
     """Measures where ``model`` spends time, memory and energy on ``board``.
 
@@ -81,7 +82,8 @@ def profile(
         meters: power meters that are read from here, such as ``["joulescope"]`` (docs/meters.md).
         time_limit_s: ends the measurement early and keeps what it has.
         wait_s: how long to wait for a board that somebody else measures on (BoardBusy after that).
-        progress: None shows a progress bar, False nothing; a callable gets each event, first `Started` with the job.
+        progress: None shows a progress bar, False nothing, ``"live"`` the growing heatmap in a notebook's cell (docs/live.md); a callable
+            gets each event, first `Started` with the job, last its end with the Profile.
 
     Raises:
         EdgeprofError: the model, the inputs or the options make no sense (ModelError, InputError, UsageError), or the board failed
@@ -92,7 +94,7 @@ def profile(
         optimization=optimization, cpus=cpus, shapes=shapes, inputs=inputs, seed=seed, energy=energy, energy_plan=energy_plan,
         memory=memory, sensors=sensors, meters=meters, time_limit_s=time_limit_s, wait_s=wait_s,
     )  # fmt: skip
-    return _finish(place.start(Path(graph.path), plan), graph, plan.input_source, place.origin, progress)
+    return _finish(lambda: place.start(Path(graph.path), plan), graph, plan.input_source, place, progress)
 
 
 def start(model: str | os.PathLike[str] | Graph, *, board: str | Board, **options: Any) -> str:
@@ -114,9 +116,7 @@ def start(model: str | os.PathLike[str] | Graph, *, board: str | Board, **option
     return f"{place.name}/{begin(Path(graph.path), plan)}"
 
 
-def attach(
-    job: str, model: str | os.PathLike[str] | None = None, *, board: Board | None = None, progress: bool | OnEvent | None = None
-) -> Profile:
+def attach(job: str, model: str | os.PathLike[str] | None = None, *, board: Board | None = None, progress: Listener = None) -> Profile:
     """The Profile of a measurement that was started before, by `start` or by a `profile` whose link was lost.
 
     Follows it from its beginning to its end, and then removes it from the board. Interrupted (Ctrl-C), it is cancelled there.
@@ -140,7 +140,7 @@ def attach(
     with tempfile.TemporaryDirectory(prefix="edgeprof-", ignore_cleanup_errors=True) as folder:
         path = place.model_of(attached, Path(folder)) if model is None else attached.checked_model(Path(model))
         graph = load_model(path, shapes_of(attached.plan.inputs))
-        return _finish(place.follow(attached), graph, attached.plan.input_source, place.origin, progress)
+        return _finish(lambda: place.follow(attached), graph, attached.plan.input_source, place, progress)
 
 
 def _prepare(
@@ -193,13 +193,12 @@ def _prepare(
     return place, graph, plan
 
 
-def _finish(job: Job, graph: Graph, source: str, origin: Origin, progress: bool | OnEvent | None) -> Profile:
-    try:
-        trace = _follow(job, listener(progress, graph.name))
-    except BoardError as error:
-        error.profile = _partial(error.trace, graph, source, origin)
-        raise
-    return trace if isinstance(trace, Profile) else _build(trace, graph, source, origin)
+def _finish(begin: Callable[[], Job], graph: Graph, source: str, place: Board, progress: Listener) -> Profile:
+    origin = place.origin
+    listen = _listener(
+        progress, graph, source, origin, here=isinstance(place, LocalBoard)
+    )  # first: what it takes to draw is loaded before anything is measured
+    return _follow(begin(), listen, Builder(graph, source, origin))
 
 
 def check_options(runs: int, warmup: int | str, threads: int, runtime: str, energy: str, time_limit_s: float | None, wait_s: float) -> None:
@@ -250,25 +249,39 @@ def _model_and_inputs(
     return graph, check_inputs(graph, given)
 
 
-def _follow(job: Job, listen: OnEvent) -> Trace | Profile:
-    """Passes events on until the job ends; Ctrl-C ends it early and keeps what was measured."""
+def _follow(job: Job, listen: OnEvent, builder: Builder) -> Profile:
+    """Passes events on until the job ends; Ctrl-C ends it early and keeps what was measured. The last event holds the Profile."""
     with _interrupt_cancels(job):
         try:
             _tell(listen, Started(job), job)
             for event in job.events():
-                _tell(listen, event, job)
+                last = _built(event, builder, listen) if isinstance(event, Done | Cancelled | Failed) else event
+                _tell(listen, last, job)
         except BaseException:  # of the listener, or of a second Ctrl-C: nobody waits for this job any more
             job.kill()
             job.settle(_SETTLES_WITHIN_S)
             raise
-    if isinstance(event, Failed):
-        raise event.error
-    if isinstance(event, Done):
-        return event.trace
-    trace = event.trace if isinstance(event, Cancelled) else None
-    if trace is None or not any(len(block.spans.run_start_ns) for block in trace.blocks):
-        raise KeyboardInterrupt
-    return trace
+    if isinstance(last, Failed):
+        raise last.error
+    if isinstance(last, Done | Cancelled) and isinstance(last.trace, Profile):
+        return last.trace
+    raise KeyboardInterrupt  # cancelled before anything was measured
+
+
+def _built(end: Done | Cancelled | Failed, builder: Builder, listen: OnEvent) -> Done | Cancelled | Failed:
+    """The end of a job with the Profile in place of its Trace: built once, for who called and for who listens."""
+    if isinstance(end, Failed):
+        end.error.profile = builder.build_partial(end.error.trace)
+        return end
+    if not isinstance(end.trace, Trace):
+        return end
+    if isinstance(end, Cancelled) and not any(len(block.spans.run_start_ns) for block in end.trace.blocks):
+        return Cancelled(None)
+    try:
+        return type(end)(builder.build(end.trace))
+    except EdgeprofError:
+        listen(end)  # whoever shows it hears that it is over
+        raise
 
 
 def _tell(listen: OnEvent, event: Event, job: Job) -> None:
@@ -303,12 +316,22 @@ def _interrupt_cancels(job: Job) -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def listener(progress: bool | OnEvent | None, name: str) -> OnEvent:
-    """What hears the events of a job: ``progress`` itself, a bar that says ``name`` (None or True), or nobody (False)."""
+def _listener(progress: Listener, graph: Graph, source: str, origin: Origin, *, here: bool) -> OnEvent:
     if callable(progress):
         return progress
     if progress is False:
         return lambda event: None
+    if progress == "live":
+        from edgeprof.watching import Watcher, can_watch
+
+        return Watcher(graph, source, origin, bar_of(graph.name), here=here) if can_watch() else bar_of(graph.name)
+    if progress not in (None, True):
+        raise UsageError(f"progress is {progress!r}; give None, False, 'live' or a function that takes events.")
+    return bar_of(graph.name)
+
+
+def bar_of(name: str) -> OnEvent:
+    """Shows how far the job is, by tqdm."""
     from tqdm.auto import tqdm
 
     bar = tqdm(total=None, desc=f"{name}: load", unit="run", leave=False)
@@ -325,29 +348,6 @@ def listener(progress: bool | OnEvent | None, name: str) -> OnEvent:
     return show
 
 
-def _build(trace: Trace, graph: Graph, source: str, origin: Origin) -> Profile:
-    try:
-        executed = _executed(trace)
-    except (EdgeprofError, OSError) as error:  # no room for a file, perhaps: no reason to lose what was measured
-        text = f"The optimised model that the runtime saved cannot be read ({error}); layers are matched with the model by their names."
-        trace, executed = replace(trace, messages=(*trace.messages, ("executed-unreadable", text))), None
-    return build_profile(trace, graph, executed, input_source=source, origin=origin)
-
-
 def _partial(trace: Trace | None, graph: Graph, source: str, origin: Origin) -> Profile | None:
-    try:
-        return _build(trace, graph, source, origin) if trace is not None else None
-    except EdgeprofError:
-        return None  # too little had arrived; the board's own error says what happened
-
-
-def _executed(trace: Trace) -> Graph | None:
-    """The optimised graph that the runtime saved, read like any other model file: it comes from a board, not from us."""
-    if trace.executed_model is None:
-        return None
-    from edgeprof.models.onnx import load_onnx
-
-    with tempfile.TemporaryDirectory(prefix="edgeprof-") as folder:
-        path = Path(folder, "executed.onnx")
-        path.write_bytes(trace.executed_model)
-        return load_onnx(path, shapes_of(trace.plan.inputs), weights_here=False)
+    """What can be made of a Trace that was cut short, or None."""
+    return Builder(graph, source, origin).build_partial(trace)

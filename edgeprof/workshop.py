@@ -11,8 +11,9 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import TracebackType
@@ -22,9 +23,9 @@ from edgeprof import scoring
 from edgeprof._version import __version__
 from edgeprof.apart import Apart
 from edgeprof.boards import get_board
-from edgeprof.boards.base import Board, Event
+from edgeprof.boards.base import Board, Cancelled, Event, Job, Progress, Started
 from edgeprof.datasets import Dataset, load_data
-from edgeprof.errors import BoardError, StudyError, UsageError
+from edgeprof.errors import BoardError, Stopped, StudyError, UsageError, WorkerError
 from edgeprof.models import Graph, load_model
 from edgeprof.profiler import profile
 from edgeprof.recipes.build import apply
@@ -34,7 +35,7 @@ from edgeprof.records.bundle import write_atomically
 from edgeprof.records.profile import Profile
 from edgeprof.scoring import Metric, Outputs, Score
 from edgeprof.studies import Study
-from edgeprof.sweeping.plan import Task, make_plan
+from edgeprof.sweeping.plan import Plan, Task, make_plan
 
 Told = Callable[[str, int, int], None]
 CALIBRATION = 128
@@ -43,6 +44,9 @@ CALIBRATION = 128
 
 class Workshop:
     """Builds, measures and scores candidates of ``model`` on ``board``. Use it in a ``with``: it keeps a process apart.
+
+    ``on_event`` hears every event of its measurements, `Started` with the job first. `stop` may be called from any thread, all else from
+    one at a time.
 
     Args:
         model: path of an ONNX model, or its Graph.
@@ -86,6 +90,9 @@ class Workshop:
         self._base: Profile | None = None
         self._reference: Outputs | None = None
         self._base_score: Score | None = None
+        self.on_event: Callable[[Event], None] | None = None
+        self._job: Job | None = None
+        self._stopping = threading.Event()
 
     def __enter__(self) -> Workshop:
         return self
@@ -96,6 +103,24 @@ class Workshop:
     def close(self) -> None:
         """Ends the process apart, and removes a temporary study."""
         self._stack.close()
+
+    def stop(self, *, at_once: bool = False) -> None:
+        """Has what is under way end soon, with Stopped; nothing begins before `go_on`. What was measured is kept as a partial profile.
+
+        A measurement ends after the runs that it is in, or ``at_once``. May be called from any thread, and again. What hears of progress
+        (``told``) may raise Stopped to the same end, and then nothing needs to go on.
+        """
+        self._stopping.set()
+        self.worker.kill()
+        job = self._job
+        if job is not None:
+            job.kill() if at_once else job.cancel()
+
+    def go_on(self) -> None:
+        """Takes work again after `stop`."""
+        if self._stopping.is_set():
+            self.worker.close()  # it was killed: nobody is to find it dying
+            self._stopping.clear()
 
     @property
     def target(self) -> Target:
@@ -119,7 +144,8 @@ class Workshop:
         record = self._record(text, mend=mend)
         if record is not None:
             return self.study.path / "models" / str(record["model"])
-        built = apply(self.graph, recipe, data=self.calibration, target=self.target, mend=mend, worker=self.worker, told=told)
+        with self._stoppable():
+            built = apply(self.graph, recipe, data=self.calibration, target=self.target, mend=mend, worker=self.worker, told=told)
         name = f"{hashlib.sha256(built.model).hexdigest()}.onnx"
         place = self._recipes / f"{self._key(text, mend=mend)}.json"
         record = {
@@ -146,6 +172,27 @@ class Workshop:
         path = self.build(recipe, mend=mend, told=told)
         return self._profiled(load_model(path), recipe, told, score=score and self.data is not None)
 
+    def kept(self, recipe: Recipe | None = None, *, mend: bool = True) -> Profile | None:
+        """The profile of a recipe, or of the model itself, that was measured here before; None where there is none."""
+        graph = self.graph
+        if recipe is not None:
+            if self._target is None and self.board.name != "local":
+                base = self.kept()
+                if base is None:
+                    return None
+                self._target = target_of(base.context.fingerprint, self.board.name)
+            record = self._record(recipe_text(replace(recipe, model_sha256=self.graph.digest)), mend=mend)
+            if record is None:
+                return None
+            graph = load_model(self.study.path / "models" / record["model"])
+        cell = self._plan(graph).tasks[self.board.name][0].cell
+        return self.study.profile(cell.key) if self.study.row(cell).get("status") == "done" else None
+
+    def is_built(self, recipe: Recipe, *, mend: bool = True) -> bool:
+        """Whether the model of a recipe is in the study."""
+        known = self._target is not None or self.board.name == "local" or self._base is not None
+        return known and self._record(recipe_text(replace(recipe, model_sha256=self.graph.digest)), mend=mend) is not None
+
     def score(self, recipe: Recipe | None = None, *, told: Told | None = None) -> Score:
         """The score of a recipe's model, or of the model itself. UsageError when there is no data."""
         path = Path(self.graph.path) if recipe is None else self.build(recipe, told=told)
@@ -161,13 +208,16 @@ class Workshop:
     def score_model(self, model: Path | bytes, *, told: Told | None = None) -> Score:
         """The score of any model with the same inputs and outputs, such as one that is not kept."""
         data = self._scored
-        return scoring.score_outputs(scoring.outputs_of(model, data, worker=self.worker, told=told), data, self.metric, self.reference)
+        with self._stoppable():
+            outputs = scoring.outputs_of(model, data, worker=self.worker, told=told)
+        return scoring.score_outputs(outputs, data, self.metric, self.reference)
 
     @property
     def reference(self) -> Outputs:
         """The model's own outputs for the data that scores are made with."""
         if self._reference is None:
-            self._reference = scoring.outputs_of(Path(self.graph.path), self._scored, worker=self.worker)
+            with self._stoppable():
+                self._reference = scoring.outputs_of(Path(self.graph.path), self._scored, worker=self.worker)
         return self._reference
 
     @property
@@ -177,6 +227,7 @@ class Workshop:
         return self.data
 
     def _profiled(self, graph: Graph, recipe: Recipe | None, told: Told | None, *, score: bool) -> Profile:
+        self._refuse_when_stopped()
         task = self._task(graph)
         row = self.study.claim(task.cell, self._owner)
         if row is not None and row["status"] == "running":
@@ -187,27 +238,70 @@ class Workshop:
                 return found
             self.study.claim(task.cell, self._owner, again=True)
         else:
-            try:
-                found = profile(graph, board=self.board, **self.options, progress=_listener(told))
-            except BoardError as error:
-                self.study.finish(task.cell, "failed", error.profile, str(error))
-                raise
-            except BaseException as error:
-                self.study.finish(task.cell, "cancelled" if isinstance(error, KeyboardInterrupt) else "failed", None, str(error))
-                raise
+            found = self._measured(task, graph, told)
         if recipe is not None:
             text = recipe_text(replace(recipe, model_sha256=self.graph.digest))
             name = f"{self.graph.name}, {recipe.name}" if recipe.name else found.context.model_name
             found = replace(found, parent=self.graph.digest, context=replace(found.context, recipe=text, model_name=name))
-        if score:
-            found = scoring.with_scores(found, self.score_model(Path(graph.path), told=told))
-        self.study.finish(task.cell, "done", found)
+        try:
+            scored = scoring.with_scores(found, self.score_model(Path(graph.path), told=told)) if score else found
+        except BaseException:
+            self.study.finish(task.cell, "done", found)  # it was measured, and is not measured again for the want of a score
+            raise
+        self.study.finish(task.cell, "done", scored)
+        return scored
+
+    def _measured(self, task: Task, graph: Graph, told: Told | None) -> Profile:
+        """A profile of ``graph``. One that was stopped is kept as cancelled, with what there is of it."""
+        ear = _Ear(self, told)
+        try:
+            found = profile(graph, board=self.board, **self.options, progress=ear)
+        except BoardError as error:
+            self.study.finish(task.cell, "failed", error.profile, str(error))
+            raise
+        except BaseException as error:
+            self.study.finish(task.cell, "cancelled" if isinstance(error, KeyboardInterrupt) else "failed", None, str(error))
+            if ear.stopped or self._stopping.is_set():
+                raise Stopped(f"The measurement of {graph.name} was stopped before anything was measured.") from error
+            raise
+        finally:
+            self._job = None
+        if ear.cancelled:
+            text = f"The measurement of {graph.name} was stopped; what was measured is kept in {self.study.path}, as a partial profile."
+            self.study.finish(task.cell, "cancelled", found, text)
+            raise Stopped(text) if ear.stopped or self._stopping.is_set() else KeyboardInterrupt(text)
         return found
 
+    def _heard(self, event: Event) -> None:
+        if isinstance(event, Started):
+            self._job = event.job
+            if self._stopping.is_set():
+                event.job.cancel()
+        if self.on_event is not None:
+            self.on_event(event)
+
+    def _refuse_when_stopped(self) -> None:
+        if self._stopping.is_set():
+            raise Stopped(f"The work on {self.graph.name} was stopped.")
+
+    @contextmanager
+    def _stoppable(self) -> Iterator[None]:
+        """Around work in the process apart, which `stop` kills."""
+        self._refuse_when_stopped()
+        try:
+            yield
+        except WorkerError as error:
+            if self._stopping.is_set():
+                raise Stopped(f"The work on {self.graph.name} was stopped.") from error
+            raise
+
     def _task(self, graph: Graph) -> Task:
-        plan = make_plan([graph], [self.board], None, self.options, remote=False)
+        plan = self._plan(graph)
         self.study.add_request(plan.request)
         return plan.tasks[self.board.name][0]
+
+    def _plan(self, graph: Graph) -> Plan:
+        return make_plan([graph], [self.board], None, self.options, remote=False)
 
     def _split(self, data: Any, calibration: Any) -> tuple[Dataset | None, Dataset | None]:
         if data is None:
@@ -225,7 +319,8 @@ class Workshop:
         """What is known of a recipe that was built, when its model is still there."""
         try:
             found = json.loads((self._recipes / f"{self._key(text, mend=mend)}.json").read_text("utf-8"))
-            known = isinstance(found, dict) and (self.study.path / "models" / Path(found["model"]).name).is_file()
+            found["model"] = Path(found["model"]).name  # whoever wrote it: of this folder
+            known = isinstance(found, dict) and (self.study.path / "models" / found["model"]).is_file()
         except (OSError, ValueError, KeyError, TypeError):
             return None
         return found if known else None
@@ -245,16 +340,27 @@ class Workshop:
         return path
 
 
-def _listener(told: Told | None) -> bool | Callable[[Event], None]:
-    if told is None:
-        return False
-    from edgeprof.boards.base import Progress
+class _Ear:
+    """Hears the events of one measurement for its workshop, and tells of progress.
 
-    def listen(event: Event) -> None:
-        if isinstance(event, Progress):
-            told(event.phase, event.done, event.total or 0)
+    ``cancelled``: it ended so; ``stopped``: who was told of progress wanted that.
+    """
 
-    return listen
+    def __init__(self, shop: Workshop, told: Told | None) -> None:
+        self._shop, self._told = shop, told
+        self.cancelled = self.stopped = False
+
+    def __call__(self, event: Event) -> None:
+        """Takes one event."""
+        self.cancelled = isinstance(event, Cancelled)
+        self._shop._heard(event)
+        if isinstance(event, Progress) and self._told is not None:
+            try:
+                self._told(event.phase, event.done, event.total or 0)
+            except Stopped:  # its way to end what is under way: what was measured is to be kept
+                self.stopped = True
+                if self._shop._job is not None:
+                    self._shop._job.cancel()
 
 
 def scores_of(profile: Profile) -> Mapping[str, Mapping[str, Any]]:

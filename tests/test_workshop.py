@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from edgeprof import workshop
+from edgeprof.boards.base import Cancelled, Progress, Started
 from edgeprof.datasets import load_data
-from edgeprof.errors import RecipeError, UsageError
+from edgeprof.errors import RecipeError, Stopped, UsageError, WorkerError
 from edgeprof.models import load_model
 from edgeprof.recipes.build import prune_recipe, quantize_recipe
 from edgeprof.recipes.recipe import Decision, Recipe, parse_recipe, read_recipe
@@ -117,3 +118,59 @@ def test_scores_of_the_model_itself(shop):
     assert shop.base_score.value == shop.score().value
     assert not math.isnan(shop.base_score.low)
     assert shop.base().context.scores["top1"]["value"] == shop.base_score.value
+
+
+def test_a_measurement_that_is_stopped_is_kept_as_cancelled_and_never_counts(tmp_path):
+    with Workshop(MODEL, study=tmp_path / "study", runs=2000, warmup=1, memory=False) as shop:
+        heard = []
+
+        def hear(event):
+            heard.append(type(event))
+            if isinstance(event, Progress) and event.phase == "measure":
+                shop.stop()
+
+        shop.on_event = hear
+        with pytest.raises(Stopped, match=r"kept in .* as a partial profile"):
+            shop.base()
+        assert heard[0] is Started and heard[-1] is Cancelled
+        assert list(shop.study.table["status"]) == ["cancelled"] and shop.kept() is None
+        (partial,) = shop.study.profiles(partial=True)
+        assert len(partial.runs) and shop.study.profiles() == []
+        with pytest.raises(Stopped, match="was stopped"):
+            shop.measure(prune_recipe(0.5))
+        shop.go_on()
+        shop.on_event, shop.options["runs"] = None, 3
+        measured = shop.base()
+        assert shop.kept().context.latency == measured.context.latency
+
+
+def test_who_hears_of_progress_may_stop_it(tmp_path):
+    def told(phase, done, total):
+        if phase == "measure":
+            raise Stopped("enough")
+
+    with Workshop(MODEL, study=tmp_path / "study", runs=2000, warmup=1, memory=False) as shop:
+        with pytest.raises(Stopped, match="kept in"):
+            shop.base(told=told)
+        assert len(shop.study.profiles(partial=True)) == 1
+
+
+def test_what_was_measured_is_kept_when_its_score_fails(shop, monkeypatch):
+    def fails(*args, **options):
+        raise WorkerError("it crashed")
+
+    monkeypatch.setattr(shop, "score_model", fails)
+    with pytest.raises(WorkerError):
+        shop.base()
+    monkeypatch.undo()
+    assert shop.kept().context.scores == {}
+    assert shop.base().context.scores["top1"]["n"] == 40
+
+
+def test_built_and_kept_are_told_apart(shop):
+    recipe = Recipe(INT8.decisions, name="all int8")
+    assert not shop.is_built(recipe) and shop.kept(recipe) is None
+    shop.build(recipe)
+    assert shop.is_built(recipe) and shop.kept(recipe) is None
+    measured = shop.measure(recipe, score=False)
+    assert shop.kept(recipe).context.latency == measured.context.latency

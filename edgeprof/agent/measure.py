@@ -20,11 +20,13 @@ from .runtimes.base import Runtime, Session
 FEWEST_BLOCKS = 20
 BLOCK_NS = 2_000_000_000  # more blocks when they would take longer: a measurement can be stopped between two of them
 MAX_SESSIONS = 5
+SESSION_NS = 10_000_000_000  # more sessions when they would take longer: layers can be looked at when a session has ended
 EVENT_CAP = 800_000  # ONNX Runtime's tracer keeps 1,000,000 events and drops the rest
 FEWEST_EVENTS = 20_000  # a session holds as many however short memory is
 EVENT_BYTES = 2_500  # what an event takes in the tracer, seen on 1.32
 PROBE_RUNS = 6
 PROBE_SETTLE = 2
+EARLY_BLOCKS = 5
 FLAT = 0.98  # warm-up ends after two windows in a row that are not faster than this times the best before
 WARM_UP_LIMIT_S = 10.0
 WINDOW_S = 0.05
@@ -33,6 +35,8 @@ MOST_TIMES = 50_000  # in one frame, whose header has a limit
 PIECE = 1 << 20
 EXECUTED = "(executed)"
 """Subject of the trace of the session whose optimised model was saved."""
+EARLY = "(early) "
+"""Stands before a probe's name while nothing is measured yet."""
 
 
 class Measurement:
@@ -64,6 +68,7 @@ class Measurement:
         run_ns = self._warm_up(model)
         events = self._scout(model)
         probes = [self._probe(runtime, f) for f in self._frames if f.type == "probe"]
+        self._probe_early(probes)
         complete = self._blocks(model, run_ns, events, probes)
         for probe in probes:
             probe.send_trace()
@@ -159,6 +164,17 @@ class Measurement:
         subject.pair = (subject.open(False), subject.open(True) if frame.fields["instrumented"] else None)
         return subject
 
+    def _probe_early(self, probes: List["_Subject"]) -> None:
+        """A few blocks of the probes with instruments of their own, whose traces are sent at once.
+
+        What is shown while it runs is corrected with these. The result is not: its probes run among the model's runs, until the end.
+        """
+        early = [probe.double(EARLY + probe.name) for probe in probes]
+        for block in range(EARLY_BLOCKS):
+            self._run_probes(early, block)
+        for subject in early:
+            subject.send_trace()
+
     def _blocks(self, model: "_Subject", run_ns: float, events: int, probes: List["_Subject"]) -> bool:
         runs = int(self._job["runs"])
         limit = self._job.get("time_limit_s")
@@ -253,7 +269,7 @@ class Measurement:
                 {"id": "event-cap", "text": "one run makes %d events, more than the tracer keeps; late layers are missing" % events},
             )
         affordable = int((0.15 * 2 * runs * run_ns + 0.4e9) // (2 * self._load_ns))
-        wanted = max(1, min(MAX_SESSIONS, affordable))
+        wanted = max(1, min(max(MAX_SESSIONS, int(2 * runs * run_ns / SESSION_NS)), affordable))
         return min(len(blocks), max(wanted, needed, 2 if in_turn else 1))
 
     def _memory_is_short(self) -> bool:
@@ -307,6 +323,12 @@ class _Subject:
         if not self.name and not save_to:
             self._owner.note_open(now() - start)
         return session
+
+    def double(self, name: str) -> "_Subject":
+        """The same under another name, with an instrumented session of its own where this has one; the plain one is shared."""
+        other = _Subject(self._owner, self._runtime, self._model, self._inputs, self._options, name)
+        other.pair = (self.pair[0], other.open(True) if self.pair[1] is not None else None)
+        return other
 
     def settle(self, index: int, count: int) -> None:
         """Runs that nobody counts, so that caches are the session's own."""

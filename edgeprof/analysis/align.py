@@ -1,4 +1,6 @@
-"""Layers of several profiles of one model, side by side: what corresponds is what carries out the same original nodes.
+"""Layers of several profiles side by side: what corresponds is what carries out the same original nodes.
+
+The profiles are of one model (on boards, with settings), or of a model and of models made from it by recipes, measured or estimated.
 
 Runtimes fuse differently from CPU to CPU, so names and numbers of layers do not correspond; the model's own nodes do.
 
@@ -11,19 +13,23 @@ Runtimes fuse differently from CPU to CPU, so names and numbers of layers do not
 4. What the runtime inserted (reorders, casts, copies) belongs to no node: one row for each op type, after all others. A layer that carries
    out no known node otherwise has a row by its own name. ``(between layers)`` is the last row.
 5. A row that a profile has no layer for is not in ``cells``: fused away, folded, or never inserted. That is not the same as not measured.
+6. What recipes insert (QuantizeLinear, DequantizeLinear, Cast ...) ties no layers together, though a fused layer carries it out too: one
+   DequantizeLinear may be read by a convolution and by the addition at the end of its block. A layer that does nothing else is inserted, as
+   in 4. In a comparison with an estimate, which knows only their time in all, all that was inserted is one row.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from edgeprof.analysis.labels import board_labels, profile_labels, unique
 from edgeprof.analysis.names import listed, shorten
 from edgeprof.errors import UsageError
 from edgeprof.records.profile import Profile
@@ -54,11 +60,26 @@ class Alignment:
     labels: tuple[str, ...]
     layers: pd.DataFrame
     cells: pd.DataFrame
+    by_name: bool = False
+
+    @property
+    def noun(self) -> str:
+        """What is compared: ``board`` where each profile is of one model on a board of its own, else ``profile``."""
+        boards = {profile.context.board for profile in self.profiles}
+        models = {profile.context.model_sha256 for profile in self.profiles}
+        return "board" if len(models) == 1 and len(boards) == len(self.profiles) else "profile"
+
+    @property
+    def model(self) -> str:
+        """The model that all are of, or were made from."""
+        return self.profiles[original(self.profiles) or 0].context.model_name
 
     @property
     def title(self) -> str:
         """``model on 3 boards: pi4, pi5, local``: what every view says first."""
-        return f"{self.profiles[0].context.model_name} on {len(self.profiles)} boards: {listed(self.labels, most=4)}"
+        within = " on" if self.noun == "board" else ","
+        how = ", aligned by name" * self.by_name
+        return f"{self.model}{within} {len(self.profiles)} {self.noun}s{how}: {listed(self.labels, most=4)}"
 
     def __repr__(self) -> str:
         return f"<Alignment of {self.title}: {len(self.layers)} rows>"
@@ -87,13 +108,101 @@ def align(profiles: Sequence[Profile], *, same_file: bool = True) -> Alignment:
     profiles = tuple(profiles)
     if same_file:
         same_model(profiles)
+    return _aligned(profiles, board_labels(profiles))
+
+
+def align_variants(profiles: Sequence[Profile], *, by_name: bool = False, labels: Sequence[str] | None = None) -> Alignment:
+    """Layers of two or more ``profiles`` of a model and of models made from it by recipes, measured or estimated, brought together.
+
+    Args:
+        profiles: what to align.
+        by_name: of models that are not known to be related, equal names of nodes count as the same node; the title says so.
+        labels: what the profiles are called; None says what differs between them.
+
+    Raises:
+        UsageError: the models are not related as far as the profiles say, or ``labels`` are not one for each.
+    """
+    profiles = tuple(profiles)
+    if len(profiles) < 2:
+        raise UsageError(f"Profiles are compared with at least two of them, not {len(profiles)}.")
+    if not (known := related(profiles)) and not by_name:
+        names = listed((profile.context.model_name for profile in profiles), most=4)
+        raise UsageError(
+            f"These profiles are of models that are not known to be made from each other: {names}. Compare profiles of one model and of"
+            " what recipes made of it, or say by_name=True to take nodes of the same name for the same node."
+        )
+    called = profile_labels(profiles) if labels is None else tuple(unique([shorten(str(label), 60) for label in labels]))
+    if len(called) != len(profiles):
+        raise UsageError(f"labels has {len(called)} names for {len(profiles)} profiles. Give one for each, or none.")
+    return replace(_aligned(profiles, called), by_name=not known)
+
+
+def _aligned(profiles: tuple[Profile, ...], labels: tuple[str, ...]) -> Alignment:
     told = ["name", "op_type", "kind", "source_nodes", "latency_ms"]
-    layers = [profile.layers[told].to_dict("records") for profile in profiles]
-    rows = _rows(layers, _node_order(profiles))
-    table = pd.DataFrame([_described(layers, parts) for parts in rows], columns=["name", "op_type", "kind", "source_nodes"])
+    layers = [_tied(profile.layers[told].to_dict("records"), _untying(profile, profiles)) for profile in profiles]
+    one_row = _estimate_of_all(profiles)
+    rows = _rows(layers, _node_order(profiles), one_row)
+    table = pd.DataFrame([_described(layers, parts, one_row) for parts in rows], columns=["name", "op_type", "kind", "source_nodes"])
     table["name"] = unique(list(table["name"]))
     cells = [_cells(profile, [[at for p, at in parts if p == i] for parts in rows]).assign(profile=i) for i, profile in enumerate(profiles)]
-    return Alignment(profiles, board_labels(profiles), table, pd.concat(cells, ignore_index=True))
+    return Alignment(profiles, labels, table, pd.concat(cells, ignore_index=True))
+
+
+def related(profiles: Sequence[Profile]) -> bool:
+    """True when all are known to be of one model or of models made from it."""
+    kin = [[digest for digest in (profile.context.model_sha256, profile.parent or "") if digest] for profile in profiles]
+    group_of = components(kin)
+    return all(kin) and len({group_of[own[0]] for own in kin}) == 1
+
+
+def original(profiles: Sequence[Profile]) -> int | None:
+    """Position of the profile of the model that others were made from; None when it is not among them."""
+    parents = {profile.parent for profile in profiles if profile.parent}
+    return next((at for at, profile in enumerate(profiles) if profile.context.model_sha256 in parents), None)
+
+
+FORMAT_OPS = frozenset({"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "Cast"})
+"""Op types of what stands between layers of different precision."""
+
+
+def _untying(profile: Profile, profiles: Sequence[Profile]) -> set[str]:
+    """Nodes of ``profile`` that tie no layers together: what a recipe inserted, and format changes that several layers carry out."""
+    types = _types(profile)
+    shared = Counter(source for sources in profile.layers["source_nodes"] for source in set(sources))
+    copied = {name for name, op_type in types.items() if op_type in FORMAT_OPS and shared[name] > 1}
+    if len({one.context.model_sha256 for one in profiles}) == 1:
+        return copied
+    first = original(profiles)
+    if first is not None and (own := _types(profiles[first])):
+        return copied | (types.keys() - own.keys())
+    everywhere = set(types).intersection(*(_types(one) for one in profiles))
+    return copied | {name for name, op_type in types.items() if op_type in FORMAT_OPS and name not in everywhere}
+
+
+def _types(profile: Profile) -> dict[str, str]:
+    """Op type of each node of the profile's own model."""
+    graph = {layer.name: layer.op_type for layer in profile.graph.layers} if profile.graph is not None else {}
+    return {node.node: node.op_type for node in profile.nodes} | graph
+
+
+def _tied(layers: list[dict[Hashable, Any]], untying: Set[str]) -> _Layers:
+    """``layers`` with only those original nodes that tie; a layer that has no others was inserted."""
+    for layer in layers:
+        sources = [source for source in layer["source_nodes"] if source not in untying]
+        if not sources and layer["source_nodes"]:
+            layer["kind"] = "inserted"
+        layer["source_nodes"] = sources
+    return layers
+
+
+def _estimate_of_all(profiles: Sequence[Profile]) -> str:
+    """Name of the row that an estimate has for all that is inserted; empty where there is none."""
+    for profile in profiles:
+        layers = profile.layers
+        names = layers["name"][(layers["kind"] == "inserted") & (layers["source_nodes"].str.len() == 0)]
+        if profile.basis == "estimated" and len(names) == 1:
+            return str(names.iloc[0])
+    return ""
 
 
 def same_model(profiles: Sequence[Profile]) -> None:
@@ -113,48 +222,11 @@ def same_model(profiles: Sequence[Profile]) -> None:
             )
 
 
-def board_labels(profiles: Sequence[Profile]) -> tuple[str, ...]:
-    """What tells the profiles apart: the board, and then only what differs (threads, runtime ...) between profiles. No two are equal."""
-    told: list[list[str]] = [[shorten(profile.context.board, 40) or "?"] for profile in profiles]
-    for tell in DIFFERENCES:
-        texts = [tell(profile) for profile in profiles]
-        if len({text for text in texts if text}) > 1:
-            told = [[*words, text] if text else words for words, text in zip(told, texts, strict=True)]
-    return tuple(unique([", ".join(words) for words in told]))
+def _rows(layers: Sequence[_Layers], order: Mapping[str, int], one_row: str) -> list[list[_Part]]:
+    """Parts of each row, rows in the model's order; what was inserted comes after them and ``(between layers)`` last.
 
-
-def _threads(profile: Profile) -> str:
-    threads = profile.context.threads
-    return "" if threads is None else f"{threads} thread{'s' * (threads != 1)}"
-
-
-def _optimization(profile: Profile) -> str:
-    return f"optimization {profile.context.optimization}" if profile.context.optimization else ""
-
-
-def _precision(profile: Profile) -> str:
-    return "/".join(sorted(set(profile.measured_layers["precision"]) - {""}))
-
-
-def _shapes(profile: Profile) -> str:
-    return " ".join("×".join(map(str, shape)) for shape in profile.context.input_shapes.values())
-
-
-def _runtime(profile: Profile) -> str:
-    """Runtime and version; nothing for a simulated one, whose origin says it all."""
-    return "" if profile.basis == "simulated" else f"{profile.context.runtime} {profile.context.runtime_version}".strip()
-
-
-DIFFERENCES: tuple[Callable[[Profile], str], ...] = (
-    _runtime,
-    lambda profile: "/".join(name.removesuffix("ExecutionProvider") for name in profile.context.providers),
-    _threads, _precision, _optimization, _shapes,
-)  # fmt: skip
-"""What tells two profiles of a model on one board apart, each a short text or nothing."""
-
-
-def _rows(layers: Sequence[_Layers], order: Mapping[str, int]) -> list[list[_Part]]:
-    """Parts of each row, rows in the model's order; what was inserted comes after them and ``(between layers)`` last."""
+    With ``one_row`` all that was inserted is in one.
+    """
     group_of = components(layer["source_nodes"] for own in layers for layer in own)
     rows: dict[tuple[str, str], list[_Part]] = defaultdict(list)
     place: dict[tuple[str, str], tuple[float, ...]] = {}
@@ -169,7 +241,7 @@ def _rows(layers: Sequence[_Layers], order: Mapping[str, int]) -> list[list[_Par
                 before = float(min(order[source] for source in sources))
                 key, where = ("nodes", group_of[sources[0]]), (0.0, before, 0.0)
             elif layer["kind"] == "inserted":
-                key, where = ("inserted", layer["op_type"]), (1.0,)
+                key, where = ("inserted", one_row or layer["op_type"]), (1.0,)
             else:
                 key, where = ("name", layer["name"]), (0.0, before, 1.0)
             rows[key].append((p, at))
@@ -202,16 +274,17 @@ def components(sets: Iterable[Sequence[str]]) -> dict[str, str]:
     return {node: root(node) for node in list(parent)}
 
 
-def _described(layers: Sequence[_Layers], parts: Sequence[_Part]) -> dict[str, Any]:
+def _described(layers: Sequence[_Layers], parts: Sequence[_Part], one_row: str) -> dict[str, Any]:
     """What a row is called. Its name is that of a layer that is the whole row in its profile, else of the longest in the first profile."""
     own = [layers[p][at] for p, at in parts]
     count = Counter(p for p, _ in parts)
     alone = next((layer for layer, (p, _) in zip(own, parts, strict=True) if count[p] == 1), None)
     longest = max(own[: count[parts[0][0]]], key=lambda layer: np.nan_to_num(layer["latency_ms"], nan=-np.inf))
     leader = alone or longest
-    name = f"({leader['op_type']})" if leader["kind"] == "inserted" and not leader["source_nodes"] else leader["name"]
+    inserted = leader["kind"] == "inserted" and not leader["source_nodes"]
+    name = one_row or f"({leader['op_type']})" if inserted else leader["name"]
     sources = list(dict.fromkeys(source for layer in own for source in layer["source_nodes"]))
-    return {"name": name, "op_type": leader["op_type"], "kind": leader["kind"], "source_nodes": sources}
+    return {"name": name, "op_type": "" if inserted and one_row else leader["op_type"], "kind": leader["kind"], "source_nodes": sources}
 
 
 def _cells(profile: Profile, parts: Sequence[Sequence[int]]) -> pd.DataFrame:
@@ -237,17 +310,3 @@ def _cells(profile: Profile, parts: Sequence[Sequence[int]]) -> pd.DataFrame:
     read = (made["param_bytes"] + made["activation_bytes"]).replace(0, np.nan)
     made["arithmetic_intensity"] = (2 * made["macs"] / read).where(several, grouped["arithmetic_intensity"].first())
     return made.rename_axis("row").reset_index()
-
-
-def unique(names: Sequence[str]) -> list[str]:
-    """``names``, later ones of the same name with a number: ``conv``, ``conv (2)``."""
-    taken: set[str] = set()
-    made = []
-    for name in names:
-        unique, number = name, 1
-        while unique in taken:
-            number += 1
-            unique = f"{name} ({number})"
-        taken.add(unique)
-        made.append(unique)
-    return made

@@ -1,7 +1,13 @@
-"""The layer table summed by operator, with an interval that is not a sum of intervals."""
+"""The layer table put together: by operator with an interval that is not a sum of intervals, or by any grouping of its rows.
+
+`Grouping` says which rows belong together, `aggregate` what their numbers are.
+"""
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -9,11 +15,21 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from edgeprof.analysis.blocks import block_paths
 from edgeprof.records.profile import Profile
 from edgeprof.records.schema import BETWEEN_LAYERS
 
 ADDITIVE = ("latency_ms", "latency_raw_ms", "share", "macs", "param_bytes", "activation_bytes", "energy_mj")
 """Metrics whose sum over layers means something."""
+
+LARGEST = ("peak_memory_bytes", "workspace_bytes")
+"""Metrics of which a group has the largest of its layers."""
+
+ADDED_ENDS = ("latency_low_ms", "latency_high_ms", "energy_low_mj", "energy_high_mj")
+"""Ends of intervals, which `aggregate` adds: wider than the interval of the sum, never narrower."""
+
+AGGREGATED = (*ADDITIVE, *ADDED_ENDS, *LARGEST, "power_mw", "arithmetic_intensity")
+"""Metrics that a group of layers has; others, such as percentiles, have no meaning for several layers together."""
 
 GROUP_COLUMNS = ("op_type", "layers", "timed_layers", "latency_low_ms", "latency_high_ms", *ADDITIVE)
 
@@ -107,3 +123,99 @@ def _midmean(values: Floats) -> Any:
     cut = values.shape[-1] // 4
     middle = ordered[..., cut : values.shape[-1] - cut].mean(axis=-1)
     return np.where(np.isnan(values).any(axis=-1), np.nan, middle)
+
+
+# ---- any grouping ----
+
+BLOCK_SHARE = 1 / 3
+"""A block with a larger share of the layers is told apart into the blocks inside it."""
+
+_FEWEST_TO_SPLIT = 12
+_OUTSIDE = "(outside of blocks)"
+
+
+@dataclass(frozen=True)
+class Grouping:
+    """Rows that belong together: the ``names`` of the groups, and for each row the position of its group; -1 belongs to none."""
+
+    names: tuple[str, ...]
+    codes: npt.NDArray[np.int64]
+
+    @property
+    def tells(self) -> bool:
+        """Whether it puts anything together, and tells anything apart."""
+        return 2 <= len(self.names) < int((self.codes >= 0).sum())
+
+
+def group_by_op_type(layers: pd.DataFrame) -> Grouping:
+    """Layers of an operator together, in the order in which the operators first ran; the row between layers belongs to none."""
+    return _grouping(layers, [str(op) for op in layers["op_type"]])
+
+
+def group_by_block(layers: pd.DataFrame) -> Grouping:
+    """Layers of a block together, by their paths: ``/block1/conv/Conv`` lies in ``block1``.
+
+    A block that holds more than `BLOCK_SHARE` of the layers (an ``encoder`` of twelve equal ones) is told apart into those inside it.
+    """
+    own = (layers["kind"] != "between").to_numpy()
+    names = [str(name) for name in layers["name"][own]]
+    paths = block_paths(names, [str(op) for op in layers["op_type"][own]], [list(nodes) for nodes in layers["source_nodes"][own]])
+    if not any(paths):  # a flat model has no blocks
+        return Grouping((), np.full(len(layers), -1))
+    keys = iter(_block_names(paths))
+    return _grouping(layers, [next(keys) if mine else "" for mine in own])
+
+
+def _block_names(paths: Sequence[tuple[str, ...]]) -> list[str]:
+    depth = [1] * len(paths)
+    too_many = max(_FEWEST_TO_SPLIT, BLOCK_SHARE * len(paths))
+    while True:
+        sizes = Counter(path[:d] for path, d in zip(paths, depth, strict=True))
+        inside = defaultdict(set)
+        for path, d in zip(paths, depth, strict=True):
+            inside[path[:d]].add(path[: d + 1])
+        deeper = [
+            d + (sizes[path[:d]] > too_many and len(path) > d and len(inside[path[:d]]) * 2 <= max(2, sizes[path[:d]]))
+            for path, d in zip(paths, depth, strict=True)
+        ]
+        if deeper == depth:
+            return ["/".join(path[:d]) or _OUTSIDE for path, d in zip(paths, depth, strict=True)]
+        depth = deeper
+
+
+def _grouping(layers: pd.DataFrame, keys: Sequence[str]) -> Grouping:
+    own = (layers["kind"] != "between").to_numpy()
+    codes = np.full(len(layers), -1)
+    codes[own], names = pd.factorize(np.asarray(keys, dtype=object)[own])
+    return Grouping(tuple(str(name) for name in names), codes)
+
+
+def aggregate(layers: pd.DataFrame, grouping: Grouping) -> pd.DataFrame:
+    """One row a group: ``layers``, ``timed_layers`` (those with a latency) and the metrics of `AGGREGATED`.
+
+    1. Sums are over the layers that have a number, NaN when none has.
+    2. Ends of intervals are added; NaN where a layer with a number has none.
+    3. Memory is that of the largest layer. Power is the mean, weighted by latency, of the layers that have both.
+    4. Arithmetic intensity is that of all layers with MACs and bytes together.
+    """
+    count = len(grouping.names)
+    rows = layers[grouping.codes >= 0].reset_index(drop=True)
+    grouped = rows.groupby(grouping.codes[grouping.codes >= 0])
+    made = pd.DataFrame(index=pd.RangeIndex(count))
+    for name, counts in (("layers", grouped.size()), ("timed_layers", grouped["latency_ms"].count())):
+        made[name] = counts.reindex(made.index, fill_value=0).astype(np.int64)
+    made[list(ADDITIVE)] = grouped[list(ADDITIVE)].sum(min_count=1)
+    made[list(LARGEST)] = grouped[list(LARGEST)].max()
+    for end in ADDED_ENDS:
+        of = "latency_ms" if end.startswith("latency") else "energy_mj"
+        ends = grouped[end].sum(min_count=1)
+        made[end] = ends.where(grouped[end].count() >= grouped[of].count())
+    made["power_mw"] = _ratio_of_sums(rows, rows["power_mw"] * rows["latency_ms"], rows["latency_ms"], grouped)
+    made["arithmetic_intensity"] = _ratio_of_sums(rows, 2 * rows["macs"], rows["param_bytes"] + rows["activation_bytes"], grouped)
+    return made
+
+
+def _ratio_of_sums(rows: pd.DataFrame, above: pd.Series, below: pd.Series, grouped: Any) -> pd.Series:
+    both = above.notna() & below.notna() & (below > 0)
+    group = grouped.ngroup()
+    return above.where(both).groupby(group).sum(min_count=1) / below.where(both).groupby(group).sum(min_count=1)

@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, cast
+from weakref import WeakKeyDictionary
 
 from edgeprof.analysis.budget import model_parts
 from edgeprof.analysis.memory import basis_of, model_peak
@@ -49,7 +50,7 @@ class Reading:
 
 def objectives_of(profiles: Sequence[Profile]) -> tuple[Objective, ...]:
     """What at least one of ``profiles`` has a number for: the profile's own quantities first, then its scores."""
-    own = [objective for objective, read in _OWN if any(not math.isnan(read(profile).value) for profile in profiles)]
+    own = [objective for objective, read in _OWN if any(not math.isnan(_own(profile, objective, read).value) for profile in profiles)]
     return (*own, *(_score_objective(profiles, metric) for metric in _metrics(profiles)))
 
 
@@ -69,9 +70,10 @@ def readings(profiles: Sequence[Profile], wanted: Objective) -> list[Reading]:
     """The numbers of ``wanted``, one for each profile."""
     read = next((read for one, read in _OWN if one == wanted), None)
     if read is not None:
-        return [read(profile) for profile in profiles]
+        return [_own(profile, wanted, read) for profile in profiles]
     records = [_record(profile, wanted.name) for profile in profiles]
-    return [_scored(wanted.name, record, _common(records)) for record in records]
+    common = _common(records)
+    return [_scored(wanted.name, record, common) for record in records]
 
 
 def axes_of(profiles: Sequence[Profile]) -> tuple[Objective, Objective] | None:
@@ -99,6 +101,14 @@ def _differs(profiles: Sequence[Profile], one: Objective) -> bool:
 
 def _is_known(profiles: Sequence[Profile], one: Objective) -> bool:
     return any(not math.isnan(read.value) for read in readings(profiles, one))
+
+
+def _own(profile: Profile, one: Objective, read: Callable[[Profile], Reading]) -> Reading:
+    """What ``read`` says of ``profile``, kept as long as that lives: a peak of memory costs milliseconds, and live charts ask again."""
+    kept = _READ.setdefault(profile, {})
+    if one.name not in kept:
+        kept[one.name] = read(profile)
+    return kept[one.name]
 
 
 def _latency(profile: Profile) -> Reading:
@@ -141,6 +151,8 @@ _OWN: tuple[tuple[Objective, Callable[[Profile], Reading]], ...] = (
     (Objective("memory_bytes", "Memory of the model", "B"), _memory),
     (Objective("model_bytes", "Model size", "B"), _file),
 )
+
+_READ: WeakKeyDictionary[Profile, dict[str, Reading]] = WeakKeyDictionary()
 
 _TITLES = {"top1": "Top-1 accuracy", "mae": "Mean absolute error", "sqnr_db": "SQNR", "cosine": "Cosine similarity"}
 _UNITS = {"top1": "%", "sqnr_db": "dB"}

@@ -31,8 +31,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from edgeprof.analysis.align import DIFFERENCES, unique
 from edgeprof.analysis.budget import parse_budget
+from edgeprof.analysis.labels import DIFFERENCES, unique
 from edgeprof.analysis.names import shorten
 from edgeprof.analysis.objectives import Objective, Reading, objective, readings, second_axis
 from edgeprof.errors import RecipeError, UsageError, did_you_mean
@@ -124,23 +124,60 @@ def pareto_front(
         UsageError: an objective, a constraint or the number of labels makes no sense; the sentence says which.
     """
     profiles = tuple(profiles)
-    axes = _axes(profiles, x, y, z)
-    limits = tuple(_constraint(profiles, name, bound) for name, bound in (constraints or {}).items())
-    every = tuple(dict.fromkeys([*axes, *(limit.objective for limit in limits)]))
-    if best != KNEE and best not in (names := [one.name for one in every]):
-        raise UsageError(
-            f"best is {shorten(repr(best))}{did_you_mean(str(best), [KNEE, *names])}; it can be one of {', '.join([KNEE, *names])}."
-        )
-    numbers = {one.name: pd.DataFrame(readings(profiles, one), columns=list(_READING)) for one in every}
-    points = pd.DataFrame({
-        "label": pd.Series(labels_of(profiles, labels), dtype=object), "basis": pd.Series([p.basis for p in profiles], dtype=object),
-        "twin": pd.Series(_twins(profiles), dtype=int),
-    })  # fmt: skip
-    points["meets"], points["doubt"] = _met(numbers, limits, len(points))
-    points["why"] = pd.Series(_why(points, numbers, axes, limits), dtype=object)
-    points["standing"], points["by"] = _standings(points, numbers, axes)
-    sweet, reason = _sweet_spot(points, numbers, axes, limits, best)
-    return Pareto(axes, limits, points, numbers, sweet, reason)
+    return _Compared(profiles, labels, constraints).by(_axes(profiles, x, y, z), best)
+
+
+def pareto_fronts(
+    profiles: Sequence[Profile],
+    pairs: Sequence[tuple[str, str]],
+    *,
+    constraints: Mapping[str, float | str] | None = None,
+    labels: Sequence[str] | None = None,
+    best: str = KNEE,
+) -> list[Pareto]:
+    """`pareto_front` by each of ``pairs`` of objectives, with every profile read once. Where ``best`` is not to be had it is the knee."""
+    profiles = tuple(profiles)
+    compared = _Compared(profiles, labels, constraints)
+    fronts = []
+    for x, y in pairs:
+        axes = _axes(profiles, x, y, None)
+        fronts.append(compared.by(axes, best if best in compared.deciding(axes) else KNEE))
+    return fronts
+
+
+class _Compared:
+    """Profiles that are to be compared, read once by each objective."""
+
+    def __init__(self, profiles: tuple[Profile, ...], labels: Sequence[str] | None, constraints: Mapping[str, float | str] | None) -> None:
+        self._profiles = profiles
+        self._limits = tuple(_constraint(profiles, name, bound) for name, bound in (constraints or {}).items())
+        self._read: dict[str, pd.DataFrame] = {}
+        self._points = pd.DataFrame({
+            "label": pd.Series(labels_of(profiles, labels), dtype=object), "basis": pd.Series([p.basis for p in profiles], dtype=object),
+            "twin": pd.Series(_twins(profiles), dtype=int),
+        })  # fmt: skip
+
+    def deciding(self, axes: Sequence[Objective]) -> list[str]:
+        """What ``best`` can be."""
+        return [KNEE, *dict.fromkeys(one.name for one in (*axes, *(limit.objective for limit in self._limits)))]
+
+    def by(self, axes: tuple[Objective, ...], best: str) -> Pareto:
+        """The front by ``axes``."""
+        if best not in (names := self.deciding(axes)):
+            raise UsageError(f"best is {shorten(repr(best))}{did_you_mean(str(best), names)}; it can be one of {', '.join(names)}.")
+        every = tuple(dict.fromkeys([*axes, *(limit.objective for limit in self._limits)]))
+        numbers = {one.name: self._numbers(one) for one in every}
+        points = self._points.copy()
+        points["meets"], points["doubt"] = _met(numbers, self._limits, len(points))
+        points["why"] = pd.Series(_why(points, numbers, axes, self._limits), dtype=object)
+        points["standing"], points["by"] = _standings(points, numbers, axes)
+        sweet, reason = _sweet_spot(points, numbers, axes, self._limits, best)
+        return Pareto(axes, self._limits, points, numbers, sweet, reason)
+
+    def _numbers(self, one: Objective) -> pd.DataFrame:
+        if one.name not in self._read:
+            self._read[one.name] = pd.DataFrame(readings(self._profiles, one), columns=list(_READING))
+        return self._read[one.name]
 
 
 def front(numbers: Numbers, objectives: Sequence[Objective]) -> tuple[list[Standing], list[int]]:
@@ -267,8 +304,8 @@ def _met(read: Numbers, limits: Sequence[Constraint], count: int) -> tuple[Flags
 
 def _why(points: pd.DataFrame, read: Numbers, axes: Sequence[Objective], limits: Sequence[Constraint]) -> list[str]:
     """Why a point takes no part in the comparison, empty where it does."""
-    elsewhere = [limit for limit in limits if limit.objective not in axes]
-    lacking = [_lacking(read, axes, row) for row in range(len(points))]
+    lacking = _lacking(read, axes, len(points))
+    missed = [_missed(read, limit) for limit in limits if limit.objective not in axes]
     why = []
     for row, twin in enumerate(points["twin"]):
         if lacking[row]:
@@ -276,20 +313,22 @@ def _why(points: pd.DataFrame, read: Numbers, axes: Sequence[Objective], limits:
         elif twin >= 0 and not lacking[twin]:
             why.append(f"measured too, as {points['label'].iloc[twin]}")
         else:
-            why.append(next(filter(None, (_missed(read, limit, row) for limit in elsewhere)), ""))
+            why.append(next(filter(None, (told[row] for told in missed)), ""))
     return why
 
 
-def _lacking(read: Numbers, axes: Sequence[Objective], row: int) -> str:
-    numbers = [read[one.name].iloc[row] for one in axes]
-    return ", ".join(number["why"] for number in numbers if math.isnan(number["value"]))
+def _lacking(read: Numbers, axes: Sequence[Objective], count: int) -> list[str]:
+    """Of each point why it has no number on an axis, empty where it has all."""
+    lacks = [(read[one.name]["value"].isna().to_numpy(), list(read[one.name]["why"])) for one in axes]
+    return [", ".join(why[row] for lack, why in lacks if lack[row]) for row in range(count)]
 
 
-def _missed(read: Numbers, limit: Constraint, row: int) -> str:
-    number = read[limit.objective.name].iloc[row]
-    if math.isnan(number["value"]):
-        return f"constrained, but {number['why']}"
-    return "" if limit.met(np.array([number["value"]]))[0] else f"misses the constraint on {limit.objective.title.lower()}"
+def _missed(read: Numbers, limit: Constraint) -> list[str]:
+    """Of each point how it misses a constraint, empty where it does not."""
+    table = read[limit.objective.name]
+    misses = f"misses the constraint on {limit.objective.title.lower()}"
+    told = zip(table["value"].isna(), table["why"], limit.met(table["value"].to_numpy(float)), strict=True)
+    return [f"constrained, but {why}" if unknown else "" if met else misses for unknown, why, met in told]
 
 
 def _standings(points: pd.DataFrame, read: Numbers, axes: Sequence[Objective]) -> tuple[list[Standing], list[int]]:

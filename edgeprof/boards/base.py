@@ -82,21 +82,23 @@ class Waiting:
 
 @dataclass(frozen=True)
 class Done:
-    """The job ended as planned; ``trace`` is a Profile when a recording was played to its end: then there is nothing left to compute."""
+    """The job ended as planned; ``trace`` is a Profile where there is nothing left to compute: a recording was played to its end, or
+    `edgeprof.profiler.profile` tells its listeners what it will return.
+    """
 
     trace: Trace | Profile
 
 
 @dataclass(frozen=True)
 class Cancelled:
-    """The job was stopped on request; ``trace`` holds what was measured, or is None when nothing was."""
+    """The job was stopped on request; ``trace`` holds what was measured (see `Done`), or is None when nothing was."""
 
-    trace: Trace | None
+    trace: Trace | Profile | None
 
 
 @dataclass(frozen=True)
 class Failed:
-    """The job failed; ``error.trace`` holds what had arrived, or is None."""
+    """The job failed; ``error.trace`` holds what had arrived, or is None; ``error.profile`` what `edgeprof.profiler.profile` made of it."""
 
     error: BoardError
 
@@ -174,6 +176,10 @@ class Job:
         """Ends it at once, with Cancelled; what had arrived is kept."""
         self.cancel()
 
+    def snapshot(self) -> Trace | Profile | None:
+        """What there is so far, for whoever looks on, from any thread (see `Done`); None when no layer time is there yet."""
+        return None
+
     def settle(self, within_s: float) -> None:
         """Waits until nothing of a job that was killed is under way any more, at most so long."""
 
@@ -219,6 +225,10 @@ class AgentJob(Job):
         """Ends the agent at once; the job ends with Cancelled, and what had arrived is kept."""
         self._cancelled.set()
         self._link.kill()
+
+    def snapshot(self) -> Trace | None:
+        """See `Job.snapshot`; until a session's layers are there it is one run (see `Collector.snapshot`)."""
+        return self._collector.snapshot()
 
     def settle(self, within_s: float) -> None:
         """See `Job.settle`."""

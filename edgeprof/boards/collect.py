@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
+import threading
 import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 
-from edgeprof.agent.measure import EXECUTED
+from edgeprof.agent.measure import EARLY, EXECUTED
 from edgeprof.agent.memory import SUBJECT as MEMORY
 from edgeprof.agent.protocol import Frame, ProtocolError
 from edgeprof.boards.metering import Metering
@@ -37,6 +38,10 @@ MAX_ID = 40
 _ODD = re.compile("[^a-z0-9-]+")
 """What the id of a message does not hold: programs read it, and reports show it as it is."""
 MAX_BLOCKS = 1_000_000
+_EARLY_MESSAGE = (
+    "corrected-early",
+    "layer times are corrected with what the runtime's profiler cost at the beginning; in the end it is with what it cost meanwhile",
+)
 NO_SPANS = Spans(
     (),
     *(np.empty(0, t) for t in (np.int32, np.int32, np.int64, np.int64, np.int32, np.int64, np.int64)),  # type: ignore[arg-type]
@@ -72,8 +77,11 @@ class Collector:
         self.metering, self.remote = metering, remote
         self.board, self._runtime, self._plan = board, runtime, plan
         self._subjects: defaultdict[str, _Subject] = defaultdict(_Subject)
+        self._lock = threading.RLock()  # a frame is taken in whole before anybody sees what is there
         self._loaded: dict[str, Any] = {}
         self._executed = bytearray()
+        self._executed_whole: bytes | None = None
+        self._first_look: tuple[Spans, Int64] | None = None
         self._blocks_taken = self._trace_bytes = self._pending_bytes = 0
         self._reference: Spans | None = None
         self._warmup: list[int] = []
@@ -89,6 +97,10 @@ class Collector:
 
     def take(self, frame: Frame) -> Iterable[Spans | Samples]:
         """Takes in one frame; yields the spans of the model when a session's trace is complete, and samples as they come."""
+        with self._lock:
+            return self._take(frame)
+
+    def _take(self, frame: Frame) -> Iterable[Spans | Samples]:
         fields = frame.fields
         if frame.type == "loaded":
             self._loaded = fields
@@ -100,6 +112,7 @@ class Collector:
             self._messages.append((_ODD.sub("-", str(fields["id"]))[:MAX_ID], str(fields["text"])))
         elif frame.type == "executed":
             self._executed += frame.payload
+            self._executed_whole = None
             if len(self._executed) > MAX_EXECUTED_BYTES:
                 raise ProtocolError("the optimised model is over the size limit")
         elif frame.type == "block":
@@ -118,9 +131,41 @@ class Collector:
 
     def trace(self, *, complete: bool) -> Trace | None:
         """The Trace of what was heard; None when not one block of the model came."""
-        blocks = self._blocks(MODEL)
-        if not blocks:
-            return None
+        with self._lock:
+            blocks = self._blocks(MODEL)
+            return self._trace(blocks, complete=complete) if blocks else None
+
+    def snapshot(self) -> Trace | None:
+        """The Trace of what was heard until now, for whoever looks on, from any thread; None when no layer time came.
+
+        The probes' traces come in the end; until then those of the first moments stand in for them. Until the first session's layers
+        arrive it holds one run as the only block, with no plain runs and no calibration beside it: the first instrumented one, in a
+        session that had run nothing before.
+        """
+        with self._lock:
+            blocks = self._blocks(MODEL)
+            if any(len(block.spans.run_start_ns) for block in blocks):
+                return self._corrected_early(self._trace(blocks, complete=False))
+            if self._first_look is None:
+                return None
+            return self._trace((_block_of_one_run(*self._first_look),), complete=False)
+
+    def _corrected_early(self, trace: Trace) -> Trace:
+        """``trace`` with the early blocks of the probes in turn as those of the model's blocks, unless the probes' own have come."""
+        if any(len(block.spans) for runs in trace.probes for block in runs.blocks):
+            return trace
+        numbers = [block.index for block in trace.blocks]
+        probes = []
+        for runs in trace.probes:
+            early = self._blocks(EARLY + subject_name(runs.probe))
+            if not early:
+                return trace
+            probes.append(replace(runs, blocks=tuple(replace(early[i % len(early)], index=n) for i, n in enumerate(numbers))))
+        return replace(trace, probes=tuple(probes), messages=(*trace.messages, _EARLY_MESSAGE))
+
+    def _trace(self, blocks: tuple[Block, ...], *, complete: bool) -> Trace:
+        if self._executed and self._executed_whole is None:  # once: it may be large, and who looks on knows it again by its identity
+            self._executed_whole = bytes(self._executed)
         probes = {(p.name, p.nodes): p for p in self._plan.probes}
         return Trace(
             plan=self._plan,
@@ -135,7 +180,7 @@ class Collector:
             first_run_ns=_time(self._loaded.get("first_run_ns")),
             warmup_ns=np.asarray(self._warmup, np.int64),
             probes=tuple(ProbeRuns(probe, self._blocks(subject_name(probe))) for probe in probes.values()),
-            executed_model=bytes(self._executed) or None,
+            executed_model=self._executed_whole,
             environment=_mapping(self._loaded.get("environment")),
             environment_after=_mapping(self._result.get("environment_after")),
             process=process_memory(self._result.get("process", {})),
@@ -170,6 +215,7 @@ class Collector:
             raise ProtocolError(f"the runtime's trace cannot be read: {error}") from error
         if frame.fields["of"] == EXECUTED:
             self._reference = spans
+            self._first_look = spans, np.asarray(frame.fields["starts_ns"], np.int64)
             return ()
         if frame.fields["of"] == MODEL and self._reference is not None:
             spans = with_names_of(spans, self._reference)
@@ -209,6 +255,12 @@ def _block(fields: dict[str, Any], spans: Spans) -> Block:
         instrumented[:, 1] - instrumented[:, 0],
         spans,
     )
+
+
+def _block_of_one_run(spans: Spans, starts_ns: Int64) -> Block:
+    """The block of the run that was made to see what there is; it has no plain runs, and nobody timed it from outside."""
+    none = np.empty(0, np.int64)
+    return Block(0, 0, False, none, none, none, none, _on_board_clock(spans, starts_ns))
 
 
 def _on_board_clock(spans: Spans, starts_ns: Int64) -> Spans:

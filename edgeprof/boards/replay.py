@@ -18,6 +18,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from edgeprof.boards.base import Arrived, Cancelled, Done, Event, Failed, Job, Progress, Sampled
+from edgeprof.boards.played import played
 from edgeprof.errors import BoardError, UsageError
 from edgeprof.records.bundle import load
 from edgeprof.records.profile import Origin, Profile
@@ -96,7 +97,13 @@ class ReplayJob(Job):
     def __init__(self, profile: Profile, speed: float, wait: Callable[[float], object] | None = None) -> None:
         super().__init__()
         self._profile, self._speed, self._wait = profile, speed, wait or self._cancelled.wait
+        self._reached = (-math.inf, 0)
         threading.Thread(target=self._play, name="edgeprof-replay", daemon=True).start()
+
+    def snapshot(self) -> Profile | None:
+        """See `Job.snapshot`."""
+        until_ms, blocks = self._reached
+        return played(self._profile, until_ms, blocks) if blocks else None
 
     def _play(self) -> None:
         try:
@@ -114,6 +121,7 @@ class ReplayJob(Job):
                 began_ms = at_ms
             if self.cancelled:
                 return Cancelled(None)
+            self._reached = (max(at_ms, self._reached[0]), self._reached[1] + sum(isinstance(event, Arrived) for event in events))
             for event in events:
                 self._events.put(event)
         context = replace(self._profile.context, recorded_origin=self._profile.basis)

@@ -1,10 +1,14 @@
 """View data of layers x boards: the heatmap of one model on several boards. Drawn by ``static/heatmap.js`` and `heatmap_picture`.
 
 1. Rows are those of `edgeprof.analysis.align`, columns are profiles: the same metric in each, so all columns share one colour scale.
-2. Three modes: absolute; share of the profile's own total (where a sum means something); ratio to one profile, the baseline.
-3. The ratio's scale is logarithmic and symmetric about 1. Its interval is that of the worst case: the low end over the baseline's high one.
-4. A part that a board has no layer for is left blank; one that was not measured is hatched.
-5. A column that is not measured on the board itself says so in its head, and the head is hatched.
+2. Four modes: absolute; share of the profile's own total (where a sum means something); ratio to one profile, the baseline, and
+   difference to it.
+3. The ratio's scale is logarithmic and symmetric about 1, the difference's linear and symmetric about 0; each ends where 98 % of its
+   numbers lie within. Intervals are those of the worst case: the low end against the baseline's high one.
+4. Where both intervals overlap the difference is marked: these runs do not tell the two apart.
+5. A part that a board has no layer for is left blank; one that was not measured is hatched. Of what is summed the difference of a part
+   that only one of them has is its whole number.
+6. A column that is not measured on the board itself says so in its head, and the head is hatched.
 """
 
 from __future__ import annotations
@@ -18,6 +22,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from edgeprof.analysis.align import ALIGNED_METRICS, INTERVALS, SUMMED, Alignment, align
+from edgeprof.analysis.difference import difference, over
 from edgeprof.analysis.names import shorten
 from edgeprof.errors import UsageError, did_you_mean
 from edgeprof.figures.heatmap import scales
@@ -27,7 +32,7 @@ from edgeprof.figures.view import ViewData, end_to_end, facts, pack, themes
 from edgeprof.records.profile import Profile
 from edgeprof.records.schema import column
 
-MODES = {"absolute": "Absolute", "share": "Share", "ratio": "Ratio"}
+MODES = {"absolute": "Absolute", "share": "Share", "ratio": "Ratio", "difference": "Difference"}
 _MIN_RATIO_LIMIT, _MAX_RATIO_LIMIT = 1.25, 64.0
 _OPEN_LINES = 4
 """Up to so many boards are described in the header at once; more are folded away."""
@@ -53,13 +58,13 @@ def boards(
     for name in ("op_type", "kind"):
         codes, values = pd.factorize(aligned.layers[name])
         arrays[name], texts[name] = codes.astype(np.uint16), [str(value) for value in values]
-    texts["ran"] = _ran(aligned, arrays)
+    texts["ran"] = ran(aligned, arrays)
     names = list(aligned.layers["name"])
     label = aligned.labels[first]
     meta = {
         "view": "heatmap-boards",
         "title": aligned.title,
-        "header": _header(aligned, metric),
+        "header": heading(aligned, metric),
         "findings": _findings(aligned) if own_findings else [],
         "metric": metric,
         "modes": modes,
@@ -69,6 +74,7 @@ def boards(
             "estimated": aligned.profiles[first].basis == "estimated",
         },
         "order": "Model order",
+        "absent": f"blank: the {aligned.noun} has no such layer",
         "menus": _menus(aligned, metric, label),
         "meanings": {},
         "names": names,
@@ -102,7 +108,7 @@ def baseline_position(aligned: Alignment, baseline: str | None) -> int:
         return 0
     if baseline not in aligned.labels:
         raise UsageError(
-            f"No board is called {baseline!r}{did_you_mean(baseline, aligned.labels)}. There are: {'; '.join(aligned.labels)}."
+            f"No {aligned.noun} is called {baseline!r}{did_you_mean(baseline, aligned.labels)}. There are: {'; '.join(aligned.labels)}."
         )
     return aligned.labels.index(baseline)
 
@@ -119,7 +125,7 @@ def _modes(aligned: Alignment, metric: str, first: int, arrays: dict[str, NDArra
     count = range(len(aligned.profiles))
     values = [aligned.column(i, metric).to_numpy(float) for i in count]
     ends = [_ends(aligned, i, metric) for i in count]
-    scale = "all boards on one scale"
+    scale = f"all {aligned.noun}s on one scale"
     modes: dict[str, dict[str, Any]] = {"absolute": {
         "title": MODES["absolute"], "legend": column(metric).title, "note": scale,
         "columns": _columns(aligned, arrays, "absolute", values, ends, metric, _scales(values, own)),
@@ -127,17 +133,47 @@ def _modes(aligned: Alignment, metric: str, first: int, arrays: dict[str, NDArra
     if metric in SUMMED:
         shares = [_shares(aligned, i, metric) for i in count]
         modes["share"] = {
-            "title": MODES["share"], "legend": f"Share of the board's own {column(metric).title.lower()}", "note": scale,
+            "title": MODES["share"], "legend": f"Share of the {aligned.noun}'s own {column(metric).title.lower()}", "note": scale,
             "columns": _columns(aligned, arrays, "share", shares, [None] * len(shares), "share", _scales(shares, own)),
         }  # fmt: skip
-    ratios = [_over(value, values[first]) for value in values]
+    ratios = [over(value, values[first]) for value in values]
     worst = [_worst_ends(i == first, ends[i], ends[first]) for i in count]
     modes["ratio"] = {
-        "title": MODES["ratio"], "legend": f"{column(metric).title} over that on {aligned.labels[first]}",
-        "note": "log, 1× in the middle; all boards on one scale", "diverging": True,
+        "title": MODES["ratio"], "legend": f"{column(metric).title} over that {_of(aligned)} {aligned.labels[first]}",
+        "note": f"log, 1× in the middle; {scale}", "diverging": True,
         "columns": _columns(aligned, arrays, "ratio", ratios, worst, "", _ratio_scales(ratios, own)),
     }  # fmt: skip
+    modes["difference"] = _difference_mode(aligned, metric, first, arrays, own, scale)
     return modes
+
+
+def _difference_mode(
+    aligned: Alignment, metric: str, first: int, arrays: dict[str, NDArray[Any]], own: NDArray[np.bool_], scale: str
+) -> dict[str, Any]:
+    """Numbers less the baseline's. ``same`` of a column names the array that is 1 where the intervals overlap."""
+    tables = [difference(aligned, baseline=first, other=i, metric=metric) for i in range(len(aligned.profiles))]
+    values = [table["difference"].to_numpy(float) for table in tables]
+    ends = [
+        (table["difference_low"].to_numpy(float), table["difference_high"].to_numpy(float)) if metric in INTERVALS and i != first else None
+        for i, table in enumerate(tables)
+    ]
+    columns = _columns(aligned, arrays, "difference", values, ends, metric, _difference_scales(values, own))
+    for i, (made, table) in enumerate(zip(columns, tables, strict=True)):
+        made["signed"] = True
+        if metric in SUMMED:
+            del made["ran"]  # what only one of them has is a difference too
+        if ends[i] is not None:
+            made["same"] = f"same {made['name']}"
+            arrays[made["same"]] = (~table["distinguishable"].fillna(True)).to_numpy(np.uint8)
+    return {
+        "title": MODES["difference"], "legend": f"{column(metric).title} less that {_of(aligned)} {aligned.labels[first]}",
+        "note": f"0 in the middle; {scale}" + "; ≈ the intervals overlap" * any(one is not None for one in ends),
+        "diverging": True, "columns": columns,
+    }  # fmt: skip
+
+
+def _of(aligned: Alignment) -> str:
+    return "on" if aligned.noun == "board" else "of"
 
 
 _Ends = tuple[Floats, Floats] | None
@@ -151,10 +187,12 @@ def _columns(
     made = []
     for i, (profile, label) in enumerate(zip(aligned.profiles, aligned.labels, strict=True)):
         name = f"{mode}: {label}"  # a board may be called anything: no other array's name begins like this
-        title = shorten(profile.context.board, 40) or label
+        board = shorten(profile.context.board, 40) or label
+        title = board if label.startswith(board) else label.removesuffix(f", {origin_word(profile)}")
+        note = label.removeprefix(board).lstrip(", ") * (title == board)
         unit = column(metric).unit if metric else "×"
         made.append({
-            "name": name, "title": title, "label": label, "note": label.removeprefix(title).lstrip(", "), "origin": origin_word(profile),
+            "name": name, "title": title, "label": label, "note": note, "origin": origin_word(profile),
             "hatched": profile.basis != "measured", "unit": unit, "format": format_of(metric) if metric else "ratio", "metric": metric,
             "meaning": _meaning(profile), "scales": scale, "ran": f"ran {i}",
         })  # fmt: skip
@@ -178,6 +216,14 @@ def _ratio_scales(ratios: Sequence[Floats], own: NDArray[np.bool_]) -> dict[str,
     return {wish: {"log": True, "min": 1 / limit, "max": limit, "below": True} for wish in ("auto", "linear", "log")}
 
 
+def _difference_scales(values: Sequence[Floats], own: NDArray[np.bool_]) -> dict[str, Any]:
+    """One scale, whatever is wished for: linear, as far below 0 as above."""
+    away = np.abs(np.concatenate([value[own] for value in values]))
+    away = away[np.isfinite(away) & (away > 0)]
+    limit = float(np.quantile(away, 0.98)) if away.size else 1.0
+    return {wish: {"log": False, "min": -limit, "max": limit, "below": True} for wish in ("auto", "linear", "log")}
+
+
 def _ends(aligned: Alignment, position: int, metric: str) -> _Ends:
     if metric not in INTERVALS:
         return None
@@ -185,17 +231,11 @@ def _ends(aligned: Alignment, position: int, metric: str) -> _Ends:
     return low, high
 
 
-def _over(value: Floats, base: Floats) -> Floats:
-    """``value / base`` where both are above zero, else NaN: a correction can be as large as the time that was read."""
-    both = (value > 0) & (base > 0)
-    return np.where(both, value, np.nan) / np.where(both, base, np.nan)
-
-
 def _worst_ends(is_baseline: bool, own: _Ends, base: _Ends) -> _Ends:
     """Ends of the ratio when one errs up and the other down; the baseline's own ratio is 1 and has none."""
     if is_baseline or own is None or base is None:
         return None
-    return _over(own[0], base[1]).astype(np.float32), _over(own[1], base[0]).astype(np.float32)
+    return over(own[0], base[1]).astype(np.float32), over(own[1], base[0]).astype(np.float32)
 
 
 def _shares(aligned: Alignment, position: int, metric: str) -> Floats:
@@ -207,7 +247,7 @@ def _shares(aligned: Alignment, position: int, metric: str) -> Floats:
     return (values / total).to_numpy(float) if total > 0 else np.full(len(values), np.nan)
 
 
-def _ran(aligned: Alignment, arrays: dict[str, NDArray[Any]]) -> list[str]:
+def ran(aligned: Alignment, arrays: dict[str, NDArray[Any]]) -> list[str]:
     """What each board ran for each row, as texts that ``ran 0``, ``ran 1`` ... point into; the first text is that of no layer."""
     pool = {"": 0}
     for i in range(len(aligned.profiles)):
@@ -228,21 +268,27 @@ def _meaning(profile: Profile) -> str:
     return f"{', '.join([origin_label(profile), *told])}; {number}, {note.removeprefix('end to end: ')}."
 
 
-def _header(aligned: Alignment, metric: str) -> dict[str, Any]:
+def heading(aligned: Alignment, metric: str) -> dict[str, Any]:
+    """What stands above a view of several profiles: the model, what is compared and how each came about."""
     number, note = _fastest(aligned)
     words = Counter(origin_word(profile) or "measured" for profile in aligned.profiles)
     only = next(iter(words)) if len(words) == 1 else ""
     label = origin_label(aligned.profiles[0]) if only else ", ".join(f"{n} {word}" for word, n in words.items())
-    boards = f"{len(aligned.profiles)} boards"
+    boards = f"{len(aligned.profiles)} {aligned.noun}s"
+    how = "rows aligned by equal names of nodes" if aligned.by_name else "rows aligned by the model's nodes"
     lines = [f"{label}: {_meaning(profile)}" for profile, label in zip(aligned.profiles, aligned.labels, strict=True)]
     return {
-        "model": aligned.profiles[0].context.model_name,
-        "facts": [boards, column(metric).heading, "rows aligned by the model's nodes"],
+        "model": aligned.model,
+        "facts": [boards, column(metric).heading, how],
         "origin": only or "mixed",
         "origin_label": label,
         "number": number,
         "number_note": note,
-        "lines": {"title": f"What ran on the {boards}", "items": lines, "open": len(lines) <= _OPEN_LINES},
+        "lines": {
+            "title": f"What ran {_of(aligned) if aligned.noun == 'board' else 'in'} the {boards}",
+            "items": lines,
+            "open": len(lines) <= _OPEN_LINES,
+        },
     }
 
 
@@ -271,6 +317,6 @@ def _menus(aligned: Alignment, metric: str, baseline: str) -> list[dict[str, Any
     """Choices that only Python can answer, shown where there is one."""
     ways: list[tuple[str, str, dict[str, str], str]] = [
         ("metric", "Metric", {name: column(name).title for name in known_metrics(aligned)}, metric),
-        ("baseline", "Ratio to", {label: label for label in aligned.labels}, baseline),
+        ("baseline", "Baseline", {label: label for label in aligned.labels}, baseline),
     ]
     return [{"name": name, "title": title, "choices": choices, "value": value} for name, title, choices, value in ways if len(choices) > 1]

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from edgeprof import units
-from edgeprof.analysis.align import board_labels, same_model
+from edgeprof.analysis.align import same_model
 from edgeprof.analysis.budget import process_peak
+from edgeprof.analysis.labels import board_labels
 from edgeprof.analysis.memory import model_peak
 from edgeprof.errors import UsageError
 from edgeprof.figures.boards import origin_word

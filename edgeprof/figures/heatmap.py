@@ -5,18 +5,22 @@
 3. The ``(between layers)`` row comes along as the last row and belongs to no scale: it may be negative.
 4. Runs are the instrumented ones, in the order they ran. More than ``max_columns`` are put together in bins of equal
    size that restart at each block; the view says so.
+5. Layers can be put together by op type or by block: ``meta["groups"]`` names the groups of each way, an array the group of each layer, and
+   ``GROUP: COLUMN`` holds the groups' numbers. They have scales of their own: a sum is larger than all that is in it.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from edgeprof.analysis.groups import ADDITIVE, AGGREGATED, Grouping, aggregate, group_by_block, group_by_op_type
 from edgeprof.analysis.sources import meaning_of, title_of
 from edgeprof.figures.numbers import format_of
 from edgeprof.figures.view import ViewData, end_to_end, header, pack, themes
@@ -33,6 +37,9 @@ METRIC_COLUMNS = (
 
 HOVER_COLUMNS = ("latency_low_ms", "latency_high_ms", "latency_raw_ms", "energy_low_mj", "energy_high_mj")
 """Numbers that only the hover card and the linked table show."""
+
+GROUPINGS = {"op_type": "Op type", "block": "Block"}
+"""Ways to put layers together, as `groupings` gives them."""
 
 _INTERVALS = {"latency_ms": ("latency_low_ms", "latency_high_ms"), "energy_mj": ("energy_low_mj", "energy_high_mj")}
 _TEXT_COLUMNS = ("op_type", "kind", "provider", "precision", "output_shape", "energy_method")
@@ -52,6 +59,9 @@ def heatmap(profile: Profile) -> ViewData:
         arrays[name], texts[name] = codes.astype(np.uint16), [str(value) for value in values]
     names = [str(name) for name in layers["name"]]
     measured = profile.measured_layers
+    groups = {key: _Groups(key, grouping, aggregate(layers, grouping)) for key, grouping in groupings(layers).items()}
+    for group in groups.values():
+        arrays |= group.arrays([*(c.name for c in columns), *hover])
     meta = {
         "view": "heatmap",
         "title": profile.title,
@@ -66,40 +76,87 @@ def heatmap(profile: Profile) -> ViewData:
                 "format": format_of(c.name),
                 "scales": scales(measured[c.name]),
                 "interval": [end for end in _INTERVALS.get(c.name, ()) if end in hover],
+                "additive": c.name in ADDITIVE,
+                "total": _total(c.name, layers),
+                "group_scales": {key: scales(group.table[c.name]) for key, group in groups.items() if c.name in AGGREGATED},
             }
             for c in columns
         ],
+        "groups": {key: group.meta for key, group in groups.items()},
         "meanings": {name: schema.column(name).meaning for name in hover},
         "names": names,
         "texts": texts,
         "parents": {str(i): str(parent) for i, parent in enumerate(layers["parent"]) if parent},
         # most layers carry out the one node that has their own name: only the others are sent
         "sources": {str(i): list(s) for i, (n, s) in enumerate(zip(names, layers["source_nodes"], strict=True)) if list(s) != [n]},
+        "runtime_names": {str(i): str(r) for i, (n, r) in enumerate(zip(names, layers["runtime_name"], strict=True)) if r not in ("", n)},
         "themes": themes(texts["op_type"]),
         "instrumented_runs": int(profile.runs["instrumented"].sum()) if len(profile.spans) else 0,
     }
     return pack(meta, arrays)
 
 
+def groupings(layers: pd.DataFrame) -> dict[str, Grouping]:
+    """The ways in which these layers can be put together so that it tells something."""
+    ways = {"op_type": group_by_op_type(layers), "block": group_by_block(layers)}
+    return {key: grouping for key, grouping in ways.items() if grouping.tells}
+
+
+@dataclass(frozen=True)
+class _Groups:
+    """A way to put layers together, and the table of `aggregate`."""
+
+    key: str
+    grouping: Grouping
+    table: pd.DataFrame
+
+    @property
+    def meta(self) -> dict[str, Any]:
+        return {"title": GROUPINGS[self.key], "names": list(self.grouping.names)}
+
+    def arrays(self, columns: Sequence[str]) -> dict[str, NDArray[Any]]:
+        """The group of each layer (65535: none), how many layers each has and how many were timed, and its numbers."""
+        made: dict[str, NDArray[Any]] = {
+            f"{self.key}: of": self.grouping.codes.astype(np.uint16 if len(self.grouping.names) < 1 << 16 else np.uint32),
+            f"{self.key}: layers": self.table["layers"].to_numpy(np.uint32),
+            f"{self.key}: timed_layers": self.table["timed_layers"].to_numpy(np.uint32),
+        }
+        return made | {f"{self.key}: {c}": self.table[c].to_numpy(_precision(c)) for c in columns if c in AGGREGATED}
+
+
+def _total(name: str, layers: pd.DataFrame) -> float | None:
+    """What the column's numbers are shares of: their sum, the row between layers included; None where a sum means nothing."""
+    total = float(layers[name].sum(min_count=1)) if name in ADDITIVE and name != "share" else math.nan
+    return total if total > 0 else None
+
+
 def heatmap_runs(profile: Profile, *, statistic: Statistic = "max", max_columns: int = 160, max_cells: int = 500_000) -> ViewData:
     """Layers x instrumented runs of ``profile``: latency in ms, each layer's median over all runs, and each run's whole latency.
 
-    ``statistic`` puts the runs of a bin together; with ``max`` an outlier is never hidden.
+    ``statistic`` puts the runs of a bin together; with ``max`` an outlier is never hidden. A group's latency in a run is the sum of its
+    layers that ran. The runs of column ``k`` are ``run[first[k]:first[k + 1]]``.
     """
-    rows = len(profile.layers)
+    ways = groupings(profile.layers)
+    rows = len(profile.layers) + sum(len(grouping.names) for grouping in ways.values())
     runs = profile.runs[profile.runs["instrumented"]].sort_values("run")
     if profile.spans.empty:
         runs = runs.iloc[:0]
     columns = max(1, min(max_columns, max_cells // max(rows, 1)))
     bins, size = _bins(runs["block"].to_numpy(), columns)
-    latency = _span_matrix(profile.spans, runs["run"].to_numpy(), rows)
+    latency = _span_matrix(profile.spans, runs["run"].to_numpy(), len(profile.layers))
     binned = _reduce(latency, bins, statistic)
     whole = _reduce(runs["latency_ms"].to_numpy()[None, :], bins, statistic)[0]
     median = _nan_median(latency)
     both = (binned > 0) & (median[:, None] > 0)  # a correction can be as large as the time that was read
     ratio = np.abs(np.log2(binned / np.where(both, median[:, None], 1.0), where=both, out=np.full(binned.shape, np.nan)))
-    seen = binned[np.isfinite(binned) & (binned > 0)]
     finite = ratio[np.isfinite(ratio)]
+    arrays = {"ms": binned.ravel(), "median_ms": median, "run_ms": whole}
+    group_ranges = {}
+    for key, grouping in ways.items():
+        together = _sum_by_group(latency, grouping)
+        grouped = _reduce(together, bins, statistic)
+        arrays |= {f"{key}: ms": grouped.ravel(), f"{key}: median_ms": _nan_median(together)}
+        group_ranges[key] = _range_ms(grouped)
     meta = {
         "view": "heatmap-runs",
         "columns": _run_columns(runs, bins),
@@ -107,10 +164,12 @@ def heatmap_runs(profile: Profile, *, statistic: Statistic = "max", max_columns:
         "runs_per_column": size,
         "statistic": statistic,
         "ratio_limit": max(_MIN_RATIO_LIMIT, min(4.0, 2 ** float(np.quantile(finite, 0.995)))) if finite.size else _MIN_RATIO_LIMIT,
-        "range_ms": [float(np.quantile(seen, 0.005)), float(seen.max())] if seen.size else [0.0, 1.0],
+        "range_ms": _range_ms(binned),
+        "group_ranges_ms": group_ranges,
     }
-    arrays = {"ms": binned.ravel(), "median_ms": median, "run_ms": whole}
-    return pack(meta, {name: values.astype(np.float32) for name, values in arrays.items()})
+    first = np.flatnonzero(np.diff(bins, prepend=-1)) if len(bins) else bins
+    numbers = {"run": runs["run"].to_numpy(np.uint32), "first": np.append(first, len(runs)).astype(np.uint32)}
+    return pack(meta, {name: values.astype(np.float32) for name, values in arrays.items()} | numbers)
 
 
 def scales(values: pd.Series) -> dict[str, dict[str, float | bool]]:
@@ -181,6 +240,21 @@ def _span_matrix(spans: pd.DataFrame, runs: NDArray[np.int64], rows: int) -> NDA
     known = (at < len(runs)) & (runs[np.minimum(at, len(runs) - 1)] == spans["run"].to_numpy()) & (layer >= 0) & (layer < rows)
     matrix[layer[known], at[known]] = spans["latency_ms"].to_numpy(np.float64)[known]
     return matrix
+
+
+def _range_ms(latency: NDArray[np.float64]) -> list[float]:
+    """From where to where colours of latencies reach."""
+    seen = latency[np.isfinite(latency) & (latency > 0)]
+    return [float(np.quantile(seen, 0.005)), float(seen.max())] if seen.size else [0.0, 1.0]
+
+
+def _sum_by_group(latency: NDArray[np.float64], grouping: Grouping) -> NDArray[np.float64]:
+    """Latency of each group in each run: of its layers that ran; NaN where none did."""
+    together, ran = (np.zeros((len(grouping.names), latency.shape[1])) for _ in range(2))
+    own = grouping.codes >= 0
+    np.add.at(together, grouping.codes[own], np.nan_to_num(latency[own]))
+    np.add.at(ran, grouping.codes[own], ~np.isnan(latency[own]))
+    return np.where(ran > 0, together, np.nan)
 
 
 def _reduce(matrix: NDArray[np.float64], bins: NDArray[np.int64], statistic: Statistic) -> NDArray[np.float64]:

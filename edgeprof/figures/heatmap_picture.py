@@ -13,7 +13,7 @@ from edgeprof.figures.heatmap import place
 from edgeprof.figures.numbers import ellipsis, show
 from edgeprof.figures.pen import WIDTH, Pen, draw_header, ink_on
 from edgeprof.figures.theme import LIGHT, Theme, scale_colors
-from edgeprof.figures.view import ViewData
+from edgeprof.figures.view import ViewData, pack
 
 MAX_ROWS = 30
 NARROW = 60
@@ -37,12 +37,21 @@ def draw(
     mode: str = "",
     sort: str = "execution",
     selection: Sequence[str] = (),
+    group: str = "none",
+    values: str = "absolute",
+    selected_runs: Sequence[int] = (),
     theme: Theme = LIGHT,
 ) -> bytes:
     """PNG of a view of metrics or of boards, or with ``runs`` that of runs. Of more than `MAX_ROWS` rows the longest are shown.
 
-    ``mode`` is one of the view's, if it has several; the first when empty.
+    ``mode`` is one of the view's, if it has several; the first when empty. With ``group`` each row is a group of layers; with ``values``
+    ``"share"`` numbers that can be summed are shares of their column's total.
     """
+    if group in view.meta.get("groups", {}):
+        view, runs, selection = in_groups(view, group), runs and _runs_in_groups(runs, group), _whole_groups(view, group, selection)
+        sort = "execution" if sort == "op_type" else sort
+    if values == "share":
+        view = _as_shares(view)
     rows = _rows(view, sort)
     shown = _shown(view, mode)
     lines = [f"{i}  {line}" for i, line in enumerate(view.meta["header"].get("lines", {}).get("items", [])[:MAX_LINES], 1)]
@@ -54,8 +63,8 @@ def draw(
         pen.text(12, top + 10, text, theme.ink_muted)
         return pen.png()
     lead = _lead(view)
-    pen.text(12, top - 12, "Layer", theme.ink_muted, 11)
-    pen.text(12 + _LABEL, top - 12, "Op type", theme.ink_muted, 11)
+    for x, head in zip((12, 12 + _LABEL), view.meta.get("grouped", ("Layer", "Op type")), strict=True):
+        pen.text(x, top - 12, head, theme.ink_muted, 11)
     for j, line in enumerate(filter(None, (lead.get("note"), lead["title"]))):
         pen.text(12 + _LABEL + _OP, top - 12 - 14 * j, _fitting(pen, line, _BAR), theme.ink_muted, 11)
     chosen = set(selection)
@@ -65,11 +74,72 @@ def draw(
         _draw_metrics(pen, view, shown, rows, top)
     else:
         _draw_runs(pen, runs, rows, top)
+        _mark_runs(pen, runs, selected_runs, top, top + _ROW * len(rows))
     bottom = top + _ROW * len(rows) + 14
     _draw_footer(pen, view, shown, runs, "  ".join(_notes(view, rows)), bottom)
     for i, line in enumerate(lines):
         pen.text(12, bottom + 46 + 16 * i, ellipsis(line, 170), theme.ink_muted, 10)
     return pen.png()
+
+
+def in_groups(view: ViewData, group: str) -> ViewData:
+    """A view of metrics whose rows are its groups, and the row between layers; columns without a meaning for groups are gone."""
+    meta, prefix = view.meta, f"{group}: "
+    names = meta["groups"][group]["names"]
+    between = np.flatnonzero(_kinds(view) == "between")
+    columns = [{**c, "scales": c["group_scales"][group]} for c in meta["columns"] if group in c["group_scales"]]
+    numbers = [name.removeprefix(prefix) for name in meta["arrays"] if name.startswith(prefix) and name != f"{prefix}of"]
+    arrays = {
+        name: np.append(view.array(prefix + name).astype(float), view.array(name)[between] if name in meta["arrays"] else between * np.nan)
+        for name in numbers
+    }
+    layers = [f"{count} layer{'s' if count != 1 else ''}" for count in view.array(f"{prefix}layers")]
+    counted, words = np.unique(layers, return_inverse=True)
+    arrays["op_type"] = np.append(words, np.full(len(between), len(counted)))
+    arrays["kind"] = np.append(np.zeros(len(names), int), np.ones(len(between), int))
+    texts = {"op_type": [*counted, ""], "kind": ["group", "between"]}
+    rows = [*names, *(meta["names"][i] for i in between)]
+    return pack({**meta, "columns": columns, "names": rows, "texts": texts, "grouped": (meta["groups"][group]["title"], "Layers")}, arrays)
+
+
+def _runs_in_groups(runs: ViewData, group: str) -> ViewData:
+    """Runs whose rows are those of `in_groups`; the row between layers has no numbers."""
+    arrays = {name: runs.array(name) for name in ("run_ms", "run", "first")}
+    blank = np.full(len(runs.meta["columns"]), np.nan)
+    return pack(runs.meta, {"ms": np.append(runs.array(f"{group}: ms"), blank), "median_ms": np.append(runs.array(f"{group}: median_ms"), np.nan), **arrays})
+
+
+def _whole_groups(view: ViewData, group: str, selection: Sequence[str]) -> list[str]:
+    """Groups of which all layers are selected."""
+    chosen = np.isin(view.meta["names"], list(selection))
+    of, sizes = view.array(f"{group}: of"), view.array(f"{group}: layers")
+    return [name for g, name in enumerate(view.meta["groups"][group]["names"]) if chosen[of == g].sum() == sizes[g]]
+
+
+def _as_shares(view: ViewData) -> ViewData:
+    """The same view, numbers that can be summed divided by their column's total."""
+    arrays = {name: view.array(name) for name in view.meta["arrays"]}
+    columns = []
+    for column in view.meta["columns"]:
+        total = column.get("total")
+        if total:
+            arrays[f"share: {column['name']}"] = arrays[column["name"]] / total
+            scale = {**column["scales"]["auto"], **{end: column["scales"]["auto"][end] / total for end in ("min", "max")}}
+            column = {**column, "name": f"share: {column['name']}", "format": "share", "metric": "share", "scales": {"auto": scale}}
+        columns.append(column)
+    return pack({**view.meta, "columns": columns}, arrays)
+
+
+def _mark_runs(pen: Pen, runs: ViewData, selected: Sequence[int], top: float, bottom: float) -> None:
+    """A frame around each column with a selected run."""
+    first = runs.array("first")
+    cell = min(30.0, (WIDTH - 12 - _CELLS) / len(first[1:]))
+    chosen = np.isin(runs.array("run"), list(selected))
+    for k in range(len(first) - 1):
+        if chosen[first[k] : first[k + 1]].any():
+            x = _CELLS + k * cell
+            for left, width, y, height in ((x - 1, 2, top - 40, bottom - top + 40), (x + cell - 1, 2, top - 40, bottom - top + 40), (x - 1, cell + 2, top - 41, 3)):
+                pen.box(left, y, width, height, pen.theme.accent)
 
 
 def _shown(view: ViewData, mode: str) -> dict[str, Any]:
@@ -132,11 +202,11 @@ def _draw_label(pen: Pen, view: ViewData, row: int, y: float, selected: bool) ->
         pen.box(4, y, 3, _ROW, theme.accent)
     if kind == "between":
         pen.box(12, y, WIDTH - 24, 1, theme.line)
-    else:
+    elif kind != "group":
         pen.box(12, y + 3, 4, _ROW - 6, theme.op_color(op_type))
     mark = {"inserted": "+ ", "nested": "  ↳ "}.get(kind, "")
     name = _fitting(pen, ellipsis(mark + view.meta["names"][row], 44), _LABEL - 22)
-    pen.text(22, middle, name, theme.ink if kind in ("layer", "nested") else theme.ink_muted, 11)
+    pen.text(22, middle, name, theme.ink if kind in ("layer", "nested", "group") else theme.ink_muted, 11)
     pen.text(12 + _LABEL, middle, ellipsis(op_type, 17), theme.ink_muted, 11)
     _draw_bar(pen, view, row, y, kind)
 
@@ -188,9 +258,16 @@ def _draw_metrics(pen: Pen, view: ViewData, shown: dict[str, Any], rows: NDArray
             elif not between[row] and not np.isnan(value):
                 pen.box(x, y, cell - 1, _ROW - 1, tuple(colors[i]))
                 ink = ink_on(colors[i])
-            text = _text(float(value), column).removesuffix(f" {unit}") if unit else _text(float(value), column)
+            number = _text(float(value), column)
+            text = _mark(view, column, row) + (number.removesuffix(f" {unit}") if unit else number)
             if pen.width(text, 10) < cell - 3:
                 pen.text(x + cell / 2, y + _ROW / 2, text, ink, 10, anchor="mm")
+
+
+def _mark(view: ViewData, column: dict[str, Any], row: int) -> str:
+    """Sign of a difference, and what says that the intervals overlap."""
+    same = "≈ " * bool("same" in column and view.array(column["same"])[row])
+    return same + "+" * bool(column.get("signed") and view.array(column["name"])[row] > 0)
 
 
 def _head_lines(pen: Pen, column: dict[str, Any], unit: str, position: int, cell: float) -> list[tuple[str, str]]:
@@ -272,9 +349,11 @@ def _notes(view: ViewData, rows: NDArray[np.int64]) -> Iterator[str]:
         values = _values(view, _lead(view)["name"])
         total = np.nansum(values[own])
         part = f", {units.share(float(np.nansum(values[shown]) / total))} of their {_lead(view)['title'].lower()}" if total > 0 else ""
-        yield f"The {len(shown)} longest of {len(own)} layers{part}."
+        yield f"The {len(shown)} longest of {len(own)} {'groups' if 'grouped' in view.meta else 'layers'}{part}."
+    if "grouped" in view.meta:
+        yield f"Layers together by {view.meta['grouped'][0].lower()}; intervals are added ends."
     if "inserted" in view.meta["texts"]["kind"]:
         yield "+ inserted by the runtime."
     if "modes" in view.meta:
-        yield "Blank: the board has no such layer."
+        yield f"{view.meta['absent'].capitalize()}."
     yield "A static picture: run the cell for the live view."

@@ -14,9 +14,10 @@ D3 = "d3-scale-4.0.3.min"
 """Scales and ticks, for views with axes of numbers: ``d3.scaleLinear``, ``d3.scaleLog``."""
 
 _FILES = {
+    "heatmap": ("heatmap_groups", "heatmap"),
     "timeline": ("timeline_drawing", "timeline"),
-    "pareto": (D3, "axes", "pareto"),
-    "roofline": (D3, "axes", "roofline"),
+    "pareto": (D3, "axes", "points", "pareto"),
+    "roofline": (D3, "axes", "points", "roofline"),
     "icicle": (D3, "axes", "icicle"),
     "difference": (D3, "axes", "difference"),
 }

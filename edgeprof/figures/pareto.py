@@ -43,7 +43,6 @@ _MANY, _FEW = 60, 16
 """With more points than many only those on the front have error bars, with no more than few all of them have names."""
 _LABEL_LETTERS, _LINE_LETTERS = 30, 100
 _TITLE_PAD = {"t": 22, "l": 12}
-_SCALES = {"ms": ((1.0, 1e3, "µs"), (1e4, 1e-3, "s")), "mJ": ((1.0, 1e3, "µJ"), (1e4, 1e-3, "J"))}
 _HOVER = "<b>%{customdata[0]}</b><br>%{customdata[1]}<extra></extra>"
 
 
@@ -102,7 +101,7 @@ class _Chart:
         self.plot = go.Figure()
         self.drawn = made.rows(*_DRAWN)
         self.by_color = len(made.axes) > 2
-        self.units = [_unit_of(made, one, self.drawn) for one in made.axes]
+        self.units = [words.unit_of(made, one, self.drawn) for one in made.axes]
         bounds = {limit.objective: limit.bound for limit in made.constraints}
         self.bounds = [bounds.get(one, math.nan) * scale for one, (scale, _) in zip(made.axes[:2], self.units, strict=False)]
         self.spans = [self._span(position) for position in range(len(made.axes))] if self.drawn else []
@@ -366,15 +365,6 @@ class _Chart:
             bar |= {"tickvals": [math.log10(tick) for tick in ticks], "ticktext": [_tick(one, tick) for tick in ticks]}
         ends = (min(at), max(at)) if max(at) > min(at) else (span.low, span.high)
         return {"colorscale": colorscale(self.theme.sequential[2:]), "cmin": ends[0], "cmax": ends[1], "colorbar": bar}
-
-
-def _unit_of(made: Pareto, one: Objective, rows: Sequence[int]) -> tuple[float, str]:
-    """What the numbers are multiplied by to be drawn, and their unit then: a chart where nothing takes a millisecond is in µs."""
-    values = made.numbers[one.name]["value"].to_numpy(float)[list(rows)]
-    if not len(values) or one.unit not in _SCALES:
-        return 1.0, one.unit
-    (small, more, finer), (large, less, coarser) = _SCALES[one.unit]
-    return (more, finer) if values.max() < small else (less, coarser) if values.max() >= large else (1.0, one.unit)
 
 
 def _heading(one: Objective, unit: str) -> str:

@@ -23,10 +23,22 @@ STANDING_WORDS: dict[Standing, str] = {
 
 
 _FEW_MODELS = 3
+_SCALES = {"ms": ((1.0, 1e3, "µs"), (1e4, 1e-3, "s")), "mJ": ((1.0, 1e3, "µJ"), (1e4, 1e-3, "J"))}
+
+
+def unit_of(made: Pareto, one: Objective, rows: Sequence[int]) -> tuple[float, str]:
+    """What the numbers are multiplied by to be drawn, and their unit then: a chart where nothing takes a millisecond is in µs."""
+    values = made.numbers[one.name]["value"].to_numpy(float)[list(rows)]
+    if not len(values) or one.unit not in _SCALES:
+        return 1.0, one.unit
+    (small, more, finer), (large, less, coarser) = _SCALES[one.unit]
+    return (more, finer) if values.max() < small else (less, coarser) if values.max() >= large else (1.0, one.unit)
 
 
 def show(one: Objective, value: float, low: float = math.nan, high: float = math.nan) -> str:
     """``95.1 % [93.9, 96.2]``: a number of an objective with its interval, in a unit that suits it."""
+    if math.isnan(value):
+        return units.MISSING
     if one.unit == "ms":
         return units.latency_interval(value, low, high)
     if one.unit == "mJ":

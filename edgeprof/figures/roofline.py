@@ -28,7 +28,7 @@ _LINE, _LINE_PX = 96, 20
 """Characters of a line of notes under the title, and how high it is."""
 _SMALLEST_PX, _LARGEST_PX = 7.0, 36.0
 _HOVER = "<b>%{customdata[0]}</b><br>%{customdata[1]}<br>%{y:.3~g} GFLOP/s at %{x:.3~g} FLOP/B<br>%{customdata[2]}<extra></extra>"
-_SYMBOLS = (
+SYMBOLS = (
     "circle",
     "square",
     "diamond",
@@ -42,6 +42,7 @@ _SYMBOLS = (
     "hourglass",
     "bowtie",
 )
+"""Shapes of the families of op types, in the order of `Theme.families`."""
 
 
 def roofline(profile: Profile, *, peaks: Peaks | None = None, theme: str = "light") -> go.Figure:
@@ -60,7 +61,7 @@ def roofline(profile: Profile, *, peaks: Peaks | None = None, theme: str = "ligh
     figure = go.Figure()
     _add_ceilings(figure, roof, colors)
     _add_points(figure, roof.points, colors, hollow=profile.basis == "estimated")
-    note = " ".join(filter(None, [roof.ceiling_note if len(roof.points) else "", _left_out(roof)]))
+    note = " ".join(filter(None, [roof.ceiling_note if len(roof.points) else "", left_out_line(roof)]))
     lines = [line for text in roof.notes for line in textwrap.wrap(visible(text), _LINE)]
     figure.update_layout(
         **frame(colors, _PLOT_PX, legend=bool(len(roof.points))),
@@ -100,7 +101,7 @@ def _add_ceilings(figure: go.Figure, roof: Roofline, theme: Theme) -> None:
 def _add_points(figure: go.Figure, points: pd.DataFrame, theme: Theme, *, hollow: bool) -> None:
     family = points["op_type"].map(op_family)
     largest = points["share"].max()
-    for symbol, (name, color) in zip(_SYMBOLS, theme.families.items(), strict=True):
+    for symbol, (name, color) in zip(SYMBOLS, theme.families.items(), strict=True):
         rows = points[family == name]
         if rows.empty:
             continue
@@ -122,7 +123,8 @@ def _hover(row: dict[Any, Any]) -> list[str]:
     return [wrapped(row["name"]), kind, time]
 
 
-def _left_out(roof: Roofline) -> str:
+def left_out_line(roof: Roofline) -> str:
+    """Which layers are no points, by reason; empty when all are."""
     if not roof.left_out:
         return ""
     reasons = ", ".join(f"{reason}: {n}" for reason, n in roof.left_out.items())

@@ -21,7 +21,7 @@ from edgeprof.records.conditions import condition_findings, mark_outliers
 from edgeprof.records.context import Instrument, Latency, RunContext, Thermal
 from edgeprof.records.energy import LayerEnergy, layer_energy
 from edgeprof.records.instrument import RESOLUTION_NS, Calibration, calibrate
-from edgeprof.records.layer_times import LayerTimes, layer_times
+from edgeprof.records.layer_times import DRAWS, LayerTimes, layer_times
 from edgeprof.records.memory import LayerMemory, layer_memory
 from edgeprof.records.profile import Finding, Origin, Profile
 from edgeprof.records.rows import Row, Rows, make_rows, row_costs
@@ -30,12 +30,18 @@ from edgeprof.units import NS_PER_MS, NS_PER_US
 
 
 def build_profile(
-    trace: Trace, graph: Graph, executed: Graph | None, *, input_source: str = "random", origin: Origin = "measured"
+    trace: Trace,
+    graph: Graph,
+    executed: Graph | None,
+    *,
+    input_source: str = "random",
+    origin: Origin = "measured",
+    most_draws: int = DRAWS,
 ) -> Profile:
     """The Profile that ``trace``, a recording of ``graph``, gives.
 
     ``executed`` is the optimised graph, read from `Trace.executed_model`, or None when the runtime did not save it; then events are
-    matched with the original graph by their names.
+    matched with the original graph by their names. ``most_draws``: for the intervals, as of `edgeprof.records.layer_times`.
 
     Raises:
         TraceError: the trace holds no run of the model.
@@ -45,7 +51,7 @@ def build_profile(
         raise TraceError("The trace holds no whole run of the model. Record it again, with at least one run after loading.")
     rows = make_rows(blocks, graph, executed)
     calibration = calibrate(trace.probes, [block.index for block in blocks])
-    times = layer_times(blocks, rows.of_kind, len(rows.rows), calibration, trace.probes)
+    times = layer_times(blocks, rows.of_kind, len(rows.rows), calibration, trace.probes, most_draws)
     runs = _runs(blocks, trace.start_ns)
     memory = layer_memory(trace.memory, rows, executed, graph, trace.process)
     energy = layer_energy(trace, rows.rows, executed, times)

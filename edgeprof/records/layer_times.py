@@ -31,6 +31,7 @@ from edgeprof.records.trace import Block, EventKind, ProbeRuns
 Indexes = npt.NDArray[np.int64]
 
 DRAWS = 300
+FEWEST_DRAWS = 60
 _MOST_CELLS = 40_000_000
 
 
@@ -84,8 +85,9 @@ def layer_times(
     layers: int,
     calibration: Calibration | None,
     probes: Sequence[ProbeRuns] = (),
+    most_draws: int = DRAWS,
 ) -> LayerTimes:
-    """Times of each of ``layers`` layers; ``of_kind`` says which layer an event belongs to."""
+    """Times of each of ``layers`` layers; ``of_kind`` says which layer an event belongs to. ``most_draws``: for the intervals."""
     blocks = [block for block in blocks if len(block.spans.run_start_ns)]
     gaps = np.array([_gap(block, probes) for block in blocks])
     runs = [_sums(block, of_kind, layers, gap, corrected=calibration is not None) for block, gap in zip(blocks, gaps, strict=True)]
@@ -109,7 +111,7 @@ def layer_times(
     everything = np.arange(len(blocks))
     plain = _median(plain_runs, everything)
     latency = means.latency(everything, base, slope, plain)
-    latencies, plains = _bootstrap(means, plain_runs, calibration)
+    latencies, plains = _bootstrap(means, plain_runs, calibration, most_draws)
     own, common = (calls * _unseen(runs, layers), calls * calibration.unseen_ns) if calibration else (np.zeros(layers), np.zeros(layers))
     unseen = np.hypot(own, common)
     between = plains - latencies.sum(axis=1)
@@ -176,10 +178,10 @@ class _BlockMeans:
         return np.asarray((own / self.plain[chosen, None]).mean(axis=0) * plain)
 
 
-def _bootstrap(means: _BlockMeans, plain_runs: Sequence[Floats], calibration: Calibration | None) -> tuple[Floats, Floats]:
+def _bootstrap(means: _BlockMeans, plain_runs: Sequence[Floats], calibration: Calibration | None, most: int) -> tuple[Floats, Floats]:
     """(draws, L) latencies and (draws,) plain medians over blocks drawn with replacement."""
     blocks, layers = means.inner.shape
-    draws = max(60, min(DRAWS, _MOST_CELLS // max(1, blocks * layers)))
+    draws = max(FEWEST_DRAWS, min(most, _MOST_CELLS // max(1, blocks * layers)))
     rng = np.random.default_rng(0)
     latencies, totals = np.empty((draws, layers)), np.empty(draws)
     for draw in range(draws):

@@ -11,10 +11,7 @@ by side: `compare_boards` and layers x boards.
 
 from __future__ import annotations
 
-import base64
 import dataclasses
-import hashlib
-import json
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -39,6 +36,7 @@ from edgeprof.figures.timeline import timeline
 from edgeprof.records.profile import Profile
 from edgeprof.reports import summary
 from edgeprof.reports.html_tables import layer_table, op_type_table, owner_table
+from edgeprof.reports.inline import json_text, policy, script_element
 from edgeprof.reports.sensed import energy_facts, layer_energy_rows, sensor_rows
 
 if TYPE_CHECKING:
@@ -69,18 +67,18 @@ def render(profiles: Sequence[Profile]) -> bytes:
     sections = [_section(i, profile, len(profiles)) for i, profile in enumerate(profiles)]
     compared, chosen = _compared(profiles), _pareto_section(profiles)
     views = [view for view in _CANVAS_VIEWS if any(f"{view}-data" in section["data"] for section in sections)]
-    modules = [_script(_view_module(view), "module") for view in views]
-    scripts = [_script(PLOTLY.read_text("utf-8")), *modules, _script(_read("report.js"), "module")]
+    modules = [script_element(_view_module(view), "module") for view in views]
+    scripts = [script_element(PLOTLY.read_text("utf-8")), *modules, script_element(_read("report.js"), "module")]
     page = _environment().get_template("report.html.j2").render(
         title=_title(profiles),
         profiles=sections,
         compared=compared,
         pareto=chosen,
-        policy=_policy(scripts),
+        policy=policy(scripts),
         scripts=scripts,
         style=f"{style(*views)}\n{_read('report.css')}",
         themes={"light": _variables(LIGHT), "dark": _variables(DARK)},
-        swap=_json(color_swap()),
+        swap=json_text(color_swap()),
         version=__version__,
         top_layers=TOP_LAYERS,
     )  # fmt: skip
@@ -109,7 +107,7 @@ def _pareto_section(profiles: Sequence[Profile]) -> dict[str, Any] | None:
         return None
     height, note = figure.layout.height - figure.layout.margin.t + 84, figure.layout.meta["note"]
     return {
-        "id": "front", "data": {"pareto-data": _json(_figure_json(figure))}, "heights": {"pareto": height}, "notes": {"pareto": note},
+        "id": "front", "data": {"pareto-data": json_text(_figure_json(figure))}, "heights": {"pareto": height}, "notes": {"pareto": note},
     }  # fmt: skip
 
 
@@ -131,7 +129,7 @@ def _compared_section(section: str, group: Sequence[Profile]) -> dict[str, Any]:
         "name": shorten(group[0].context.model_name, 100),
         "boards": len(group),
         "lines": lines["items"],
-        "data": {"compared-data": _json(_figure_json(figure)), "heatmap-data": _json(view.to_json())},
+        "data": {"compared-data": json_text(_figure_json(figure)), "heatmap-data": json_text(view.to_json())},
         "heights": {"compared": figure.layout.height},
         "notes": {"compared": (figure.layout.meta or {}).get("note", "")},
     }
@@ -158,7 +156,7 @@ def _section(position: int, profile: Profile, total: int) -> dict[str, Any]:
         "tiles": summary.tiles(profile),
         "findings": found,
         "diagnoses": diagnoses,
-        "data": {f"{name}-data": _json(_figure_json(figure)) for name, figure in figures.items()}
+        "data": {f"{name}-data": json_text(_figure_json(figure)) for name, figure in figures.items()}
         | _heatmap_data(profile, total)
         | _timeline_data(profile, total)
         | ({"memory-data": held["data"]} if held and held["data"] else {}),
@@ -200,8 +198,8 @@ def _heatmap_data(profile: Profile, total: int) -> dict[str, str]:
     cells = _RUN_CELLS // total
     if profile.spans.empty or cells < _FEWEST_RUN_COLUMNS * len(profile.layers):
         metrics["meta"]["instrumented_runs"] = 0
-        return {"heatmap-data": _json(metrics)}
-    return {"heatmap-data": _json(metrics), "runs-data": _json(heatmap_runs(profile, max_cells=cells).to_json())}
+        return {"heatmap-data": json_text(metrics)}
+    return {"heatmap-data": json_text(metrics), "runs-data": json_text(heatmap_runs(profile, max_cells=cells).to_json())}
 
 
 def _timeline_data(profile: Profile, total: int) -> dict[str, str]:
@@ -210,7 +208,7 @@ def _timeline_data(profile: Profile, total: int) -> dict[str, str]:
         return {}
     bare = dataclasses.replace(profile, findings=())
     view = timeline(bare, most_points=_TIMELINE_POINTS // total, most_spans=_TIMELINE_SPANS // total)
-    return {"timeline-data": _json(view.to_json())}
+    return {"timeline-data": json_text(view.to_json())}
 
 
 def _memory(profile: Profile) -> dict[str, Any] | None:
@@ -223,7 +221,7 @@ def _memory(profile: Profile) -> dict[str, Any] | None:
     drawn = {"first", "counted", "live", "peak"} & {name for name, entry in meta["arrays"].items() if entry["length"]}
     chart = view.to_json()
     chart["meta"] = meta | dict.fromkeys(("verdict", "missing", "owners", "process", "sources"), ())  # the page has them
-    return told | {"owners": owner_table(view), "data": _json(chart) if drawn else ""}
+    return told | {"owners": owner_table(view), "data": json_text(chart) if drawn else ""}
 
 
 def _view_module(view: str) -> str:
@@ -233,25 +231,6 @@ def _view_module(view: str) -> str:
 
 def _read(name: str) -> str:
     return (TEMPLATES / name).read_text("utf-8")
-
-
-def _script(source: str, kind: str = "text/javascript") -> dict[str, str]:
-    if "</script" in source.lower() or "<!--" in source:
-        raise ValueError("a script with </script or <!-- in it cannot stand in a page")
-    source = source.replace("\r\n", "\n")
-    digest = base64.b64encode(hashlib.sha256(source.encode("utf-8")).digest()).decode("ascii")
-    return {"kind": kind, "source": source, "hash": f"'sha256-{digest}'"}
-
-
-def _policy(scripts: Sequence[dict[str, str]]) -> str:
-    allowed = " ".join(script["hash"] for script in scripts)
-    return f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data: blob:; base-uri 'none'; form-action 'none'"
-
-
-def _json(value: Any) -> str:
-    """JSON that can stand in a script element."""
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=lambda number: number.item())
-    return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
 
 
 def _variables(theme: Any) -> dict[str, str]:

@@ -3,7 +3,7 @@
 `estimate` makes it from profiles of this very model and of variants of it, all measured on that board (`edgeprof.variants` measures them).
 """
 
-from edgeprof.whatif.estimate import estimate, totals
+from edgeprof.whatif.estimate import estimate, sizes, totals
 from edgeprof.whatif.fit import Costs, fit
 
-__all__ = ["Costs", "estimate", "fit", "totals"]
+__all__ = ["Costs", "estimate", "fit", "sizes", "totals"]

@@ -98,12 +98,14 @@ def totals(costs: Costs, recipe: Recipe) -> dict[str, float]:
     """What `estimate` says of the whole: ``latency_ms, energy_mj, peak_memory_bytes, model_bytes``; NaN is not known."""
     planned = plan(recipe, costs.graph, costs.target)
     predicted = costs.predict(planned)
-    energy = _energy(costs, _unit_energy(costs, predicted), predicted.total_ms)
-    told = (energy.inference_mj, _memory(costs, planned).peak_bytes, _model_bytes(costs, planned))
-    found = dict(
-        zip(("energy_mj", "peak_memory_bytes", "model_bytes"), (math.nan if one is None else float(one) for one in told), strict=True)
-    )
-    return {"latency_ms": predicted.total_ms, **found}
+    energy = _energy(costs, _unit_energy(costs, predicted), predicted.total_ms).inference_mj
+    return {"latency_ms": predicted.total_ms, "energy_mj": math.nan if energy is None else energy, **sizes(costs, planned)}
+
+
+def sizes(costs: Costs, planned: Plan) -> dict[str, float]:
+    """``peak_memory_bytes`` and ``model_bytes`` of a plan, which need no variants; NaN where the base profile does not have them."""
+    told = {"peak_memory_bytes": _memory(costs, planned).peak_bytes, "model_bytes": _model_bytes(costs, planned)}
+    return {name: math.nan if value is None else float(value) for name, value in told.items()}
 
 
 def _unit_energy(costs: Costs, predicted: Prediction) -> list[float]:

@@ -9,23 +9,25 @@ from typing import Any
 import traitlets
 
 from edgeprof.errors import UsageError
+from edgeprof.figures.heatmap import GROUPINGS, heatmap_runs
 from edgeprof.figures.heatmap import heatmap as heatmap_data
-from edgeprof.figures.heatmap import heatmap_runs
 from edgeprof.figures.heatmap_picture import PICTURE_RUNS, draw
 from edgeprof.figures.modules import script, style
 from edgeprof.figures.pen import WIDTH
 from edgeprof.figures.view import ViewData
 from edgeprof.records.profile import Profile
-from edgeprof.widgets.base import STILL, View, compact, known_sort, refuse_unknown
+from edgeprof.widgets.base import STILL, compact, known_sort, refuse_unknown
 from edgeprof.widgets.boards import BoardsView
+from edgeprof.widgets.runs import RunsView
 
 SORTS = ("execution", "latency", "op_type")
 
 
-class HeatmapView(View):
+class HeatmapView(RunsView):
     """Heatmap of a Profile. Made by `heatmap`; see there.
 
-    ``selection`` (names of layers), ``mode``, ``sort``, ``statistic`` and ``height`` can be read, set and observed.
+    ``selection`` (names of layers), ``selected_runs`` (numbers of runs), ``mode``, ``sort``, ``group``, ``values``, ``statistic`` and
+    ``height`` can be read, set and observed.
     """
 
     _esm = compact(script("heatmap") + STILL + (Path(__file__).parent / "heatmap.js").read_text("utf-8"))
@@ -37,6 +39,8 @@ class HeatmapView(View):
     runs: Any = traitlets.Dict().tag(sync=True)
     mode: Any = traitlets.Enum(("metrics", "runs"), "metrics").tag(sync=True)
     sort: Any = traitlets.Unicode("execution").tag(sync=True)
+    group: Any = traitlets.Enum(("none", *GROUPINGS), "none").tag(sync=True)
+    values: Any = traitlets.Enum(("absolute", "share"), "absolute").tag(sync=True)
     statistic: Any = traitlets.Enum(("max", "median"), "max").tag(sync=True)
     height: Any = traitlets.Int(0, min=0).tag(sync=True)
 
@@ -47,9 +51,12 @@ class HeatmapView(View):
         super().__init__(profile, data={"meta": data.meta, "numbers": data.numbers}, runs=runs, **traits)
 
     def picture(self) -> bytes:
-        """The view as a PNG picture: the mode, sort order and selection that it has now."""
+        """The view as a PNG picture: the mode, sort order, groups (all closed) and selection that it has now."""
         runs = heatmap_runs(self.profile, max_columns=PICTURE_RUNS) if self.mode == "runs" else None
-        return draw(ViewData(**self.data), runs=runs, sort=self.sort, selection=self.selection)
+        return draw(
+            ViewData(**self.data), runs=runs, sort=self.sort, selection=self.selection,
+            group=self.group, values=self.values, selected_runs=self.selected_runs,
+        )  # fmt: skip
 
     @traitlets.validate("sort")
     def _known_sort(self, proposal: Any) -> str:
@@ -69,6 +76,9 @@ def heatmap(
     sort: str = "execution",
     height: int | None = None,
     selection: Sequence[str] = (),
+    group: str = "none",
+    values: str = "absolute",
+    selected_runs: Sequence[int] = (),
     metric: str = "latency_ms",
     baseline: str | None = None,
     **unknown: Any,
@@ -82,18 +92,24 @@ def heatmap(
         sort: ``"execution"``, ``"latency"``, ``"op_type"`` or the name of a shown column, such as ``"macs"`` or ``"ratio: pi5"``.
         height: of the grid in CSS pixels; None fits the layers, up to 22 rows.
         selection: names of the layers that are selected at first.
+        group: of one profile, ``"op_type"`` or ``"block"`` puts rows together, to be opened by a click; ``"none"`` shows all layers.
+        values: of one profile, ``"share"`` shows numbers that can be summed as shares of the column's total, ``"absolute"`` as they are.
+        selected_runs: of one profile, numbers of the runs that are selected at first.
         metric: of several profiles, what is compared: ``"latency_ms"``, ``"energy_mj"``, ``"peak_memory_bytes"`` ...
         baseline: of several profiles, the board that ratios are to, as its column is called; None is the first.
         **unknown: refused with a sentence.
     """
-    known = ("mode", "sort", "height", "selection", "metric", "baseline")
+    known = ("mode", "sort", "height", "selection", "group", "values", "selected_runs", "metric", "baseline")
     refuse_unknown("heatmap", unknown, known)
     shared: dict[str, Any] = {"sort": sort, "height": height or 0, "selection": selection} | ({"mode": mode} if mode else {})
+    own: dict[str, Any] = {"group": group, "values": values, "selected_runs": selected_runs}
     if isinstance(profile, (list, tuple)):
+        if (group, values, tuple(selected_runs)) != ("none", "absolute", ()):
+            raise UsageError("group, values and selected_runs are for the heatmap of one profile; several have mode='share' and mode='ratio'.")
         return BoardsView([loaded(one) for one in profile], metric=metric, baseline=baseline, **shared)
     if metric != "latency_ms" or baseline is not None:
         raise UsageError("metric and baseline are for a list of profiles; the heatmap of one profile shows all metrics.")
-    return HeatmapView(loaded(profile), **shared)
+    return HeatmapView(loaded(profile), **shared, **own)
 
 
 def loaded(profile: Any) -> Profile:

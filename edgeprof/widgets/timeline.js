@@ -11,12 +11,15 @@ export default {
       const { data, ...options } = get(...traits, "selection");
       const view = renderTimeline(el, data, {
         ...options,
+        selectedRuns: model.get("selected_runs"),
         canDetail: true,
         onSelect: (names) => save({ selection: names }),
+        onSelectRuns: (numbers) => save({ selected_runs: numbers }),
         onChange: save,
       });
       const onTrait = Object.fromEntries(traits.map((name) => [name, () => view.set(name === "data" ? get("data", "detail", "window", "selection") : get(name))]));
       onTrait.selection = () => view.select(model.get("selection"));
+      onTrait.selected_runs = () => view.selectRuns(model.get("selected_runs"));
       for (const [name, react] of Object.entries(onTrait)) model.on(`change:${name}`, react);
       const showStill = hideStill(el, () => model.get("still"));
       return () => {

@@ -16,7 +16,8 @@ from edgeprof.figures.timeline import Session
 from edgeprof.figures.timeline_picture import draw
 from edgeprof.figures.view import ViewData
 from edgeprof.records.profile import Profile
-from edgeprof.widgets.base import STILL, View, compact, refuse_unknown
+from edgeprof.widgets.base import STILL, compact, refuse_unknown
+from edgeprof.widgets.runs import RunsView
 
 MOST_POINTS, MOST_SPANS = 12_000, 10_000
 """What one message holds: a screen shows no more, and what is zoomed into comes when it is looked at."""
@@ -31,11 +32,11 @@ class _Window(traitlets.Tuple):
         return super()._validate(obj, () if value is None else value)
 
 
-class TimelineView(View):
+class TimelineView(RunsView):
     """Timeline of a Profile. Made by `timeline`; see there.
 
-    ``window`` (start and end in ms since the job's start), ``selection`` (names of layers) and ``height`` can be read, set and
-    observed. Setting ``window`` to None shows the whole session.
+    ``window`` (start and end in ms since the job's start), ``selection`` (names of layers), ``selected_runs`` (numbers of runs) and
+    ``height`` can be read, set and observed. Setting ``window`` to None shows the whole session.
     """
 
     _esm = compact(script("timeline") + STILL + (Path(__file__).parent / "timeline.js").read_text("utf-8"))
@@ -97,6 +98,7 @@ def timeline(
     *,
     window: Sequence[float] | None = None,
     selection: Sequence[str] = (),
+    selected_runs: Sequence[int] = (),
     height: int | None = None,
     **unknown: Any,
 ) -> TimelineView:
@@ -106,17 +108,18 @@ def timeline(
         profile: what to show.
         window: ``(start_ms, end_ms)`` that is shown at first, in ms since the job's start; None is the whole session.
         selection: names of the layers that are selected at first.
+        selected_runs: numbers of the runs that are selected at first, as in ``profile.runs``.
         height: of the lanes in CSS pixels; None fits them.
         **unknown: refused with a sentence.
     """
-    refuse_unknown("timeline", unknown, ("window", "selection", "height"))
+    refuse_unknown("timeline", unknown, ("window", "selection", "selected_runs", "height"))
     if isinstance(profile, str | Path):
         from edgeprof.records.bundle import load
 
         profile = load(profile)
     if not isinstance(profile, Profile):
         raise UsageError(f"timeline expected a Profile or the path of a .edgeprof file, got {type(profile).__name__}.")
-    return TimelineView(profile, window=window, selection=selection, height=height or 0)
+    return TimelineView(profile, window=window, selection=selection, selected_runs=selected_runs, height=height or 0)
 
 
 def _plain(view: ViewData) -> dict[str, Any]:

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgeprof.analysis.align import LARGEST, SUMMED, align, board_labels
+from edgeprof.analysis.align import LARGEST, SUMMED, align
+from edgeprof.analysis.labels import board_labels
 from edgeprof.errors import UsageError
 from edgeprof.profiler import profile as measure
 from edgeprof.records.schema import BETWEEN_LAYERS

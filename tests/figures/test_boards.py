@@ -81,7 +81,7 @@ def test_any_name_of_a_board_works():
 def test_metrics_that_can_be_shown():
     profiles = [make_sensed_profile(), make_sensed_profile(seed=1)]
     memory = boards(profiles, metric="peak_memory_bytes")
-    assert list(memory.meta["modes"]) == ["absolute", "ratio"], "largest numbers have no share"
+    assert list(memory.meta["modes"]) == ["absolute", "ratio", "difference"], "largest numbers have no share"
     assert "share" not in memory.meta["menus"][0]["choices"] and "energy_mj" in memory.meta["menus"][0]["choices"]
     energy = boards(profiles, metric="energy_mj")
     assert np.nansum(energy.array("share: local")) == pytest.approx(1) and energy.meta["columns"][0]["interval"]
@@ -89,14 +89,14 @@ def test_metrics_that_can_be_shown():
         boards(profiles, metric="latency_p95_ms")
     with pytest.raises(UsageError, match=r"metric is 'energy_mj'.*on none of the boards"):
         boards([make_profile(), make_profile()], metric="energy_mj")
-    with pytest.raises(UsageError, match=r"No board is called 'locl' \(did you mean 'local'\?\)"):
+    with pytest.raises(UsageError, match=r"No profile is called 'locl' \(did you mean 'local'\?\)"):
         boards(profiles, baseline="locl")
 
 
 def test_the_picture_is_drawn_in_every_mode_and_shows_the_selection():
     view = boards([on("pi4", [4.0, 2.0, 1.0]), on("pi5", [1.0, math.nan, 0.5], origin="estimated")])
     pictures = {mode: draw(view, mode=mode) for mode in view.meta["modes"]}
-    assert len(set(pictures.values())) == 3 and all(picture.startswith(b"\x89PNG") for picture in pictures.values())
+    assert len(set(pictures.values())) == 4 and all(picture.startswith(b"\x89PNG") for picture in pictures.values())
     assert draw(view, selection=["/relu"]) != pictures["absolute"] != draw(view, sort="absolute: pi5")
 
 

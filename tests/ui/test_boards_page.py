@@ -61,7 +61,7 @@ def test_boards_are_hovered_selected_sorted_and_asked_for_other_numbers(page):
     expect(page.locator(".ep-legend")).to_contain_text("1× in the middle")
     expect(page.locator(".ep-lines li").nth(1)).to_contain_text("pi5: simulated, no real board")
     page.get_by_role("radio", name="Absolute").click()
-    page.get_by_label("Ratio to").select_option("pi5")
+    page.get_by_label("Baseline").select_option("pi5")
     page.locator(".ep-scroll").click(position={"x": page.evaluate("() => window.view.plan.x + window.view.plan.cell * 1.5"), "y": 12})
     assert page.evaluate("() => window.changes") == [{"mode": "absolute"}, {"baseline": "pi5"}, {"sort": "absolute: pi5"}]
     assert page.evaluate("() => window.view.order") == [1, 0, 2]

@@ -11,14 +11,21 @@
  *   runs       {meta, numbers} of figures.heatmap.heatmap_runs(profile).to_json(); null: asked for with onChange({mode: "runs"})
  *   mode       "metrics" | "runs"            sort       "execution" | "op_type" | name of a column ("latency_ms")
  *              boards: "absolute" | "share" | "ratio"
+ *   group      "none" | "op_type" | "block": rows put together   values  "absolute" | "share": of the column's total
  *   selection  names of layers               statistic  "max" | "median", how runs that share a column are put together
+ *   selectedRuns  numbers of runs
+ *   embedded   true: no header, no table; the whole view is `height` px high
  *   height     of the grid in px; 0: fits    theme      "auto" (JupyterLab, VS Code, then the system) | "light" | "dark"
  *   onSelect   (names) => {}: a person changed the selection (not called for select())
- *   onChange   ({mode | sort | statistic | metric | baseline: value}) => {}: a person changed a control
+ *   onSelectRuns  (numbers) => {}: a person changed the selected runs
+ *   onChange   ({mode | sort | group | values | statistic | metric | baseline: value}) => {}: a person changed a control
  *   canAsk     true when onChange({statistic}) is answered with set({runs}) and other numbers with set({data}): shows such controls
- * returns    {element, select(names), set({any of the options, data}), destroy()}
+ * returns    {element, select(names), selectRuns(numbers), set({any of the options, data}), destroy()}
  *
- * The style sheet is heatmap.css. Texts reach the page as text nodes only. Errors are shown inside the element.
+ * New data keep scroll, sort, search, open groups and what is selected, by name. While a profile runs its header holds `running`: true
+ * or words such as "34 of 100 runs".
+ *
+ * heatmap_groups.js stands in front of this module, in the same scope. The style sheet is heatmap.css. Texts reach the page as text nodes only. Errors are shown inside the element.
  */
 
 const ROW = 22;
@@ -31,15 +38,15 @@ export function renderHeatmap(el, data, options = {}) {
     return new Heatmap(el, data, options);
   } catch (error) {
     showError(el, error);
-    return { element: el, select() {}, set() {}, destroy() {} };
+    return { element: el, select() {}, selectRuns() {}, set() {}, destroy() {} };
   }
 }
 
 // ---- the view ----
 
-class Heatmap extends View {
+class Heatmap extends HeatmapGroups {
   constructor(el, data, options) {
-    super(el, "ep-heatmap", { sort: "execution", statistic: "max", height: 0, ...options });
+    super(el, "ep-heatmap", { sort: "execution", group: "none", values: "absolute", statistic: "max", height: 0, ...options });
     this.id = `ep-heatmap-${(views += 1)}`;
     this.scaleWish = "auto";
     this.relative = true;
@@ -54,12 +61,15 @@ class Heatmap extends View {
     this.applyTheme();
     this.arrange();
     this.select(options.selection ?? []);
+    this.chosenRuns = new Set(options.selectedRuns ?? []);
+    this.drawTable();
     this.watch();
   }
 
   load(data, runs) {
     this.data = unpack(data);
     this.runs = runs?.meta ? unpack(runs) : null;
+    this.membersOf = undefined;
     const { names, texts, arrays } = this.data;
     this.text = (name, row) => texts[name]?.[arrays[name][row]] ?? "";
     this.element.classList.toggle("ep-boards", Boolean(this.data.modes));
@@ -70,7 +80,6 @@ class Heatmap extends View {
     this.rowOf = new Map(names.map((name, i) => [name, i]));
     this.between = names.findIndex((_, i) => this.text("kind", i) === "between");
     this.layers = names.length - (this.between >= 0);
-    this.longest = names.reduce((m, _, i) => max(m, this.value(this.lead.name, i) || 0), 0);
   }
 
   get byRun() {
@@ -86,8 +95,9 @@ class Heatmap extends View {
     return this.shown.columns ?? this.data.columns;
   }
 
-  value(name, row) {
-    return this.data.arrays[name]?.[row] ?? NaN;
+  /** Whether the numbers of a column are shown as shares of its total. */
+  asShare(column) {
+    return this.options.values === "share" && !this.byRun && column.total > 0;
   }
 
   // -- frame: header, controls, grid, legend, table --
@@ -110,7 +120,10 @@ class Heatmap extends View {
     this.search = h("input", { type: "search", placeholder: "Search layers, or /regex/", "aria-label": "Search layers", "data-lm-suppress-shortcuts": "true" });
     this.count = h("span", { class: "ep-count" });
     this.body = h("div", { class: "ep-grid" }, this.grid, this.map);
-    this.element.replaceChildren(this.header(this.data), this.tools, this.body, this.empty, this.legend, this.table, this.live, this.card);
+    this.badge = h("span", { class: "ep-running", hidden: true });
+    this.more = h("button", { type: "button", class: "ep-more-tools", "aria-expanded": "false", title: "More controls", onclick: on(() => this.showMore()) }, "⋯");
+    this.head = this.header(this.data);
+    this.element.replaceChildren(this.head, this.tools, this.body, this.empty, this.legend, this.table, this.live, this.card);
 
     this.search.addEventListener("input", on(() => this.filter(this.search.value)));
     this.search.addEventListener("keydown", on((e) => this.searchKey(e)));
@@ -125,31 +138,68 @@ class Heatmap extends View {
     this.map.addEventListener("pointermove", on((e) => e.buttons && this.dragMap(e)));
   }
 
+  /** Controls are made anew only when they change: new data must not close an open menu. */
   controls() {
-    const { mode, sort, statistic } = this.options;
+    const { mode, sort, statistic, values } = this.options;
+    const shares = this.metrics.some((column) => column.total > 0);
+    const asked = (this.options.canAsk && this.data.menus) || [];
+    const binned = this.byRun && this.options.canAsk && this.runs?.runs_per_column > 1;
+    const ways = Object.entries(this.data.groups ?? {}).map(([key, { title }]) => [key, title]);
+    const state = [this.options.mode, this.modes, sort, this.sorts(), statistic, this.way, ways, values, shares, asked, binned, this.relative, this.scaleWish];
+    const made = JSON.stringify(state, (key, value) => (key === "columns" ? undefined : value));
+    if (made === this.controlsMade) return;
+    this.controlsMade = made;
     const parts = [
       this.segments("View", Object.fromEntries(Object.entries(this.modes).map(([key, { title }]) => [key, title])), mode, (value) => this.change({ mode: value })),
       this.menu("Sort", this.sorts(), sort, (value) => this.change({ sort: value })),
     ];
-    for (const { name, title, choices, value } of (this.options.canAsk && this.data.menus) || []) {
-      parts.push(this.menu(title, choices, value, (picked) => this.options.onChange?.({ [name]: picked })));
+    if (ways.length) parts.push(this.menu("Group", { none: "None", ...Object.fromEntries(ways) }, this.way ?? "none", (value) => this.regroup(value)));
+    if (this.way) parts.push(this.folds());
+    const extra = asked.map(({ name, title, choices, value }) => this.menu(title, choices, value, (picked) => this.options.onChange?.({ [name]: picked })));
+    if (shares && !this.byRun) {
+      extra.push(this.menu("Values", { absolute: "Absolute", share: "Share of total" }, values, (value) => this.change({ values: value })));
     }
     if (this.shown.diverging) {
       // one scale only
     } else if (!this.byRun) {
       const wishes = { auto: "Auto", linear: "Linear", log: "Log" };
-      parts.push(this.menu("Scale", wishes, this.scaleWish, (value) => ((this.scaleWish = value), this.arrange())));
+      extra.push(this.menu("Scale", wishes, this.scaleWish, (value) => ((this.scaleWish = value), this.arrange())));
     } else {
       const kinds = { ratio: "× median", ms: "ms" };
-      parts.push(this.segments("Colour", kinds, this.relative ? "ratio" : "ms", (v) => ((this.relative = v === "ratio"), this.arrange())));
-      if (this.options.canAsk && this.runs?.runs_per_column > 1) {
-        parts.push(this.menu("Column", { max: "Maximum", median: "Median" }, statistic, (value) => this.change({ statistic: value })));
-      }
+      extra.push(this.segments("Colour", kinds, this.relative ? "ratio" : "ms", (v) => ((this.relative = v === "ratio"), this.arrange())));
+      if (binned) extra.push(this.menu("Column", { max: "Maximum", median: "Median" }, statistic, (value) => this.change({ statistic: value })));
     }
+    for (const part of extra) part.classList.add("ep-extra");
     // the search box stays in the page: moving it would take its focus away
-    this.tools.querySelectorAll(":scope > :not(.ep-search)").forEach((old) => old.remove());
-    if (!this.search.parentElement) this.tools.append(h("div", { class: "ep-search" }, this.search, this.count));
-    this.tools.prepend(...parts);
+    this.tools.querySelectorAll(":scope > :not(.ep-search, .ep-running)").forEach((old) => old.remove());
+    if (!this.search.parentElement) this.tools.append(this.badge, h("div", { class: "ep-search" }, this.search, this.count));
+    this.tools.prepend(...parts, ...extra, ...(this.options.embedded && extra.length ? [this.more] : []));
+  }
+
+  folds() {
+    const button = (text, title, open) => h("button", { type: "button", title, "aria-label": title, onclick: this.guard(() => this.openAll(open)) }, text);
+    return h("div", { class: "ep-segments ep-folds", role: "group", "aria-label": "Groups" }, button("▸", "Collapse all", false), button("▾", "Expand all", true));
+  }
+
+  regroup(group) {
+    this.options.group = group;
+    this.grid.scrollTop = 0;
+    this.active.row = 0;
+    this.change({ group });
+  }
+
+  showMore() {
+    const open = this.element.classList.toggle("ep-more");
+    this.more.setAttribute("aria-expanded", String(open));
+    this.resize();
+  }
+
+  /** Says that the profile is still running, and how far it is. */
+  drawBadge() {
+    const { running } = this.data.header;
+    const text = !running ? "" : typeof running === "string" ? running : "running";
+    if (this.badge.textContent !== text) this.badge.textContent = text;
+    this.badge.hidden = !text;
   }
 
   sorts() {
@@ -174,21 +224,36 @@ class Heatmap extends View {
     this.options.sort = this.options.sort === "latency" ? this.lead.name : this.options.sort;
     const shown = [];
     for (let i = 0; i < this.data.names.length; i++) if (i !== this.between && this.matches(i)) shown.push(i);
-    this.order = this.sorted(shown);
+    this.order = this.way ? this.inGroups(shown) : this.sorted(shown);
     if (this.between >= 0 && this.matches(this.between)) this.order.push(this.between);
     this.place = new Map(this.order.map((row, i) => [row, i]));
-    const found = this.order.length - (this.order.at(-1) === this.between && this.between >= 0);
-    this.count.textContent = this.query ? `${grouped(found)} of ${grouped(this.layers)}` : `${grouped(this.layers)} layers`;
+    this.longest = this.tallest();
+    this.count.textContent = this.query ? `${grouped(shown.length)} of ${grouped(this.layers)}` : `${grouped(this.layers)} layers`;
     this.columns = this.byRun ? (this.runs?.columns ?? []) : this.metrics;
     this.scales = this.byRun ? [] : this.columns.map((c) => c.scales[this.scaleWish]);
+    if (this.keptActive != null) {
+      const at = this.order.findIndex((row) => this.title(row) === this.keptActive);
+      if (at >= 0) this.active.row = at;
+      this.keptActive = null;
+    }
     this.active.row = min(this.active.row, max(0, this.order.length - 1));
     this.active.col = min(this.active.col, max(0, this.columns.length - 1));
+    this.drawBadge();
+    this.grid.setAttribute("role", this.way ? "treegrid" : "grid");
     this.grid.setAttribute("aria-rowcount", this.order.length);
     this.grid.setAttribute("aria-colcount", this.columns.length);
     this.grid.setAttribute("aria-label", `${this.data.title}: layers by ${this.options.mode}`);
     this.showEmpty();
     this.resize();
     this.drawLegend();
+  }
+
+  /** The largest number that is drawn as a bar. */
+  tallest() {
+    let most = 0;
+    for (let i = 0; i < this.data.names.length; i++) most = max(most, this.value(this.lead.name, i) || 0);
+    if (this.way) for (let i = 0; i < this.groups.length; i++) most = max(most, this.value(this.lead.name, this.data.names.length + i) || 0);
+    return most;
   }
 
   matches(row) {
@@ -199,6 +264,7 @@ class Heatmap extends View {
   }
 
   filter(text) {
+    const searched = Boolean(this.query);
     this.query = text.trim().toLowerCase();
     this.regex = null;
     this.search.removeAttribute("aria-invalid");
@@ -210,8 +276,15 @@ class Heatmap extends View {
         this.query = "";
       }
     }
+    if (this.way && Boolean(this.query) !== searched) this.openFound();
     this.grid.scrollTop = 0;
     this.arrange();
+  }
+
+  /** All groups are open while a search is on, and as they were after it. */
+  openFound() {
+    if (this.query) this.openBefore = this.opened[this.way];
+    this.opened[this.way] = this.query ? new Set(this.groups) : this.openBefore;
   }
 
   sorted(rows) {
@@ -242,7 +315,8 @@ class Heatmap extends View {
     if (this.body.hidden || !width) return;
     if (!this.colors.ink) this.applyTheme(); // a notebook makes the view before it puts it into the page
     const rows = this.order.length * ROW + (this.between >= 0 ? GAP : 0) + 2;
-    const room = this.options.height ? (head) => this.options.height - head : () => min(rows, 22 * ROW + GAP);
+    const given = this.options.embedded && this.options.height ? this.roomInside() : this.options.height;
+    const room = given ? (head) => max(2 * ROW, given - head) : () => min(rows, 22 * ROW + GAP);
     let plan = this.layout(width);
     const overflow = rows > room(plan.head);
     if (overflow) plan = this.layout(width - MAP_WIDTH - 12);
@@ -257,6 +331,12 @@ class Heatmap extends View {
     this.redraw();
   }
 
+  /** What the controls and the legend leave of the height that was given. */
+  roomInside() {
+    const outer = (node) => (node.hidden ? 0 : node.offsetHeight + parseFloat(getComputedStyle(node).marginTop) + parseFloat(getComputedStyle(node).marginBottom));
+    return this.options.height - outer(this.tools) - outer(this.legend);
+  }
+
   /** Where things lie for a grid of this width: label, op type, bar, cells. */
   layout(width) {
     const runs = this.byRun;
@@ -264,11 +344,12 @@ class Heatmap extends View {
     const op = width > 940 ? 112 : 0;
     const bar = round(min(120, max(52, width * 0.08)));
     const longest = this.data.names.reduce((m, name) => max(m, name.length), 8) * 7 + 30;
-    const label = round(min(longest, max(170, min(440, width * 0.3))));
+    const label = round(min(longest + 14 * Boolean(this.way), max(width < 520 ? 126 : 170, min(440, width * 0.3))));
     const x = label + op + bar + 10;
     const angled = !runs && (width - x - 4) / n < 70;
     const boards = Boolean(this.data.modes); // their names are longer than those of metrics
-    const [slant, tilt] = boards ? [76, 140] : [44, 104];
+    const low = this.options.embedded && this.options.height && this.options.height < 400; // a pane has little room for heads
+    const [slant, tilt] = low ? [boards ? 56 : 36, boards ? 92 : 72] : boards ? [76, 140] : [44, 104];
     const cell = min(runs ? 34 : boards ? 136 : 104, (width - x - (angled ? slant : 4)) / n); // the last slanted heading needs room
     const lines = 22 * this.columns.some((c) => c.note) + 18 * this.columns.some((c) => c.origin);
     return { width, label, op, bar, x, cell, angled, head: runs ? 52 : angled ? tilt : 54 + lines };
@@ -307,6 +388,7 @@ class Heatmap extends View {
     c.restore();
     if (this.byRun) this.drawRunHeads(c);
     else this.drawColumnHeads(c);
+    if (this.byRun) this.drawChosenRuns(c);
     c.fillStyle = colors.line;
     c.fillRect(0, plan.head - 1, plan.width, 1);
     this.drawMap();
@@ -321,7 +403,8 @@ class Heatmap extends View {
       c.fillStyle = colors.line;
       c.fillRect(0, y - GAP / 2, plan.width, 1);
     }
-    const selected = this.selected.has(row);
+    const chosen = this.isGroup(row) ? this.chosenIn(row) : 0;
+    const selected = this.isGroup(row) ? chosen > 0 && chosen === this.layersOf(row).length : this.selected.has(row);
     if (selected || this.hover?.i === i) {
       c.fillStyle = selected ? colors.selected : colors.hover;
       c.fillRect(0, y, plan.width, ROW);
@@ -329,6 +412,9 @@ class Heatmap extends View {
     if (selected) {
       c.fillStyle = colors.accent;
       c.fillRect(0, y, 3, ROW);
+    } else if (chosen) {
+      c.fillStyle = colors.accent; // some of its layers
+      for (const part of [1, 9, 17]) c.fillRect(0, y + part, 3, 4);
     }
     this.drawLabel(c, row, y, isBetween);
     this.drawBar(c, row, y);
@@ -338,8 +424,9 @@ class Heatmap extends View {
 
   drawLabel(c, row, y, isBetween) {
     const { plan, colors, theme } = this;
+    if (this.isGroup(row)) return this.drawGroupLabel(c, row, y);
     const kind = this.text("kind", row);
-    const indent = this.options.sort === "execution" ? 12 * this.depth(row) : 0;
+    const indent = (this.options.sort === "execution" ? 12 * this.depth(row) : 0) + (this.way && !isBetween ? 14 : 0);
     const x = 10 + indent;
     if (!isBetween) {
       c.fillStyle = theme.ops[this.data.arrays.op_type[row]];
@@ -400,32 +487,44 @@ class Heatmap extends View {
     this.columns.forEach((column, k) => {
       const x = plan.x + round(k * plan.cell);
       const w = round((k + 1) * plan.cell) - round(k * plan.cell) - 1;
-      const value = this.data.arrays[column.name][row];
+      const value = this.value(column.name, row);
       let ink = colors.muted;
-      if (this.isAbsent(column, row)) return;
+      const scale = this.scaleOf(k, row);
+      if (!scale || this.isAbsent(column, row)) return;
       const measured = known(value) || (this.shown.diverging && known(this.value(this.data.columns[k].name, row))); // a ratio may not exist
       if (!measured) this.hatch(c, x, y, w, ROW - 1);
       else if (!isBetween && known(value)) {
-        const step = lut[round(place(value, this.scales[k]) * 255)];
+        const step = lut[round(place(value, scale) * 255)];
         c.fillStyle = step.fill;
         c.fillRect(x, y, w, ROW - 1);
         ink = step.ink;
       }
-      const text = written ? show(value, column.format) : ""; // plain numbers have their unit in the column's head
+      const text = written ? this.cellText(column, row, value) : ""; // plain numbers have their unit in the column's head
       c.fillStyle = ink;
       if (c.measureText(text).width <= w - 2) c.fillText(text, x + w / 2, y + ROW / 2);
     });
   }
 
+  /** A column's scale for a layer or for a group; undefined where a group has no such number. */
+  scaleOf(k, row) {
+    return this.isGroup(row) ? this.columns[k].group_scales[this.way]?.[this.scaleWish] : this.scales[k];
+  }
+
+  /** A number as a cell has it; a difference has a sign, and ≈ where the intervals overlap. */
+  cellText(column, row, value) {
+    if (this.asShare(column)) return show(value / column.total, "share");
+    const same = column.same && this.value(column.same, row) ? "≈ " : "";
+    return `${same}${column.signed && value > 0 ? "+" : ""}${show(value, column.format)}`;
+  }
+
   drawRunCells(c, row, y) {
     const { plan } = this;
     const n = this.columns.length;
-    const { ms } = this.runs.arrays;
     const gap = plan.cell >= 6 ? 1 : 0;
     for (let k = 0; k < n; k++) {
       const x = round(plan.x + k * plan.cell);
       const w = round(plan.x + (k + 1) * plan.cell) - x - gap;
-      const value = ms[row * n + k];
+      const value = this.runValue(row, k);
       if (!known(value)) {
         this.hatch(c, x, y, w, ROW - 1);
         continue;
@@ -436,9 +535,10 @@ class Heatmap extends View {
   }
 
   runColor(row, value) {
-    const { ratio_limit: limit, range_ms: range, arrays } = this.runs;
+    const { ratio_limit: limit } = this.runs;
+    const range = this.isGroup(row) ? this.runs.group_ranges_ms[this.way] : this.runs.range_ms;
     const at = this.relative
-      ? 0.5 + (0.5 * log(value / arrays.median_ms[row])) / log(limit)
+      ? 0.5 + (0.5 * log(value / this.medianOf(row))) / log(limit)
       : log(max(value, range[0]) / range[0]) / log(range[1] / range[0] || 1);
     return (this.relative ? this.divergingLut : this.lut)[round(min(1, max(0, at || 0)) * 255)].fill;
   }
@@ -451,7 +551,7 @@ class Heatmap extends View {
       const on = this.options.sort === column.name || (this.hover?.k === k && this.hover.i === -1);
       c.fillStyle = on ? colors.accent : colors.ink;
       c.font = colors.small;
-      const unit = column.format === "number" ? column.unit : "";
+      const unit = column.format === "number" ? column.unit : this.asShare(column) ? "% of total" : "";
       const mark = this.options.sort === column.name ? " ▾" : "";
       if (plan.angled) {
         c.save();
@@ -544,10 +644,9 @@ class Heatmap extends View {
     c.setTransform(ratio, 0, 0, ratio, 0, 0);
     c.clearRect(0, 0, MAP_WIDTH, plan.height);
     this.mapPicture ??= this.mapLatencies(floor(plan.height));
-    const scale = this.leadColumn?.scales.auto;
-    this.mapPicture.forEach((value, y) => {
-      if (!(value > 0) || !scale) return;
-      c.fillStyle = this.lut[round(place(value, scale) * 255)].fill;
+    this.mapPicture.forEach((at, y) => {
+      if (!(at > 0)) return;
+      c.fillStyle = this.lut[round((at - 1) * 255)].fill;
       c.fillRect(0, y, MAP_WIDTH, 1);
     });
     const total = this.order.length * ROW;
@@ -559,7 +658,7 @@ class Heatmap extends View {
     c.strokeStyle = colors.ink;
     c.strokeRect(1, y + 1, MAP_WIDTH - 2, height - 2);
     c.fillStyle = colors.accent;
-    for (const row of this.selected) if (this.place.has(row)) c.fillRect(0, (this.place.get(row) / this.order.length) * plan.height - 1, 10, 3);
+    for (const row of this.selected) if (this.placeOf(row) >= 0) c.fillRect(0, (this.placeOf(row) / this.order.length) * plan.height - 1, 10, 3);
   }
 
   dragMap(event) {
@@ -569,13 +668,17 @@ class Heatmap extends View {
     this.grid.scrollTop = at * total - (plan.height - plan.head) / 2;
   }
 
+  /** Of each pixel row 1 + the place of the longest row there on its scale; 0: nothing. */
   mapLatencies(height) {
     const longest = new Float32Array(height);
+    const { scales, group_scales: wide } = this.leadColumn ?? {};
     this.order.forEach((row, i) => {
-      if (row === this.between) return;
+      const value = this.value(this.lead.name, row);
+      if (row === this.between || !(value > 0) || !scales) return;
+      const at = 1 + place(value, this.isGroup(row) ? wide[this.way].auto : scales.auto);
       const from = floor((i / this.order.length) * height);
       const to = max(from + 1, floor(((i + 1) / this.order.length) * height));
-      for (let y = from; y < to; y++) longest[y] = max(longest[y], this.value(this.lead.name, row) || 0);
+      for (let y = from; y < to; y++) longest[y] = max(longest[y], at);
     });
     return longest;
   }
@@ -595,27 +698,39 @@ class Heatmap extends View {
     const [title, low, high, note] = runs ? this.runLegend() : this.metricLegend();
     this.legend.replaceChildren(h("span", { class: "ep-legend-title" }, title), h("span", {}, low), bar, h("span", {}, high));
     this.legend.append(h("span", { class: "ep-note" }, note), h("span", { class: "ep-key" }, "not measured"));
-    if (this.data.modes) this.legend.append(h("span", { class: "ep-note" }, "blank: the board has no such layer"));
+    if (this.data.modes) this.legend.append(h("span", { class: "ep-note" }, this.data.absent ?? "blank: the board has no such layer"));
     const kinds = new Set(this.data.texts.kind);
     if (kinds.has("inserted")) this.legend.append(h("em", {}, "+ inserted by the runtime"));
     if (kinds.has("nested")) this.legend.append(h("span", {}, "↳ nested"));
+    if (runs && this.chosenRuns.size) this.legend.append(h("span", {}, `${grouped(this.chosenRuns.size)} run${this.chosenRuns.size === 1 ? "" : "s"} selected`));
     if (runs && this.columns.some((column) => column.outlier)) this.legend.append(h("span", { class: "ep-outlier" }, "▼ outlier run"));
+  }
+
+  /** The row under the pointer or the cursor. */
+  get shownRow() {
+    return this.order[this.hover && this.hover.i >= 0 ? this.hover.i : this.active.row] ?? 0;
   }
 
   metricLegend() {
     const k = min(this.hover?.k ?? this.active.col, this.columns.length - 1);
-    const [column, scale] = [this.columns[k], this.scales[k]];
-    const text = (v) => show(v, column.format, column.unit);
+    const column = this.columns[k];
+    const group = this.isGroup(this.shownRow) && this.scaleOf(k, this.shownRow);
+    const scale = group || this.scales[k];
+    const text = (v) => (this.asShare(column) ? this.cellText(column, v) : show(v, column.format, column.unit));
     const { legend = column.title, note = "each column has its own scale", diverging } = this.shown;
-    return [legend, `${scale.below ? "≤ " : ""}${text(scale.min)}`, `${diverging ? "≥ " : ""}${text(scale.max)}`, diverging ? note : `${scale.log ? "log" : "linear"}; ${note}`];
+    const title = `${legend}${this.asShare(column) ? ", share of total" : ""}${group ? ", groups" : this.way ? ", layers" : ""}`;
+    const more = `${scale.log ? "log" : "linear"}; ${note}${this.way ? ", groups and layers apart" : ""}`;
+    return [title, `${scale.below ? "≤ " : ""}${text(scale.min)}`, `${diverging ? "≥ " : ""}${text(scale.max)}`, diverging ? note : more];
   }
 
   runLegend() {
-    const { ratio_limit: limit, range_ms: range, runs, runs_per_column: per, statistic } = this.runs;
+    const { ratio_limit: limit, runs, runs_per_column: per, statistic } = this.runs;
+    const group = this.isGroup(this.shownRow);
+    const range = group ? this.runs.group_ranges_ms[this.way] : this.runs.range_ms;
     const binned = per > 1 ? `; each column is the ${statistic === "max" ? "maximum" : "median"} of up to ${per} runs` : "";
     const note = `${grouped(runs)} instrumented runs in the order they ran${binned}`;
-    if (!this.relative) return ["Latency, log", `≤ ${show(range[0], "latency")}`, show(range[1], "latency"), note];
-    return ["Latency over the layer's median", `≤ ${show(1 / limit, "ratio")}`, `≥ ${show(limit, "ratio")}`, note];
+    if (!this.relative) return [`Latency${this.way ? (group ? " of groups" : " of layers") : ""}, log`, `≤ ${show(range[0], "latency")}`, show(range[1], "latency"), note];
+    return ["Latency over the layer's median".replace("layer", this.way ? "row" : "layer"), `≤ ${show(1 / limit, "ratio")}`, `≥ ${show(limit, "ratio")}`, note];
   }
 
   // -- hover --
@@ -624,7 +739,7 @@ class Heatmap extends View {
     const box = this.canvas.getBoundingClientRect();
     const [x, y] = [event.clientX - box.left, event.clientY - box.top];
     const k = floor((x - this.plan.x) / this.plan.cell);
-    return { i: this.rowAt(y), k: k >= 0 && k < this.columns.length ? k : null };
+    return { x, i: this.rowAt(y), k: k >= 0 && k < this.columns.length ? k : null };
   }
 
   pointer(event) {
@@ -633,10 +748,16 @@ class Heatmap extends View {
     this.hover = hit.i === -2 ? null : hit;
     if (old?.i !== this.hover?.i || old?.k !== this.hover?.k) {
       this.fillCard();
-      if (!this.byRun) this.drawLegend();
+      if (!this.byRun || this.way) this.drawLegend();
       this.redraw();
     }
+    this.grid.style.cursor = this.foldAt(hit) !== null || (this.byRun && hit.i === -1 && hit.k != null) ? "pointer" : "";
     this.moveCard(event);
+  }
+
+  /** The group whose triangle is there. */
+  foldAt({ x, i }) {
+    return i >= 0 && x < 22 && this.isGroup(this.order[i]) ? this.order[i] : null;
   }
 
   unhover() {
@@ -652,29 +773,31 @@ class Heatmap extends View {
     this.card.hidden = row == null && !column;
     if (this.card.hidden) return;
     const runs = this.byRun;
-    const title = row == null ? (runs ? `Run ${column.label}` : (column.label ?? column.title)) : this.data.names[row];
+    const title = row == null ? (runs ? `Run ${column.label}` : (column.label ?? column.title)) : this.title(row);
     const parts = [h("div", { class: "ep-card-title" }, title)];
     let facts = [];
-    if (row != null) facts = this.facts(row, runs ? hover.k : null);
+    if (row != null) facts = this.isGroup(row) ? this.groupFacts(row, runs ? hover.k : null) : this.facts(row, runs ? hover.k : null);
     else if (runs) facts = this.runFacts(hover.k);
     else parts.push(h("p", {}, `${column.meaning}${column.unit && !column.label ? ` In ${column.unit}.` : ""} Click to sort by it.`));
     const list = h("dl", {});
     const strong = row != null && !runs ? (column?.label ?? column?.title) : runs ? "In this run" : null;
     for (const [name, text] of facts) list.append(h("dt", {}, name), h("dd", { class: name === strong ? "ep-strong" : null }, text));
-    this.card.replaceChildren(...parts, list);
+    const note = row != null && this.isGroup(row) ? [h("p", { class: "ep-card-note" }, this.groupNote())] : [];
+    this.card.replaceChildren(...parts, list, ...note);
   }
 
   runFacts(k) {
     const column = this.columns[k];
-    const facts = [["Block", String(column.block)], ["Whole run", show(this.runs.arrays.run_ms[k], "latency")]];
+    const facts = [["Block", String(column.block)], ["Whole run", show(this.runs.arrays.run_ms[k], "latency")], ["Click", "selects the run"]];
+    if (this.runsOf(k).length > 1) facts[2][1] = `selects these ${grouped(this.runsOf(k).length)} runs`;
     return column.outlier ? [...facts, ["Outlier", "over 5 scaled MADs above the median"]] : facts;
   }
 
   facts(row, run) {
     const facts = [];
     if (run != null) {
-      const value = this.runs.arrays.ms[row * this.columns.length + run];
-      const ratio = show(value / this.runs.arrays.median_ms[row], "ratio");
+      const value = this.runValue(row, run);
+      const ratio = show(value / this.medianOf(row), "ratio");
       facts.push([`Run ${this.columns[run].label}`, `block ${this.columns[run].block}${this.columns[run].outlier ? ", outlier" : ""}`]);
       facts.push(["In this run", `${show(value, "latency")}, ${ratio} its median`]);
     }
@@ -691,7 +814,7 @@ class Heatmap extends View {
     if (this.data.modes) return [...facts, ...this.boardFacts(row)];
     const [some, none] = [[], []];
     for (const column of columns) (known(this.value(column.name, row)) ? some : none).push(column);
-    for (const column of some) facts.push([column.title, this.number(column, row)]);
+    for (const column of some) facts.push([column.title, this.numberAndShare(column, row)]);
     if (known(this.value("latency_raw_ms", row))) facts.push(["Latency, raw", show(this.value("latency_raw_ms", row), "latency")]);
     if (run == null && this.text("energy_method", row)) facts.push(["Energy method", this.text("energy_method", row)]);
     if (none.length) facts.push(["Not measured", none.map((column) => column.title).join(", ")]);
@@ -705,7 +828,7 @@ class Heatmap extends View {
     const ran = new Map();
     this.data.columns.forEach((column, k) => {
       const more = others.map(({ columns }) => columns[k]).filter(({ name }) => known(this.value(name, row)));
-      const parts = [this.number(column, row), ...more.map((c) => show(this.value(c.name, row), c.format))];
+      const parts = [this.number(column, row), ...more.map((c) => this.cellText(c, row, this.value(c.name, row)))];
       const text = this.isAbsent(column, row) ? "no such layer" : parts.join(", ").replace(MISSING, "not measured");
       facts.push([column.label, text]);
       const own = this.ran(column, row);
@@ -725,6 +848,12 @@ class Heatmap extends View {
     return showInterval(value, low, high, column.format, column.unit);
   }
 
+  numberAndShare(column, row) {
+    const value = this.value(column.name, row);
+    const share = this.asShare(column) && known(value) ? `, ${this.cellText(column, value)} of the total` : "";
+    return this.number(column, row) + share;
+  }
+
   // -- selection --
 
   click(event) {
@@ -733,25 +862,33 @@ class Heatmap extends View {
       const { name } = this.columns[hit.k];
       this.change({ sort: this.options.sort === name ? "execution" : name });
     }
-    if (hit.i < 0) return;
+    if (this.byRun && hit.k != null && (hit.i === -1 || event.altKey)) {
+      const from = event.shiftKey ? this.active.col : hit.k;
+      this.active.col = hit.k;
+      return this.pickRuns(span(from, hit.k), event.shiftKey || event.ctrlKey || event.metaKey);
+    }
+    if (hit.i < 0) return undefined;
     const anchor = this.active.row;
     this.active = { row: hit.i, col: hit.k ?? this.active.col };
-    if (event.shiftKey) this.pick(this.range(anchor, hit.i), true);
+    if (this.foldAt(hit) !== null) this.toggle(this.foldAt(hit));
+    else if (event.shiftKey) this.pick(this.range(anchor, hit.i), true);
     else this.pick([this.order[hit.i]], event.ctrlKey || event.metaKey, true);
-    this.speak();
+    return this.speak();
   }
 
   range(a, b) {
     return this.order.slice(min(a, b), max(a, b) + 1);
   }
 
-  /** A person selects rows: instead of the selection, or added to it; `toggle` takes away what is selected already. */
+  /** A person selects rows, groups with all their layers: instead of the selection, or added to it; `toggle` takes away what is selected already. */
   pick(rows, add, toggle = false) {
-    const [only] = rows;
-    const had = this.selected.has(only) && (add || this.selected.size === 1);
+    const layers = [...new Set(rows.flatMap((row) => this.layersOf(row)))];
+    const had = layers.every((row) => this.selected.has(row)) && (add || this.selected.size === layers.length);
     if (!add) this.selected.clear();
-    if (toggle && had) this.selected.delete(only);
-    else rows.forEach((row) => this.selected.add(row));
+    for (const row of layers) {
+      if (toggle && had) this.selected.delete(row);
+      else this.selected.add(row);
+    }
     this.tell();
   }
 
@@ -770,10 +907,11 @@ class Heatmap extends View {
   /** Selects these layers (from outside) and scrolls to the first of them. */
   select(names) {
     const rows = names.map((name) => this.rowOf.get(name)).filter((row) => row !== undefined);
-    if (rows.length === this.selected.size && rows.every((row) => this.selected.has(row)) && this.tableDrawn) return;
+    if (rows.length === this.selected.size && rows.every((row) => this.selected.has(row))) return;
     this.selected = new Set(rows);
     this.pinned = null;
-    if (rows.length && this.place.has(rows[0])) this.reveal(this.place.get(rows[0]));
+    const at = rows.length ? this.placeOf(rows[0]) : undefined;
+    if (at !== undefined) this.reveal(at);
     this.redraw();
     this.drawTable();
   }
@@ -791,6 +929,7 @@ class Heatmap extends View {
     const page = max(1, floor((this.plan.height - this.plan.head) / ROW) - 1);
     const { row, col } = this.active;
     const last = this.order.length - 1;
+    if (this.keyInTree(event)) return;
     const moves = {
       ArrowDown: [row + 1, col], ArrowUp: [row - 1, col], ArrowRight: [row, col + 1], ArrowLeft: [row, col - 1],
       PageDown: [row + page, col], PageUp: [row - page, col], Home: [0, col], End: [last, col],
@@ -806,12 +945,30 @@ class Heatmap extends View {
     } else if (event.key === "Escape") {
       this.selected.clear();
       this.tell();
-    } else if (event.key === "/") this.search.focus();
+      if (this.chosenRuns.size) (this.chosenRuns.clear(), this.tellRuns());
+    } else if (event.key === "r" && this.byRun && this.columns.length) this.pickRuns([col], event.ctrlKey || event.metaKey);
+    else if (event.key === "/") this.search.focus();
     else return;
     event.preventDefault();
     event.stopPropagation();
     this.speak();
     this.redraw();
+  }
+
+  /** Right opens a group, left closes it, and goes from a layer to its group. @returns whether the key was one of these */
+  keyInTree(event) {
+    const row = this.order[this.active.row];
+    if (!this.way || row === undefined || event.shiftKey) return false;
+    const open = this.isGroup(row) && this.isOpen(row);
+    if (event.key === "ArrowRight" && this.isGroup(row) && !open) this.toggle(row, true);
+    else if (event.key === "ArrowLeft" && open && this.active.col === 0) this.toggle(row, false);
+    else if (event.key === "ArrowLeft" && !this.isGroup(row) && this.active.col === 0 && this.groupOf(row) >= 0) this.reveal(this.place.get(this.groupOf(row)));
+    else return false;
+    event.preventDefault();
+    event.stopPropagation();
+    this.speak();
+    this.redraw();
+    return true;
   }
 
   searchKey(event) {
@@ -830,9 +987,15 @@ class Heatmap extends View {
     const column = this.columns[this.active.col];
     let value = "";
     if (!this.byRun) value = `${column.label ?? column.title} ${this.number(column, row).replace(MISSING, "not measured")}`;
-    else if (column) value = `run ${column.label} ${show(this.runs.arrays.ms[row * this.columns.length + this.active.col], "latency")}`;
-    const chosen = this.selected.has(row);
-    this.voice.textContent = `${visible(this.data.names[row])}, ${this.text("op_type", row)}, ${value}${chosen ? ", selected" : ""}`;
+    else if (column) value = `run ${column.label} ${show(this.runValue(row, this.active.col), "latency")}`;
+    const group = this.isGroup(row);
+    const [all, some] = group ? [this.layersOf(row).length, this.chosenIn(row)] : [1, Number(this.selected.has(row))];
+    const chosen = some === all;
+    const what = group ? `group of ${grouped(all)} layers, ${this.isOpen(row) ? "expanded" : "collapsed"}` : this.text("op_type", row);
+    const mark = chosen ? ", selected" : some ? `, ${grouped(some)} of ${grouped(all)} selected` : "";
+    this.voice.textContent = `${visible(this.title(row))}, ${what}, ${value}${mark}`;
+    if (group) this.voiceRow.setAttribute("aria-expanded", String(this.isOpen(row)));
+    else this.voiceRow.removeAttribute("aria-expanded");
     this.live.textContent = this.voice.textContent;
     this.voiceRow.setAttribute("aria-rowindex", this.active.row + 1);
     this.voice.setAttribute("aria-colindex", this.active.col + 1);
@@ -851,8 +1014,10 @@ class Heatmap extends View {
   }
 
   drawTable() {
-    this.tableDrawn = true;
+    if (this.options.embedded) return undefined;
     if (!this.layers) return this.table.replaceChildren();
+    const { scrollTop = 0 } = this.table.querySelector(".ep-table-scroll") ?? {};
+    const focused = this.table.contains(document.activeElement) ? document.activeElement.textContent : null;
     const all = this.tableRows();
     const fields = this.tableFields();
     const rows = all.slice(0, 100);
@@ -871,6 +1036,9 @@ class Heatmap extends View {
     });
     const scroll = h("div", { class: "ep-table-scroll" }, h("table", {}, h("thead", {}, head), h("tbody", {}, ...body)));
     this.table.replaceChildren(h("div", { class: "ep-caption" }, caption), scroll);
+    scroll.scrollTop = scrollTop;
+    if (focused) [...scroll.querySelectorAll("button")].find((button) => button.textContent === focused)?.focus({ preventScroll: true });
+    return undefined;
   }
 
   tableFields() {
@@ -920,17 +1088,42 @@ class Heatmap extends View {
   /** Changes options from outside; onChange is not called for them. */
   set(values) {
     this.guard(() => {
-      const { data, runs, selection, ...rest } = values;
+      const { data, runs, selection, selectedRuns, ...rest } = values;
       Object.assign(this.options, rest);
-      if (data) {
-        this.load(data, runs);
-        this.selected.clear();
-        this.build();
-      } else if (runs) this.runs = runs.meta ? unpack(runs) : null;
+      if (data) this.exchange(data, runs);
+      else if (runs) this.runs = runs.meta ? unpack(runs) : null;
       this.applyTheme();
       this.arrange();
-      if (selection || data) ((this.tableDrawn = false), this.select(selection ?? []));
+      if (data) this.drawTable();
+      if (data && this.hover) (this.hover.i < this.order.length && (this.hover.k ?? 0) < this.columns.length ? this.fillCard() : this.unhover());
+      if (selection) this.select(selection);
+      if (selectedRuns) this.selectRuns(selectedRuns);
     })();
   }
 
+  /** Other data of the same view: what a person looks at and has selected stays, by name. Runs stay unless others come along. */
+  exchange(data, runs) {
+    const names = (rows) => rows?.map((row) => this.data.names[row]);
+    const kept = [this.selection(), names(this.pinned), this.order.length ? this.title(this.order[this.active.row]) : null];
+    const [old, count, oldRuns] = [JSON.stringify([this.data.header, this.data.findings]), this.data.names.length, this.runs];
+    this.load(data, runs);
+    if (!runs && count === this.data.names.length) this.runs = oldRuns;
+    const rows = (list) => list?.map((name) => this.rowOf.get(name)).filter((row) => row !== undefined);
+    this.selected = new Set(rows(kept[0]));
+    this.pinned = rows(kept[1]) ?? null;
+    this.keptActive = kept[2];
+    if (JSON.stringify([this.data.header, this.data.findings]) !== old) this.replaceHead();
+  }
+
+  replaceHead() {
+    const open = [...this.head.querySelectorAll("details")].map((details) => details.open);
+    const head = this.header(this.data);
+    head.querySelectorAll("details").forEach((details, k) => (details.open = open[k] ?? details.open));
+    this.head.replaceWith(head);
+    this.head = head;
+  }
+}
+
+function span(a, b) {
+  return Array.from({ length: abs(a - b) + 1 }, (_, i) => min(a, b) + i);
 }

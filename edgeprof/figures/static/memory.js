@@ -7,11 +7,12 @@
  * data       {meta, numbers} of figures.memory.memory(profile).to_json(); numbers may be base64, ArrayBuffer or any view of one
  * options    all optional
  *   selection  names of layers
+ *   embedded   true: no header, no verdict, no tables; the whole view is `height` px high, one panel at a time where two do not fit
  *   height     of the chart in px; 0: as it likes    theme  "auto" (JupyterLab, VS Code, then the system) | "light" | "dark"
  *   onSelect   (names) => {}: a person changed the selection (not called for select())
  * returns    {element, select(names), set({any of the options, data}), destroy()}
  *
- * Layers run from left to right in the order of execution. The style sheet is memory.css. Texts reach the page as text nodes only.
+ * New data keep zoom, search and selection (by name). Layers run from left to right in the order of execution. The style sheet is memory.css. Texts reach the page as text nodes only.
  */
 
 const LEFT = 66;
@@ -24,8 +25,10 @@ const LANE = 11; // a row of a lane
 const LANE_ROWS = 4;
 const AXIS = 34;
 const SLANTED = 108; // at most
+const LEAST_PANEL = 150; // px of two panels that can be read
 const FEWEST = 4; // layers, when zoomed in
 const DRAG = 4; // px that make a click a drag
+const PANELS = { bars: "Buffers", curve: "In use" };
 const COLOURS = { op: "Op type", kind: "Kind", peak: "At the peak" };
 let memoryViews = 0;
 
@@ -43,6 +46,7 @@ class MemoryView extends View {
     super(el, "ep-memory", { height: 0, ...options });
     this.id = `ep-memory-${(memoryViews += 1)}`;
     this.colour = "op";
+    this.panel = "bars"; // the one that is shown where two do not fit
     this.query = "";
     this.selected = new Set(); // positions of layers
     this.active = { layer: 0, buffer: -1 };
@@ -161,7 +165,10 @@ class MemoryView extends View {
     this.live = h("div", { class: "ep-voice", "aria-live": "polite" });
     this.legend = h("div", { class: "ep-legends" });
     this.body = h("div", { class: "ep-memory-body" }, this.chart, this.strip);
-    this.element.replaceChildren(this.header(this.data), this.tools(), this.body, this.empty, this.legend, ...this.tables(), this.live, this.card);
+    this.head = this.header(this.data);
+    this.below = h("div", {});
+    this.element.replaceChildren(this.head, this.tools(), this.body, this.empty, this.legend, this.below, this.live, this.card);
+    this.fillBelow();
 
     this.chart.addEventListener("pointerdown", on((e) => this.press(e)));
     this.chart.addEventListener("pointermove", on((e) => this.pointer(e)));
@@ -177,20 +184,45 @@ class MemoryView extends View {
     this.strip.addEventListener("pointermove", on((e) => e.buttons && this.dragStrip(e)));
   }
 
+  /** Verdict, what is missing, tables. Inside of something else only what is missing, and that only when there is nothing else to see. */
+  fillBelow() {
+    if (!this.options.embedded) return void this.below.replaceChildren(...this.tables());
+    const nothing = !this.hasCurve && !this.data.arrays.first.length;
+    return void this.below.replaceChildren(...(nothing && this.data.missing.length ? [this.missingList()] : []));
+  }
+
+  missingList() {
+    return h("ul", { class: "ep-missing" }, ...this.data.missing.map((text) => h("li", {}, text)));
+  }
+
   tools() {
     const on = (fn) => this.guard(fn);
     const button = (text, label, act) => h("button", { type: "button", "aria-label": label, title: label, onclick: on(act) }, text);
     this.zoomOut = button("−", "Zoom out", () => this.zoomStep(2));
     this.zoomIn = button("+", "Zoom in", () => this.zoomStep(0.5));
-    this.zoomAll = button("All layers", "Show all layers", () => this.show(0, this.layers));
+    const small = this.options.embedded;
+    this.zoomAll = button(small ? "All" : "All layers", "Show all layers", () => this.show(0, this.layers));
     this.search = h("input", { type: "search", placeholder: "Search tensors and layers", "aria-label": "Search tensors and layers", "data-lm-suppress-shortcuts": "true" });
     this.search.addEventListener("input", on(() => this.filter()));
     this.search.addEventListener("keydown", on((e) => this.searchKey(e)));
     this.count = h("span", { class: "ep-count" });
     this.colours = this.segments("Colour by", COLOURS, this.colour, (value) => this.recolorBy(value));
     const zoom = h("div", { class: "ep-zoom", role: "group", "aria-label": "Zoom" }, this.zoomOut, this.zoomIn, this.zoomAll);
-    this.bar = h("div", { class: "ep-tools", role: "toolbar", "aria-label": "Memory controls" }, this.colours, zoom, h("div", { class: "ep-search" }, this.search, this.count));
+    this.panels = this.segments("Panel", PANELS, this.panel, (value) => this.showPanel(value));
+    const legend = button("Legend", "Legend", () => {
+      const open = this.element.classList.toggle("ep-open");
+      legend.setAttribute("aria-expanded", String(open));
+    });
+    legend.classList.add("ep-legend-button");
+    legend.hidden = !small;
+    this.bar = h("div", { class: "ep-tools", role: "toolbar", "aria-label": "Memory controls" }, this.panels, this.colours, zoom, legend, h("div", { class: "ep-search" }, this.search, this.count));
     return this.bar;
+  }
+
+  showPanel(value) {
+    this.panel = value;
+    for (const button of this.panels.children) button.setAttribute("aria-checked", String(button.dataset.value === value));
+    this.resize();
   }
 
   recolorBy(value) {
@@ -207,6 +239,7 @@ class MemoryView extends View {
     else if (nothing) text = "This profile says nothing of memory by layer. What is missing, and how to get it, stands below.";
     this.empty.textContent = text;
     this.empty.hidden = !text;
+    this.panels.hidden = true;
     this.body.hidden = this.legend.hidden = this.bar.hidden = Boolean(text);
     this.colours.hidden = this.search.parentElement.hidden = !arrays.first.length;
     this.chart.setAttribute("aria-label", `${title}: memory by layer`);
@@ -231,17 +264,24 @@ class MemoryView extends View {
   }
 
   layout(width) {
-    const slanted = this.slanted(width);
+    const given = this.options.embedded && this.options.height ? this.roomInside() : this.options.height;
+    const low = this.options.embedded && given > 0 && given < 340; // a pane: what is not the chart gives way
+    const slanted = !low && this.slanted(width);
     const axis = slanted ? min(SLANTED, this.longest * 4.8 + 18) : AXIS;
-    const lanes = this.lanes.reduce((sum, lane) => sum + lane.rows * LANE + 10, 0);
-    const bars = this.bars.length > 0;
-    const fixed = HEAD + axis + lanes + (this.hasCurve ? TITLE : 0) + (bars ? TITLE : 0);
-    const wish = (this.hasCurve ? CURVE : 0) + (bars ? BARS : 0);
-    const room = this.options.height ? max(60, this.options.height - fixed) : bars ? wish : 200;
-    const curve = this.hasCurve ? round(bars ? (room * CURVE) / (CURVE + BARS) : room) : 0;
+    const both = this.hasCurve && this.bars.length > 0;
+    const spare = (panels) => given - HEAD - axis - panels * TITLE - this.laneRoom(this.lanes);
+    const one = low && both && spare(2) < LEAST_PANEL;
+    this.panels.hidden = !one;
+    const hasCurve = this.hasCurve && !(one && this.panel === "bars");
+    const bars = this.bars.length > 0 && !(one && this.panel === "curve");
+    const shownLanes = low && (!bars || spare(1) < 70) ? [] : this.lanes;
+    const fixed = HEAD + axis + this.laneRoom(shownLanes) + (hasCurve ? TITLE : 0) + (bars ? TITLE : 0);
+    const wish = (hasCurve ? CURVE : 0) + (bars ? BARS : 0);
+    const room = given ? max(60, given - fixed) : bars ? wish : 200;
+    const curve = hasCurve ? round(bars ? (room * CURVE) / (CURVE + BARS) : room) : 0;
     const panels = {};
     let y = HEAD;
-    if (this.hasCurve) {
+    if (hasCurve) {
       panels.curve = { top: y + TITLE, height: curve };
       y += TITLE + curve;
     }
@@ -249,12 +289,21 @@ class MemoryView extends View {
       panels.bars = { top: y + TITLE, height: room - curve };
       y += TITLE + room - curve;
     }
-    panels.lanes = this.lanes.map((lane) => {
+    panels.lanes = shownLanes.map((lane) => {
       const top = y + 8;
       y = top + lane.rows * LANE + 2;
       return { ...lane, top };
     });
     return { width, inner: width - LEFT - RIGHT, axis: y, slanted, height: y + axis, ...panels };
+  }
+
+  laneRoom(lanes) {
+    return lanes.reduce((sum, lane) => sum + lane.rows * LANE + 10, 0);
+  }
+
+  /** What the controls and the strip leave of the height that was given. */
+  roomInside() {
+    return this.options.height - (this.bar.hidden ? 0 : this.bar.offsetHeight + 6) - (this.zoomed ? 26 : 0);
   }
 
   /** Names under the chart stand slanted where each layer has room for one line of text but not for its name. */
@@ -298,7 +347,9 @@ class MemoryView extends View {
     this.view = [start, start + width];
     this.zoomAll.disabled = this.zoomOut.disabled = width >= this.layers;
     this.zoomIn.disabled = width <= FEWEST;
+    const changed = this.strip.hidden !== width >= this.layers;
     this.strip.hidden = width >= this.layers;
+    if (changed && this.options.embedded && this.plan) this.resize();
     this.redraw();
   }
 
@@ -854,7 +905,7 @@ class MemoryView extends View {
     const { verdict, missing, sources, owners, process } = this.data;
     const parts = [];
     if (verdict.length) parts.push(h("ul", { class: "ep-verdict" }, ...verdict.map((one) => this.answer(one))));
-    if (missing.length) parts.push(h("ul", { class: "ep-missing" }, ...missing.map((text) => h("li", {}, text))));
+    if (missing.length) parts.push(this.missingList());
     this.table = h("div", { class: "ep-table ep-owners", hidden: !owners.length });
     const memory = h("div", { class: "ep-table ep-process", hidden: !process.length }, ...this.processTable());
     parts.push(h("div", { class: "ep-tables", hidden: !owners.length && !process.length }, this.table, memory));
@@ -872,7 +923,7 @@ class MemoryView extends View {
 
   drawTable() {
     const { owners, peak } = this.data;
-    if (!owners.length) return;
+    if (!owners.length || this.options.embedded) return;
     const head = [["Owner", false], ["Size", true], ["Share", true], ["Made by", false], ["Last read by", false]];
     const headings = head.map(([title, number]) => h("th", { scope: "col", class: number ? "ep-num" : null }, title));
     const body = owners.map((owner) => this.ownerRow(owner));
@@ -1166,15 +1217,36 @@ class MemoryView extends View {
     this.guard(() => {
       const { data, selection, ...rest } = values;
       Object.assign(this.options, rest);
-      if (data) {
-        this.load(data);
-        this.selected.clear();
-        this.build();
-      }
+      if (data) this.exchange(data);
       this.applyTheme();
       this.arrange();
-      if (selection || data) this.select(selection ?? []);
+      if (selection) this.select(selection);
     })();
+  }
+
+  /** Other data of the same view: what is selected stays, by name, and the zoom unless the layers are others. */
+  exchange(data) {
+    const [chosen, view, count, active] = [this.selection(), this.view, this.layers, this.data.names[this.active.layer]];
+    const head = JSON.stringify([this.data.header, this.data.findings]);
+    this.load(data);
+    if (count === this.layers) this.view = view;
+    this.selected = new Set(chosen.map((name) => this.rowOf.get(name)).filter((layer) => layer !== undefined));
+    this.active = { layer: this.rowOf.get(active) ?? 0, buffer: -1 };
+    this.hover = null;
+    this.card.hidden = true;
+    if (JSON.stringify([this.data.header, this.data.findings]) !== head) this.replaceHead();
+    const { scrollTop = 0 } = this.below.querySelector(".ep-table-scroll") ?? {};
+    this.fillBelow();
+    const scroll = this.below.querySelector(".ep-table-scroll");
+    if (scroll) scroll.scrollTop = scrollTop;
+  }
+
+  replaceHead() {
+    const open = [...this.head.querySelectorAll("details")].map((details) => details.open);
+    const head = this.header(this.data);
+    head.querySelectorAll("details").forEach((details, k) => (details.open = open[k] ?? details.open));
+    this.head.replaceWith(head);
+    this.head = head;
   }
 }
 

@@ -9,11 +9,15 @@
  *   window     [start, end] in ms since the job's start; empty: the whole session
  *   detail     {meta, numbers} of figures.timeline.timeline_detail(profile, start, end).to_json(): drawn where it covers the window
  *   canDetail  true when onChange({window}) is answered with set({detail})
- *   selection  names of layers
+ *   selection  names of layers         selectedRuns  numbers of runs
+ *   embedded   true: no header, one line of controls, the legend on demand; the whole view is `height` px high
  *   height     of the lanes in px; 0: fits    theme      "auto" (JupyterLab, VS Code, then the system) | "light" | "dark"
  *   onSelect   (names) => {}: a person changed the selection (not called for select())
+ *   onSelectRuns  (numbers) => {}: a person changed the selected runs
  *   onChange   ({window}) => {}: a person moved or zoomed, and has stopped for a moment
- * returns    {element, select(names), set({any of the options, data}), destroy()}
+ * returns    {element, select(names), selectRuns(numbers), set({any of the options, data}), destroy()}
+ *
+ * New data keep what is selected, which lanes are off, and the window; one that reached to the end of the session still does.
  *
  * timeline_drawing.js stands in front of this module, in the same scope; the style sheet is timeline.css. Texts reach the page as text
  * nodes only. Errors are shown inside the element.
@@ -27,7 +31,7 @@ export function renderTimeline(el, data, options = {}) {
     return new Timeline(el, data, options);
   } catch (error) {
     showError(el, error);
-    return { element: el, select() {}, set() {}, destroy() {} };
+    return { element: el, select() {}, selectRuns() {}, set() {}, destroy() {} };
   }
 }
 
@@ -37,7 +41,10 @@ class Timeline extends TimelineDrawing {
   constructor(el, data, options) {
     super(el, "ep-timeline", { window: [], height: 0, ...options });
     this.off = new Set(); // ids of lanes and channels that are switched off
+    this.on = new Set(); // ids of lanes that a person wants though they do not fit
+    this.crowded = []; // lanes that are left out because they do not fit
     this.selected = new Set();
+    this.chosenRuns = new Set(options.selectedRuns ?? []); // numbers of runs
     this.hover = null;
     this.drag = null;
     this.load(data, options.detail);
@@ -94,15 +101,17 @@ class Timeline extends TimelineDrawing {
     const label = `${this.data.title}: timeline`;
     this.plot = h("div", { class: "ep-plot", tabindex: 0, role: "application", "aria-label": label, "data-lm-suppress-shortcuts": "true" }, this.canvas, this.over);
     this.missing = h("div", { class: "ep-empty", hidden: !this.data.missing.samples }, this.data.missing.samples);
-    this.body = h("div", {}, this.mini, this.plot, this.missing);
+    this.lower = h("div", { class: "ep-lanes" }, this.plot, this.missing);
+    this.body = h("div", {}, this.mini, this.lower);
     this.empty = h("div", { class: "ep-empty", hidden: true });
     this.legend = h("div", { class: "ep-legend" });
     this.hint = h("p", { class: "ep-hint" });
     this.notes = h("ul", { class: "ep-notes" });
     this.live = h("div", { class: "ep-voice", "aria-live": "polite" });
     this.card = h("div", { class: "ep-card", hidden: true, "aria-hidden": "true" });
-    const parts = [this.tools, this.body, this.empty, this.legend, this.hint, this.notes, this.live, this.card];
-    this.element.replaceChildren(this.header(this.data), ...parts);
+    this.below = h("div", { class: "ep-below" }, this.legend, this.hint, this.notes);
+    this.head = this.header(this.data);
+    this.element.replaceChildren(this.head, this.tools, this.body, this.empty, this.below, this.live, this.card);
     this.controls();
     this.showEmpty();
     this.focused = false;
@@ -127,18 +136,32 @@ class Timeline extends TimelineDrawing {
     const button = (text, title, run, disabled = false) => h("button", { type: "button", title, disabled, onclick: this.guard(run) }, text);
     const { measure } = this.data;
     const runs = this.whole.runs.start.length;
+    const state = JSON.stringify([Boolean(measure), runs > 0]);
+    if (state === this.controlsMade) return; // new data must not take the focus away
+    this.controlsMade = state;
+    const { embedded } = this.options;
     this.jumps = {
-      whole: button("Whole session", "The whole session (key 0, or double click)", () => this.move(this.extent)),
-      measure: button("Measurement", "From the first to the last measured run", () => this.move(measure), !measure),
+      whole: button(embedded ? "All" : "Whole session", "The whole session (key 0, or double click)", () => this.move(this.extent)),
+      measure: button(embedded ? "Measured" : "Measurement", "From the first to the last measured run", () => this.move(this.data.measure), !measure),
       run: button("One run", "A typical run, with its layers (n and p: the next and the previous one)", () => this.moveToRun(this.data.typical_run), !runs),
     };
     const step = [
-      button("‹ Run", "Previous run (key p; Shift: instrumented ones only)", (e) => this.stepRun(-1, e.shiftKey), !runs),
-      button("Run ›", "Next run (key n; Shift: instrumented ones only)", (e) => this.stepRun(1, e.shiftKey), !runs),
+      button(embedded ? "‹" : "‹ Run", "Previous run (key p; Shift: instrumented ones only)", (e) => this.stepRun(-1, e.shiftKey), !runs),
+      button(embedded ? "›" : "Run ›", "Next run (key n; Shift: instrumented ones only)", (e) => this.stepRun(1, e.shiftKey), !runs),
     ];
     const zoom = [button("−", "Zoom out (key −)", () => this.zoom(2)), button("+", "Zoom in (key +)", () => this.zoom(0.5))];
     const group = (label, ...buttons) => h("div", { class: "ep-segments", role: "group", "aria-label": label }, ...buttons);
-    this.tools.replaceChildren(group("Jump", ...Object.values(this.jumps)), group("Run", ...step), group("Zoom", ...zoom), this.readout);
+    this.tools.replaceChildren(group("Jump", ...Object.values(this.jumps)), group("Run", ...step), group("Zoom", ...zoom), this.readout, ...(embedded ? [this.legendButton()] : []));
+  }
+
+  /** Inside of something else the legend lies over the lanes, when it is asked for. */
+  legendButton() {
+    const show = () => {
+      const open = this.element.classList.toggle("ep-open");
+      this.legendToggle.setAttribute("aria-expanded", String(open));
+    };
+    this.legendToggle = h("button", { type: "button", class: "ep-legend-button", "aria-expanded": "false", title: "Legend, lanes and notes", onclick: this.guard(show) }, "Legend");
+    return this.legendToggle;
   }
 
   showEmpty() {
@@ -148,6 +171,8 @@ class Timeline extends TimelineDrawing {
       : "";
     this.empty.hidden = !nothing;
     this.tools.hidden = this.body.hidden = this.legend.hidden = this.hint.hidden = nothing;
+    this.missing.textContent = this.data.missing.samples;
+    this.missing.hidden = !this.data.missing.samples || Boolean(this.options.embedded && this.options.height);
   }
 
   // -- which lanes, where --
@@ -163,10 +188,30 @@ class Timeline extends TimelineDrawing {
       const channels = lane.channels.filter((channel) => !this.off.has(`channel ${channel.series}`));
       if (channels.length && !this.off.has(lane.id)) lanes.push({ ...lane, channels, height: HEIGHTS.readings, many: lane.channels.length > MANY, scale: this.scale(lane, channels) });
     }
-    this.lanes = lanes;
+    this.lanes = this.fitting(lanes);
     this.resize();
     this.drawLegend();
     this.drawHint();
+  }
+
+  /** Of lanes that do not fit the height inside of something else those at the end are left out, unless a person wants them. */
+  fitting(lanes) {
+    this.crowded = [];
+    if (!this.options.embedded || !this.options.height) return lanes;
+    const least = (lane) => (lane.channels ? LEAST_READINGS : lane.height) + GAP;
+    let left = this.roomForLanes() - AXIS - lanes.reduce((sum, lane) => sum + least(lane), 0);
+    for (const lane of [...lanes].reverse()) {
+      if (left >= 0 || lane === lanes[0]) break;
+      if (this.on.has(lane.id) || lane.id === "power" || lane.id === "runs") continue;
+      this.crowded.push(lane.id);
+      left += least(lane);
+    }
+    return lanes.filter((lane) => !this.crowded.includes(lane.id));
+  }
+
+  /** What controls and strip leave of the height that was given. */
+  roomForLanes() {
+    return this.options.height - this.tools.offsetHeight - 6 - this.miniHeight - 4;
   }
 
   /** Power starts at zero, for its area is energy; other units show what lies between the least and the most of the session. */
@@ -189,16 +234,18 @@ class Timeline extends TimelineDrawing {
       this.drawLegend();
     }
     const readings = this.lanes.filter((lane) => lane.channels);
-    if (this.options.height && readings.length) {
+    const given = this.options.embedded && this.options.height ? this.roomForLanes() : this.options.height;
+    if (given && readings.length) {
       const others = AXIS + this.lanes.reduce((sum, lane) => sum + (lane.channels ? 0 : lane.height) + GAP, 0);
-      for (const lane of readings) lane.height = max(36, floor((this.options.height - others) / readings.length));
+      for (const lane of readings) lane.height = max(LEAST_READINGS, floor((given - others) / readings.length));
     }
     let top = AXIS;
     for (const lane of this.lanes) [lane.top, top] = [top, top + lane.height + GAP];
-    const gutter = width < 860 ? 112 : 150;
+    const gutter = width < 520 ? 92 : width < 860 ? 112 : 150;
     this.place = { gutter, width, inner: width - gutter - 8, height: top };
     for (const canvas of [this.canvas, this.over]) fit(canvas, width, top);
-    fit(this.mini, width, MINI);
+    fit(this.mini, width, this.miniHeight);
+    this.lower.style.maxHeight = this.options.embedded && given ? `${max(60, given)}px` : "";
     this.plot.style.height = `${top}px`;
     this.miniPicture = null;
     this.redraw();
@@ -328,7 +375,7 @@ class Timeline extends TimelineDrawing {
       return node;
     };
     const toggle = (id, title, ...content) =>
-      h("button", { type: "button", class: "ep-toggle", "aria-pressed": String(!this.off.has(id)), title, onclick: this.guard(() => this.toggle(id)) }, ...content);
+      h("button", { type: "button", class: "ep-toggle", "aria-pressed": String(!this.off.has(id) && !this.crowded.includes(id)), title, onclick: this.guard(() => this.toggle(id)) }, ...content);
     const key = (color, text) => h("span", { class: "ep-swatch-key" }, swatch(color), text);
     const row = (head, ...content) => h("div", { class: "ep-legend-row" }, head, h("div", {}, ...content));
     const rows = [];
@@ -356,6 +403,7 @@ class Timeline extends TimelineDrawing {
       rows.push(row(toggle(lane.id, hide, lane.title), ...channels));
     }
     this.legend.replaceChildren(...rows);
+    if (this.legendToggle) this.legendToggle.textContent = this.crowded.length ? `Legend · ${this.crowded.length} more` : "Legend";
   }
 
   channelTitle(channel) {
@@ -365,7 +413,8 @@ class Timeline extends TimelineDrawing {
 
   toggle(id) {
     const focus = document.activeElement?.title;
-    if (!this.off.delete(id)) this.off.add(id);
+    if (this.crowded.includes(id)) this.on.add(id);
+    else if (!this.off.delete(id)) this.off.add(id);
     this.unhover();
     this.arrange();
     if (focus) [...this.legend.querySelectorAll("button")].find((button) => button.title === focus)?.focus();
@@ -489,8 +538,43 @@ class Timeline extends TimelineDrawing {
     } else if (lane.id === "windows") {
       const row = floor((y - lane.top) / HEIGHTS.windows);
       rows = this.windowsAt(time).filter((i) => this.data.arrays.win_row[i] === row).flatMap((i) => this.groupOf(i));
-    } else return;
+    } else return void (lane.id === "runs" && this.pickRun(this.runIn(time, floor((y - lane.top) / HEIGHTS.runs)), event.ctrlKey || event.metaKey || event.shiftKey));
     this.pick(rows, event.ctrlKey || event.metaKey || event.shiftKey);
+  }
+
+  /** The run of this row at this time (0: plain, 1: instrumented), where several share a pixel the longest; -1: none. */
+  runIn(time, row) {
+    const { start, ms, flags } = this.part.runs;
+    const half = this.pixelMs;
+    let best = -1;
+    for (let i = max(0, upTo(start, time + half) - 1); i >= 0 && (start[i] + ms[i] >= time - half || i + 1 >= upTo(start, time - half)); i--) {
+      const here = start[i] <= time + half && start[i] + ms[i] >= time - half;
+      if (here && Boolean(flags[i] & INSTRUMENTED) === (row === 1) && (best < 0 || ms[i] > ms[best])) best = i;
+    }
+    return best;
+  }
+
+  /** A person selects a run: instead of the selection, or added to it; the only one that is selected is taken away. */
+  pickRun(i, add) {
+    const run = i < 0 ? null : this.part.runs.number[i];
+    const had = this.chosenRuns.has(run) && (add || this.chosenRuns.size === 1);
+    if (run === null && (add || !this.chosenRuns.size)) return;
+    if (!add) this.chosenRuns.clear();
+    if (had) this.chosenRuns.delete(run);
+    else if (run !== null) this.chosenRuns.add(run);
+    this.tellRuns();
+  }
+
+  tellRuns() {
+    this.redraw();
+    this.options.onSelectRuns?.([...this.chosenRuns].sort((a, b) => a - b));
+    this.speak();
+  }
+
+  /** Selects these runs, by their numbers, from outside. */
+  selectRuns(runs) {
+    this.chosenRuns = new Set(runs);
+    this.redraw();
   }
 
   /** A person selects layers: instead of the selection, or added to it; what was the selection already is taken away. */
@@ -528,12 +612,20 @@ class Timeline extends TimelineDrawing {
       ArrowLeft: () => this.pan(event.shiftKey ? -0.9 : -0.2), ArrowRight: () => this.pan(event.shiftKey ? 0.9 : 0.2),
       "+": () => this.zoom(0.5), "=": () => this.zoom(0.5), "-": () => this.zoom(2), _: () => this.zoom(2), 0: () => this.move(this.extent),
       n: () => this.stepRun(1), p: () => this.stepRun(-1), N: () => this.stepRun(1, true), P: () => this.stepRun(-1, true),
-      Escape: () => (this.selected.clear(), this.tell()),
+      Escape: () => this.unselect(),
     };
     if (!Object.hasOwn(moves, key)) return;
     moves[key]();
     event.preventDefault();
     event.stopPropagation();
+  }
+
+  unselect() {
+    this.selected.clear();
+    this.tell();
+    if (!this.chosenRuns.size) return;
+    this.chosenRuns.clear();
+    this.tellRuns();
   }
 
   // -- hover card and words --
@@ -632,7 +724,8 @@ class Timeline extends TimelineDrawing {
     const phases = this.windowsAt(middle).map((i) => this.windowName(i)).join(", ");
     const inRun = run >= 0 && this.window[1] - this.window[0] < 4 * this.part.runs.ms[run] ? this.runFacts(run, middle)[0].join(" ") : "";
     const chosen = this.selected.size ? `${this.selected.size} layers selected` : "";
-    this.live.textContent = [this.readout.textContent, phases, inRun, chosen].filter(Boolean).join(", ");
+    const runs = this.chosenRuns.size ? `run ${[...this.chosenRuns].slice(0, 5).join(", ")} selected` : "";
+    this.live.textContent = [this.readout.textContent, phases, inRun, chosen, runs].filter(Boolean).join(", ");
   }
 
   // -- outside: theme, size, options --
@@ -655,18 +748,42 @@ class Timeline extends TimelineDrawing {
   /** Changes options from outside; onChange is not called for them. */
   set(values) {
     this.guard(() => {
-      const { data, detail, selection, window: range, ...rest } = values;
+      const { data, detail, selection, selectedRuns, window: range, ...rest } = values;
       Object.assign(this.options, rest);
-      if (data) {
-        this.load(data, detail);
-        this.build();
-      } else if ("detail" in values) this.detail = detail?.meta ? this.parts(unpack(detail)) : null;
+      if (data) this.exchange(data, detail);
+      else if ("detail" in values) this.detail = detail?.meta ? this.parts(unpack(detail)) : null;
       this.applyTheme();
       if (data || "height" in rest || "theme" in rest) this.arrange();
-      if (range || data) this.look(range ?? this.window);
-      if (selection || data) this.select(selection ?? []);
+      if (range) this.look(range);
+      if (selection) this.select(selection);
+      if (selectedRuns) this.selectRuns(selectedRuns);
       this.redraw();
     })();
+  }
+
+  /** Other data of the same session: what is selected stays, by name, and the window, which follows the end if it reached it. */
+  exchange(data, detail) {
+    const [chosen, [start, end], [first, last]] = [this.selection(), this.window, this.extent];
+    const [same, old] = [() => JSON.stringify([this.data.names.length, this.data.lanes.map((lane) => lane.channels.length)]), this.detail];
+    const [shape, head] = [same(), JSON.stringify([this.data.header, this.data.findings])];
+    this.load(data, detail);
+    if (!detail && shape === same()) this.detail = old;
+    this.selected = new Set(chosen.map((name) => this.rowOf.get(name)).filter((row) => row !== undefined));
+    if (JSON.stringify([this.data.header, this.data.findings]) !== head) this.replaceHead();
+    this.controls();
+    this.showEmpty();
+    const moved = end >= last ? this.extent[1] - last : 0;
+    this.look(start <= first && end >= last ? this.extent : [start + moved, end + moved]);
+    this.hover = null;
+    this.card.hidden = true;
+  }
+
+  replaceHead() {
+    const open = [...this.head.querySelectorAll("details")].map((details) => details.open);
+    const head = this.header(this.data);
+    head.querySelectorAll("details").forEach((details, k) => (details.open = open[k] ?? details.open));
+    this.head.replaceWith(head);
+    this.head = head;
   }
 
   destroy() {

@@ -6,7 +6,8 @@
 const AXIS = 30;
 const GAP = 9; // between lanes
 const HEIGHTS = { windows: 22, runs: 14, layers: 25, readings: 76 }; // of a row
-const MINI = 40;
+const [MINI, LOW_MINI] = [40, 24]; // the second inside of something else
+const LEAST_READINGS = 34; // a lane of readings that can be read
 const LEAST_MS = 1e-4; // narrowest window: 100 ns
 const MANY = 8; // channels of a lane beyond which they are drawn and told together
 const [INSTRUMENTED, OUTLIER, HAS_LAYERS, LAYERS_SENT] = [1, 2, 4, 8]; // as in figures/timeline.py
@@ -82,6 +83,10 @@ function upTo(array, value) {
 // ---- drawing ----
 
 class TimelineDrawing extends View {
+  get miniHeight() {
+    return this.options.embedded ? LOW_MINI : MINI;
+  }
+
   x(ms) {
     return this.place.gutter + ((ms - this.window[0]) / (this.window[1] - this.window[0])) * this.place.inner;
   }
@@ -108,6 +113,7 @@ class TimelineDrawing extends View {
       else this[{ windows: "drawWindows", runs: "drawRuns", layers: "drawLayers" }[lane.id]](c, lane);
       c.restore();
     }
+    this.drawChosenRuns(c);
     this.drawOver();
     this.drawMini();
     this.drawReadout();
@@ -285,6 +291,32 @@ class TimelineDrawing extends View {
         this.drawRunName(c, i, x0, y, width, runs);
       }
     }
+  }
+
+  /** Selected runs stand out over all lanes: tinted, framed among the runs, never too narrow to be seen. */
+  drawChosenRuns(c) {
+    const { runs } = this.part;
+    const lane = this.lanes.find((one) => one.id === "runs");
+    if (!this.chosenRuns.size || !lane) return;
+    const [first, last] = this.inView(runs);
+    c.save();
+    c.beginPath();
+    c.rect(this.place.gutter - 1, AXIS - 5, this.place.inner + 2, this.place.height);
+    c.clip();
+    for (let i = first; i < last; i++) {
+      if (!this.chosenRuns.has(runs.number[i])) continue;
+      const [x0, x1] = this.clipped(runs.start[i], runs.start[i] + runs.ms[i]);
+      const width = max(2, x1 - x0);
+      c.fillStyle = this.colors.selected;
+      c.fillRect(x0, AXIS - 4, width, this.place.height);
+      c.fillStyle = c.strokeStyle = this.colors.accent;
+      c.fillRect(x0, AXIS - 5, width, 3);
+      c.lineWidth = 2;
+      const y = lane.top + (runs.flags[i] & INSTRUMENTED ? HEIGHTS.runs : 0);
+      if (width > 6) c.strokeRect(x0 + 1, y + 1, width - 2, HEIGHTS.runs - 2);
+      else c.fillRect(x0, y, width, HEIGHTS.runs);
+    }
+    c.restore();
   }
 
   drawRunName(c, i, x, y, width, runs) {
@@ -601,25 +633,25 @@ class TimelineDrawing extends View {
   // -- the whole session as a strip --
 
   drawMini() {
-    const c = this.clear(this.mini, MINI);
+    const c = this.clear(this.mini, this.miniHeight);
     const { gutter, inner, width } = this.place;
     this.miniPicture ??= this.paintMini();
-    c.drawImage(this.miniPicture, 0, 0, width, MINI);
+    c.drawImage(this.miniPicture, 0, 0, width, this.miniHeight);
     const { colors } = this;
     c.font = colors.tiny;
     c.fillStyle = colors.muted;
-    c.fillText(this.cut(c, "Whole session", gutter - 14), 2, MINI / 2);
+    c.fillText(this.cut(c, "Whole session", gutter - 14), 2, this.miniHeight / 2);
     const [x0, x1] = this.miniBox();
     c.fillStyle = colors.surface;
     c.globalAlpha = 0.62;
-    c.fillRect(gutter, 0, x0 - gutter, MINI);
-    c.fillRect(x1, 0, gutter + inner - x1, MINI);
+    c.fillRect(gutter, 0, x0 - gutter, this.miniHeight);
+    c.fillRect(x1, 0, gutter + inner - x1, this.miniHeight);
     c.globalAlpha = 1;
     c.strokeStyle = c.fillStyle = colors.muted;
     c.lineWidth = 1.5;
-    c.strokeRect(x0 + 0.75, 0.75, max(1.5, x1 - x0 - 1.5), MINI - 1.5);
+    c.strokeRect(x0 + 0.75, 0.75, max(1.5, x1 - x0 - 1.5), this.miniHeight - 1.5);
     if (x1 - x0 < 24) return;
-    for (const x of [x0, x1 - 4]) c.fillRect(x, MINI / 2 - 7, 4, 14);
+    for (const x of [x0, x1 - 4]) c.fillRect(x, this.miniHeight / 2 - 7, 4, 14);
   }
 
   /** Where the window lies in the strip; never too narrow to be seen. */
@@ -632,16 +664,16 @@ class TimelineDrawing extends View {
   /** Phases, and below them the total power, or the first of the readings, or the runs. */
   paintMini() {
     const picture = document.createElement("canvas");
-    fit(picture, this.place.width, MINI);
-    const c = this.clear(picture, MINI);
+    fit(picture, this.place.width, this.miniHeight);
+    const c = this.clear(picture, this.miniHeight);
     const shown = this.window;
     this.window = this.extent; // the lanes' own drawing is used
     c.beginPath();
-    c.rect(this.place.gutter, 0, this.place.inner, MINI);
+    c.rect(this.place.gutter, 0, this.place.inner, this.miniHeight);
     c.clip();
     const a = this.data.arrays;
     c.fillStyle = this.colors.hover;
-    c.fillRect(this.place.gutter, 0, this.place.inner, MINI);
+    c.fillRect(this.place.gutter, 0, this.place.inner, this.miniHeight);
     for (let i = 0; i < a.win_start.length; i++) {
       const [x0, x1] = this.clipped(a.win_start[i], a.win_end[i]);
       c.fillStyle = this.theme.phases[this.data.phases[a.win_phase[i]]] ?? this.colors.line;
@@ -651,13 +683,13 @@ class TimelineDrawing extends View {
     if (lane) {
       const channel = lane.channels.find((one) => one.total) ?? lane.channels[0];
       const line = this.whole.lines[channel.series];
-      const strip = { ...lane, top: 11, height: MINI - 12, scale: this.scale(lane, [channel]) };
+      const strip = { ...lane, top: 11, height: this.miniHeight - 12, scale: this.scale(lane, [channel]) };
       c.strokeStyle = c.fillStyle = this.colorOf(channel, strip);
       if (line.time.length > this.place.inner * 0.6) this.drawColumns(c, strip, { ...channel, total: true }, line, 0, line.time.length);
       else this.drawSteps(c, strip, { ...channel, total: true }, line, 0, line.time.length);
     } else {
       c.fillStyle = this.colors.bar;
-      for (let i = 0; i < a.run_start.length; i++) c.fillRect(this.x(a.run_start[i]), 15, max(1, a.run_ms[i] / this.pixelMs), MINI - 20);
+      for (let i = 0; i < a.run_start.length; i++) c.fillRect(this.x(a.run_start[i]), 15, max(1, a.run_ms[i] / this.pixelMs), this.miniHeight - 20);
     }
     this.window = shown;
     return picture;

@@ -1,0 +1,133 @@
+"""What each view of the Workbench is drawn from, made when it is asked for, and why one has nothing to show.
+
+A view is about the profile that is looked at, or about all candidates. The rows of the latter are aligned by original nodes
+(`edgeprof.analysis.align`); their data says in ``rows_of`` which row each layer of the profile that is looked at belongs to, so that one
+selection of layers serves all views.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from edgeprof.analysis.align import Alignment, align_variants
+from edgeprof.figures.boards import boards
+from edgeprof.figures.difference import difference
+from edgeprof.figures.graph import graph
+from edgeprof.figures.heatmap import heatmap, heatmap_runs
+from edgeprof.figures.icicle import icicle
+from edgeprof.figures.memory import memory
+from edgeprof.figures.pareto_view import pareto_view
+from edgeprof.figures.roofline_view import roofline_view
+from edgeprof.figures.timeline import Session
+from edgeprof.figures.view import ViewData
+from edgeprof.records.profile import Profile
+from edgeprof.widgets.timeline import MOST_POINTS, MOST_SPANS
+
+Parts = dict[str, ViewData]
+Values = Mapping[str, Any]
+
+VIEWS = ("heatmap", "icicle", "table", "timeline", "candidates", "pareto", "roofline", "compare", "graph", "memory")
+MODULES = ("heatmap", "icicle", "layer_table", "timeline", "pareto", "roofline", "difference", "graph", "memory")
+"""ES modules that draw them (figures/modules.py)."""
+
+MOST_ALIGNED = 16
+"""Candidates side by side: more columns than that nobody reads."""
+
+
+class Views:
+    """Makes view data. Keeps what is dear to make of a profile (its session in order, alignments) for as long as it is looked at."""
+
+    def __init__(self) -> None:
+        self._sessions: dict[int, tuple[Profile, Session]] = {}
+        self._aligned: dict[tuple[int, ...], tuple[tuple[Profile, ...], Alignment]] = {}
+
+    def make(
+        self,
+        name: str,
+        subjects: Mapping[str, Profile],
+        shown: str,
+        against: str,
+        values: Values,
+        points: Mapping[str, Profile] | None = None,
+    ) -> Parts:
+        """The data of view ``name``, by part.
+
+        Args:
+            name: one of `VIEWS`.
+            subjects: all profiles that can be looked at, by key.
+            shown: key of the one that is looked at.
+            against: key of the one that it is compared with, or empty.
+            values: what was chosen in the view: metric, mode, window ...
+            points: what the Pareto chart shows, by key; None is ``subjects``.
+        """
+        if name == "pareto":
+            shown_points = subjects if points is None else points
+            return {"data": pareto_view(list(shown_points.values()), keys=list(shown_points), **_only(values, "x", "y"))}
+        if name == "candidates":
+            return self._candidates(subjects, subjects[shown], values)
+        if name == "compare":
+            return self._compared(subjects, shown, against, values)
+        return self._of_one(name, subjects[shown], values)
+
+    def _of_one(self, name: str, profile: Profile, values: Values) -> Parts:
+        if name == "heatmap":
+            runs = values.get("runs")
+            parts = {"data": heatmap(profile)}
+            return parts if runs is None else {**parts, "runs": heatmap_runs(profile, statistic="median" if runs == "median" else "max")}
+        if name == "timeline":
+            return self._timeline(profile, values.get("window"))
+        makers: dict[str, Callable[[], ViewData]] = {
+            "icicle": lambda: icicle(profile),
+            "roofline": lambda: roofline_view(profile),
+            "graph": lambda: graph(profile, **_only(values, "metric", "collapse")),
+            "memory": lambda: memory(profile),
+        }
+        return {"data": makers[name]()}
+
+    def _timeline(self, profile: Profile, window: Sequence[float] | None) -> Parts:
+        kept = self._sessions.get(id(profile))
+        if kept is None or kept[0] is not profile:
+            kept = (profile, Session(profile))
+            self._sessions = {id(profile): kept}
+        session = kept[1]
+        limits = {"most_points": MOST_POINTS, "most_spans": MOST_SPANS}
+        parts = {"data": session.whole(**limits)}
+        if window and session.extent and tuple(window) != tuple(session.extent):
+            start, end = map(float, window)
+            width, (first, last) = end - start, session.extent
+            parts["detail"] = session.detail(max(first, start - width), min(last, end + width), **limits)
+        return parts
+
+    def _candidates(self, subjects: Mapping[str, Profile], shown: Profile, values: Values) -> Parts:
+        chosen = list(subjects.values())[:MOST_ALIGNED]
+        aligned = self._align(chosen if shown in chosen else [*chosen[:-1], shown])
+        return {"data": _with_rows(boards(aligned, **_only(values, "metric", "baseline"), own_findings=False), aligned, shown)}
+
+    def _compared(self, subjects: Mapping[str, Profile], shown: str, against: str, values: Values) -> Parts:
+        aligned = self._align([subjects[against], subjects[shown]])
+        return {"data": _with_rows(difference(aligned, **_only(values, "metric")), aligned, subjects[shown])}
+
+    def _align(self, profiles: Sequence[Profile]) -> Alignment:
+        key = tuple(map(id, profiles))
+        kept = self._aligned.get(key)
+        if kept is None:
+            kept = (tuple(profiles), align_variants(profiles))  # the profiles are kept too: an id is only theirs while they live
+            self._aligned = {**dict(list(self._aligned.items())[-3:]), key: kept}
+        return kept[1]
+
+
+def _only(values: Values, *names: str) -> dict[str, Any]:
+    return {name: values[name] for name in names if values.get(name) is not None}
+
+
+def _with_rows(view: ViewData, aligned: Alignment, shown: Profile) -> ViewData:
+    """``view`` with the row of each layer of ``shown`` in its ``rows_of``."""
+    row_of = {node: name for name, nodes in zip(aligned.layers["name"], aligned.layers["source_nodes"], strict=True) for node in nodes}
+    names = set(aligned.layers["name"])
+    rows = {}
+    for name, op_type, nodes in shown.layers[["name", "op_type", "source_nodes"]].itertuples(index=False):
+        row = next((row_of[node] for node in nodes if node in row_of), None) or (name if name in names else f"({op_type})")
+        if row in names:
+            rows[name] = row
+    return ViewData({**view.meta, "rows_of": rows}, view.numbers)

@@ -1,0 +1,83 @@
+/** Connects edgeprof.workbench.widget.Workbench to renderWorkbench, which stands above this text in the same module, as does hideStill. */
+
+/** A view's module is asked for when it is first shown, once for a page: the promise of it by its hash. */
+const modules = (globalThis.edgeprofModules ??= new Map());
+
+function makeHost(model) {
+  const waiting = new Map();
+  const own = Math.random().toString(36).slice(2);
+  let count = 0;
+  const heard = (message, buffers) => {
+    const settle = waiting.get(message.id);
+    if (!settle) return; // another view of the same Workbench asked
+    waiting.delete(message.id);
+    if (message.error) settle[1](new Error(message.error));
+    else settle[0]([message.answer, buffers]);
+  };
+  model.on("msg:custom", heard);
+  const ask = (message) =>
+    new Promise((...settle) => {
+      const id = `${own}-${(count += 1)}`;
+      waiting.set(id, settle);
+      model.send({ id, ...message });
+    });
+  const load = async (name) => {
+    const [{ source, css }] = await ask({ ask: "module", name });
+    const style = Object.assign(document.createElement("style"), { textContent: css });
+    document.head.append(style);
+    const url = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
+    try {
+      return await import(/* webpackIgnore: true */ url);
+    } finally {
+      URL.revokeObjectURL(url);
+    }
+  };
+  return {
+    live: true,
+    get: (name) => model.get(name),
+    set(values) {
+      for (const [name, value] of Object.entries(values)) model.set(name, value);
+      model.save_changes();
+    },
+    on(name, fn) {
+      const react = () => fn(model.get(name));
+      model.on(`change:${name}`, react);
+      return () => model.off(`change:${name}`, react);
+    },
+    act: async (name, values) => (await ask({ ask: "act", name, values }))[0],
+    async view(name, values) {
+      const [answer, buffers] = await ask({ ask: "view", name, values });
+      return Object.fromEntries(answer.parts.map(({ part, meta }, i) => [part, { meta, numbers: buffers[i] }]));
+    },
+    module(name) {
+      const key = `${name} ${model.get("hashes")[name]}`;
+      if (!modules.has(key)) {
+        const loading = load(name);
+        loading.catch(() => modules.delete(key));
+        modules.set(key, loading);
+      }
+      return modules.get(key);
+    },
+    destroy: () => model.off("msg:custom", heard),
+  };
+}
+
+export default {
+  render({ model, el }) {
+    try {
+      const host = makeHost(model);
+      const workbench = renderWorkbench(el, host, { theme: model.get("theme") });
+      const stopTheme = host.on("theme", (theme) => workbench.setTheme(theme));
+      const showStill = hideStill(el, () => model.get("still"));
+      return () => {
+        showStill();
+        stopTheme();
+        host.destroy();
+        workbench.destroy();
+      };
+    } catch (error) {
+      showError(el, error);
+      return undefined;
+    }
+  },
+};
