@@ -324,13 +324,13 @@ def _listener(progress: Listener, graph: Graph, source: str, origin: Origin, *, 
     if progress == "live":
         from edgeprof.watching import Watcher, can_watch
 
-        return Watcher(graph, source, origin, _bar(graph.name), here=here) if can_watch() else _bar(graph.name)
+        return Watcher(graph, source, origin, bar_of(graph.name), here=here) if can_watch() else bar_of(graph.name)
     if progress not in (None, True):
         raise UsageError(f"progress is {progress!r}; give None, False, 'live' or a function that takes events.")
-    return _bar(graph.name)
+    return bar_of(graph.name)
 
 
-def _bar(name: str) -> OnEvent:
+def bar_of(name: str) -> OnEvent:
     """Shows how far the job is, by tqdm."""
     from tqdm.auto import tqdm
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -12,6 +12,7 @@ import pandas as pd
 from edgeprof.models.graph import Graph, Layer, TensorInfo
 from edgeprof.records import schema
 from edgeprof.records.context import Energy, EnergyGroupUse, Instrument, Latency, Memory, RunContext, Thermal
+from edgeprof.records.peaks import Ceiling, Peaks, machine_of
 from edgeprof.records.profile import Finding, NodeFate, Origin, Profile
 from edgeprof.records.sensing import Channel, SensorUse
 from edgeprof.records.trace import ProcessMemory
@@ -109,6 +110,20 @@ def make_profile(
         for node in sources
     )
     return Profile(layers, context, origin, None, run_table, spans, nodes=nodes, findings=findings)
+
+
+def make_peaks(gflops: Mapping[str, float] | None = None, memory_gb_s: float = 10.0, *, interval: float = 0.02, **fields: Any) -> Peaks:
+    """Peaks of the board of `make_profile`, each with an interval of ``interval`` to either side."""
+    context = make_profile(runs=0).context
+    told = {name: getattr(context, name) for name in ("board", "runtime", "runtime_version", "providers", "threads")}
+
+    def ceiling(kind: Literal["compute", "memory"], value: float, precision: str = "") -> Ceiling:
+        return Ceiling(kind, value, value * (1 - interval), value * (1 + interval), precision, f"the {kind} net")
+
+    compute = {precision: ceiling("compute", value, precision) for precision, value in (gflops or {"float32": 100.0}).items()}
+    when = "2026-11-23T12:00:00+00:00"
+    about = {"machine": machine_of(context.fingerprint), "cpu": "Test CPU", "measured_at": when}
+    return Peaks(compute, ceiling("memory", memory_gb_s), **(told | about | fields))
 
 
 def make_sensed_profile(

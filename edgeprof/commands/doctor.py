@@ -60,10 +60,11 @@ def run(args: argparse.Namespace) -> int:
     if unused and not measures:
         raise UsageError(f"{unused[0]} is for measuring, but a profile was measured already. Give the model instead, or leave it out.")
     from edgeprof.analysis.doctor import diagnose
+    from edgeprof.peaks import cached_peaks
 
     profile = _profile(args.subject, args)
     baseline = None if args.baseline is None else _profile(args.baseline, args)
-    found = diagnose(profile, baseline=baseline)
+    found = diagnose(profile, baseline=baseline, peaks=cached_peaks(profile))
     if args.json:
         _print_json(profile, baseline, found)
     else:

@@ -2,7 +2,7 @@
 
 1. ``names`` are all layers that ran, in their order; a layer that is no point has NaN for its place, and ``why`` says why.
 2. There may be several ceilings, one a precision, and several bandwidths, as of a cache and of the memory behind it. A layer is held
-   against the ceiling of its own precision, else against the highest, and against the lowest bandwidth.
+   against the ceiling of its own precision, else that of float32, else the highest, and against the lowest bandwidth.
 3. A ceiling that was measured on the board is solid. One that is only the highest of this profile is dashed: the board may do better.
 4. ``roof_share`` is what a layer achieves of what its ceilings allow at its arithmetic intensity; above 1 it had its data from a cache.
 """
@@ -23,6 +23,7 @@ from edgeprof.errors import UsageError
 from edgeprof.figures.roofline import SYMBOLS, left_out_line
 from edgeprof.figures.theme import LIGHT, op_family
 from edgeprof.figures.view import ViewData, header, pack, themes
+from edgeprof.records.peaks import Peaks
 from edgeprof.records.profile import Profile
 from edgeprof.units import significant
 
@@ -51,14 +52,20 @@ _EMPTY = "No layer has both MACs and a latency: profile a model with instrumente
 
 
 def roofline_view(
-    profile: Profile, *, ceilings: Sequence[Ceiling] | None = None, bandwidths: Sequence[Bandwidth] | None = None
+    profile: Profile,
+    *,
+    peaks: Peaks | None = None,
+    ceilings: Sequence[Ceiling] | None = None,
+    bandwidths: Sequence[Bandwidth] | None = None,
 ) -> ViewData:
-    """The roofline of ``profile``. Without ``ceilings`` or ``bandwidths`` those of `analysis.roofline.roofline_points` are taken.
+    """The roofline of ``profile``. Without ``ceilings`` or ``bandwidths`` those of `analysis.roofline.roofline_points` with ``peaks`` are
+    taken.
 
     Raises:
-        UsageError: a ceiling or bandwidth is no number above 0, or its source is neither board nor profile.
+        UsageError: a ceiling or bandwidth is no number above 0, its source is neither board nor profile, or the peaks are those of another
+            board, runtime, provider or number of threads.
     """
-    roof = roofline_points(profile)
+    roof = roofline_points(profile, peaks)
     tops, slopes = _ceilings(roof, ceilings), _bandwidths(roof, bandwidths)
     layers = profile.measured_layers
     points = roof.points.set_index("index").reindex(layers["index"])
@@ -110,7 +117,7 @@ def roofline_view(
 def _ceilings(roof: Roofline, wished: Sequence[Ceiling] | None) -> list[Ceiling]:
     """The compute ceilings, highest first."""
     if wished is None:
-        wished = [{"label": "", "gflops": roof.peak_gflops, "source": roof.source}] if math.isfinite(roof.peak_gflops) else []
+        wished = [{"label": one.precision, "gflops": one.value, "source": one.source} for one in roof.shown]
     for one in wished:
         _check(one, one["gflops"], "gflops")
     return sorted(wished, key=lambda one: -one["gflops"])
@@ -119,7 +126,7 @@ def _ceilings(roof: Roofline, wished: Sequence[Ceiling] | None) -> list[Ceiling]
 def _bandwidths(roof: Roofline, wished: Sequence[Bandwidth] | None) -> list[Bandwidth]:
     """The bandwidths, highest first."""
     if wished is None:
-        wished = [{"label": "", "gb_s": roof.memory_gb_s, "source": roof.source}] if math.isfinite(roof.memory_gb_s) else []
+        wished = [{"label": "", "gb_s": one.value, "source": one.source} for one in roof.ceilings if one.kind == "memory"]
     for one in wished:
         _check(one, one["gb_s"], "gb_s")
     return sorted(wished, key=lambda one: -one["gb_s"])
@@ -133,10 +140,10 @@ def _check(one: Ceiling | Bandwidth, value: float, name: str) -> None:
 
 
 def _own_ceilings(precision: pd.Series[str], tops: Sequence[Ceiling]) -> Floats:
-    """Of each layer the ceiling of its precision, else the highest; NaN where there is none."""
+    """Of each layer the ceiling of its precision, else that of float32, else the highest; NaN where there is none."""
     highest = tops[0]["gflops"] if tops else math.nan
     by_label = {one["label"]: one["gflops"] for one in reversed(tops)}
-    return np.array([by_label.get(str(one), highest) for one in precision], float)
+    return np.array([by_label.get(str(one), by_label.get("float32", highest)) for one in precision], float)
 
 
 def _why(layers: pd.DataFrame) -> list[str]:
@@ -183,4 +190,4 @@ def _lines(roof: Roofline, tops: Sequence[Ceiling], slopes: Sequence[Bandwidth])
         frozenset({"profile"}): f"Ceilings: {numbers}; {dashed}.",
         frozenset({"board", "profile"}): f"Ceilings: {numbers}. Solid ones were measured on the board; dashed ones are {dashed}.",
     }
-    return [line for line in (notes.get(frozenset(sources), ""), left_out_line(roof)) if line]
+    return [line for line in (notes.get(frozenset(sources), ""), left_out_line(roof), *roof.notes) if line]

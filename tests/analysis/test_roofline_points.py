@@ -1,14 +1,15 @@
 """Roofline numbers: arithmetic that can be done by hand."""
 
 import math
-from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeprof.analysis import roofline_points
-from edgeprof.testing import make_profile
+from edgeprof.errors import UsageError
+from edgeprof.testing import make_peaks, make_profile
+from tests.laws import examples
 
 
 def test_achieved_and_ceilings_of_the_profile():
@@ -20,13 +21,49 @@ def test_achieved_and_ceilings_of_the_profile():
     assert "highest of this profile" in roof.ceiling_note and "not the board's peak" in roof.ceiling_note
 
 
-def test_ceilings_of_the_board_need_both_numbers():
-    profile = make_profile()
-    both = replace(profile, context=replace(profile.context, fingerprint={"peak_gflops": 500, "memory_gb_s": 30.0}))
-    roof = roofline_points(both)
-    assert (roof.peak_gflops, roof.memory_gb_s, roof.source) == (500, 30, "board")
-    for fingerprint in ({"peak_gflops": 500}, {"peak_gflops": "500", "memory_gb_s": 30}, {"peak_gflops": math.nan, "memory_gb_s": 30}):
-        assert roofline_points(replace(profile, context=replace(profile.context, fingerprint=fingerprint))).source == "profile"
+def test_each_precision_is_judged_by_its_own_ceiling():
+    profile = make_profile(
+        [1.0, 1.0, 1.0], macs=[2e7, 2e7, 1e5], precision=["float32", "int8", "int8"], arithmetic_intensity=[50.0, 50.0, 0.1]
+    )
+    roof = roofline_points(profile, make_peaks({"float32": 80.0, "int8": 320.0, "float16": 160.0}, memory_gb_s=10.0))
+    assert roof.points["roof_gflops"].tolist() == pytest.approx([80.0, 320.0, 1.0])
+    assert roof.points["of_roof"].tolist() == pytest.approx([0.5, 0.125, 0.2])
+    assert roof.points["bound"].tolist() == ["compute", "compute", "memory"]
+    assert (roof.peak_gflops, roof.memory_gb_s, roof.source, roof.ridge) == (320.0, 10.0, "board", 32.0)
+    assert [one.label for one in roof.ceilings] == ["int8", "float16", "float32", "memory"]
+    assert [one.label for one in roof.shown] == ["int8", "float32"]  # no layer is in float16
+    assert roof.notes == () and roof.above == ()
+    assert roof.ceiling_note == "Ceilings: measured on the board."
+
+
+def test_a_precision_without_a_ceiling_is_judged_by_that_of_float32_and_that_is_said():
+    roof = roofline_points(
+        make_profile([1.0], precision=["float64"], arithmetic_intensity=[50.0]), make_peaks({"float32": 80.0, "int8": 320.0})
+    )
+    assert roof.points["roof_gflops"].tolist() == [80.0]
+    assert roof.notes == ("Layers in float64 are judged by the float32 ceiling.",)
+
+
+@examples(0.4)
+@given(st.lists(st.tuples(st.floats(0.01, 10), st.floats(1e3, 1e9), st.floats(0.01, 1000)), min_size=1, max_size=8))
+def test_a_layer_above_a_measured_ceiling_is_said_so(rows):
+    latency, macs, intensity = map(list, zip(*rows, strict=True))
+    peaks = make_peaks({"float32": 100.0}, memory_gb_s=10.0)
+    roof = roofline_points(make_profile(latency, runs=4, macs=macs, arithmetic_intensity=intensity), peaks)
+    uncertain = 1.02  # the interval of a ceiling that `make_peaks` makes
+    beyond = set(roof.points.loc[roof.points["of_roof"] > uncertain * (1 + 1e-9), "name"])
+    assert beyond <= set(roof.above) <= set(roof.points.loc[roof.points["of_roof"] > uncertain * (1 - 1e-9), "name"])
+    assert bool(roof.above) == any("above the measured roof" in note for note in roof.notes)
+
+
+def test_peaks_of_others_are_refused():
+    with pytest.raises(UsageError, match=r"measured with threads 4, the profile with 1\. Measure them"):
+        roofline_points(make_profile(), make_peaks(threads=4))
+
+
+def test_notes_of_the_peaks_stand_under_the_roof():
+    roof = roofline_points(make_profile(), make_peaks({"float32": 1e4}, 1e4, notes=("It was busy.",), machine="another"))
+    assert roof.notes[0] == "Peaks: It was busy." and "at the time of the profile" in roof.notes[1]
 
 
 def test_layers_under_5_us_set_no_ceiling():
@@ -44,7 +81,9 @@ def test_what_is_left_out_is_counted():
 
 def test_no_points():
     roof = roofline_points(make_profile([0.5], macs=[0.0]))
-    assert roof.points.empty and math.isnan(roof.peak_gflops) and math.isnan(roof.ridge)
+    assert roof.points.empty and math.isnan(roof.peak_gflops) and math.isnan(roof.ridge) and roof.ceilings == roof.shown == ()
+    roof = roofline_points(make_profile([0.5], macs=[0.0]), make_peaks({"float32": 80.0}))
+    assert roof.points.empty and (roof.peak_gflops, roof.above) == (80.0, ())
 
 
 @given(st.lists(st.tuples(st.floats(0.01, 10), st.floats(1e3, 1e9), st.floats(0.01, 1000)), min_size=1, max_size=8))

@@ -17,7 +17,7 @@ from edgeprof.figures import bars, roofline
 from edgeprof.figures.theme import DARK, LIGHT
 from edgeprof.records.context import Energy
 from edgeprof.records.schema import BETWEEN_LAYERS
-from edgeprof.testing import make_profile
+from edgeprof.testing import make_peaks, make_profile
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
 HOSTILE = "</script><img src=x onerror=alert(1)>&\u202e<b>" + "x" * 2000
@@ -138,6 +138,17 @@ def test_roofline_says_what_it_leaves_out_and_where_the_roof_comes_from():
     assert "highest of this profile" in note and "2 layers not shown (MACs not known: 1, no MACs: 1)" in note
     assert figure.data[0].line.dash == "dash"
     assert figure.layout.xaxis.type == figure.layout.yaxis.type == "log"
+
+
+def test_roofline_under_measured_ceilings():
+    profile = make_profile([1.0, 1.0], macs=[2e7, 2e9], precision=["float32", "int8"], arithmetic_intensity=[50.0, 50.0])
+    figure = roofline(profile, peaks=make_peaks({"float32": 80.0, "int8": 320.0, "float16": 160.0}, notes=("Hot <b>board</b>.",)))
+    lines = [trace for trace in figure.data if trace.mode == "lines"]
+    assert [max(line.y) for line in lines] == [320.0, 80.0] and {line.line.dash for line in lines} == {"solid"}
+    assert {"board, int8: 320 GFLOP/s", "board, float32: 80.0 GFLOP/s"} <= {note.text for note in figure.layout.annotations}
+    for text in (figure.layout.title.text, figure.layout.meta["note"]):
+        assert "1 layer (" in text and "above the measured roof" in text.replace("<br>", " ") and "Hot &lt;b&gt;board&lt;/b&gt;." in text
+    assert figure.layout.margin.t > roofline(profile).layout.margin.t
 
 
 def test_roofline_without_points():

@@ -1,7 +1,6 @@
 """What the roofline on a canvas is sent: places under several ceilings, what is left out, words."""
 
 import json
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,7 +12,7 @@ from edgeprof.errors import UsageError
 from edgeprof.figures.roofline_picture import draw
 from edgeprof.figures.roofline_view import roofline_view
 from edgeprof.figures.theme import DARK
-from edgeprof.testing import make_profile
+from edgeprof.testing import make_peaks, make_profile
 from tests.laws import examples
 
 CEILINGS = [{"label": "float32", "gflops": 40.0, "source": "board"}, {"label": "int8", "gflops": 160.0, "source": "board"}]
@@ -29,7 +28,7 @@ def profile(**columns):
 def test_each_layer_is_held_against_the_ceiling_of_its_precision_and_the_memory():
     data = roofline_view(profile(), ceilings=CEILINGS, bandwidths=MEMORY)
     assert data.array("gflops")[:3] == pytest.approx([20, 4, 20])
-    assert data.array("roof_share")[:3] == pytest.approx([20 / 40, 4 / 10, 20 / 20]), "float16 has no ceiling: the highest counts"
+    assert data.array("roof_share")[:3] == pytest.approx([20 / 40, 4 / 10, 20 / 20]), "float16 has no ceiling: that of float32 counts"
     assert [data.meta["bounds"][code] for code in data.array("bound")[:3]] == ["compute", "memory", "memory"]
     assert [one["label"] for one in data.meta["ceilings"]] == ["int8", "float32"]
     assert [(one["x"], one["y"]) for one in data.meta["ridges"]] == [(16, 160), (4, 40)]
@@ -58,10 +57,8 @@ def test_without_ceilings_those_of_the_profile_are_dashed_and_say_so():
         "Ceilings: 20.0 GFLOP/s, 10.0 GB/s; the highest of this profile (layers of at least 5 µs), not the board's peak."
     )
     assert data.array("roof_share")[:3] == pytest.approx([1, 0.4, 1])
-    board = profile()
-    board = replace(board, context=replace(board.context, fingerprint={"peak_gflops": 80.0, "memory_gb_s": 12.0}))
-    told = roofline_view(board).meta
-    assert told["lines"][0] == "Ceilings, measured on the board: 80.0 GFLOP/s, 12.0 GB/s." and told["ceilings"][0]["solid"]
+    told = roofline_view(profile(), peaks=make_peaks({"float32": 80.0}, 12.0)).meta
+    assert told["lines"][0] == "Ceilings, measured on the board: float32: 80.0 GFLOP/s, 12.0 GB/s." and told["ceilings"][0]["solid"]
 
 
 def test_what_is_no_point_is_counted_and_says_why():
@@ -108,3 +105,13 @@ def test_the_picture_shows_selection_and_both_themes():
     hollow = roofline_view(make_profile(origin="estimated"))
     pictures = {draw(data), draw(data, selection=[data.meta["names"][0]]), draw(data, theme=DARK), draw(hollow)}
     assert len(pictures) == 4
+
+
+def test_measured_peaks_make_a_roof_for_each_precision_that_layers_have():
+    layers = make_profile([1.0, 1.0, 1.0], macs=[2e7, 2e7, 2e9], precision=["float32", "int8", "float64"], arithmetic_intensity=[50.0] * 3)
+    view = roofline_view(layers, peaks=make_peaks({"float32": 80.0, "int8": 320.0, "float16": 160.0}, memory_gb_s=100.0))
+    assert [(one["label"], one["value"], one["solid"]) for one in view.meta["ceilings"]] == [("int8", 320.0, True), ("float32", 80.0, True)]
+    assert [(one["value"], one["solid"]) for one in view.meta["bandwidths"]] == [(100.0, True)]
+    assert view.array("roof_share") == pytest.approx([0.5, 0.125, 50.0])
+    lines = " ".join(view.meta["lines"])
+    assert "lies above the measured roof" in lines and "float64 are judged by the float32 ceiling" in lines

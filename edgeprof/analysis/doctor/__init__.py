@@ -19,6 +19,7 @@ from edgeprof.analysis.doctor.movement import moved
 from edgeprof.analysis.doctor.providers import fallback
 from edgeprof.analysis.doctor.redundant import dead, duplicates
 from edgeprof.analysis.doctor.tiny import tiny
+from edgeprof.records.peaks import Peaks
 from edgeprof.records.profile import Profile
 
 __all__ = ["IDS", "RULES", "SCHEMA_VERSION", "Diagnoses", "Diagnosis", "diagnose"]
@@ -36,13 +37,14 @@ IDS = (
 """All that a diagnosis can be; an id keeps its meaning from version to version."""
 
 
-def diagnose(profile: Profile, *, baseline: Profile | None = None) -> Diagnoses:
+def diagnose(profile: Profile, *, baseline: Profile | None = None, peaks: Peaks | None = None) -> Diagnoses:
     """What was found, the dearest first, those of unknown cost last. Pure: nothing is run.
 
     Args:
         profile: of the model in question.
         baseline: of the model that it was made from (the float one), on the same board; then the first question is why it is not faster.
+        peaks: what the board can do (`edgeprof.peaks.board_peaks`); then layers count as bound by memory only near its speed.
     """
-    case = Case(profile, baseline)
+    case = Case(profile, baseline, peaks)
     found = [diagnosis for rule in RULES for diagnosis in rule(case)]
     return Diagnoses(sorted(found, key=lambda one: math.inf if math.isnan(one.cost_ms) else -one.cost_ms))

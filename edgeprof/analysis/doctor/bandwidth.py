@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from edgeprof import units
 from edgeprof.analysis.doctor.base import Case, Diagnosis, Row, cost_of, dearest, diagnosis, finite, many, total
 from edgeprof.analysis.names import listed
-from edgeprof.analysis.roofline import roofline_points
 
 LEAST_BYTES = 256 << 10
 """Weights below this stay in a cache from run to run."""
@@ -25,8 +24,7 @@ _FEWER = {"float64": (8, _INT8), "float32": (4, _INT8), "float16": (2, _INT8), "
 
 def bound_by_memory(case: Case) -> Iterator[Diagnosis]:
     """Gemm and MatMul with low arithmetic intensity; the cost is what fewer bytes a weight would save if bytes were all that counts."""
-    roof = roofline_points(case.profile)
-    limit = roof.memory_gb_s if roof.source == "board" else 0.0
+    limit = case.peaks.memory_gb_s.value if case.peaks is not None else 0.0
     rows = [row for row in dearest(case.rows) if _low(row) and not _rate(row) < NEAR * limit]
     if not case.worth(cost_of(rows)):
         return

@@ -16,6 +16,7 @@ from edgeprof.analysis.align import Alignment, align
 from edgeprof.models.graph import Graph, Layer
 from edgeprof.models.optypes import core_types
 from edgeprof.recipes.target import Target, target_of
+from edgeprof.records.peaks import Peaks
 from edgeprof.records.profile import Profile
 
 SCHEMA_VERSION = 1
@@ -147,10 +148,11 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True)
 class Case:
-    """A profile as the rules ask it; ``baseline`` is one of the model that this one was made from."""
+    """A profile as the rules ask it; ``baseline`` is one of the model that this one was made from, ``peaks`` what its board can do."""
 
     profile: Profile
     baseline: Profile | None = None
+    peaks: Peaks | None = None
 
     @cached_property
     def rows(self) -> tuple[Row, ...]:

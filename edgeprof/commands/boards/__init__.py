@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from edgeprof.commands.boards import add, check, health, jobs, list_, remove, serve_metrics, setup
+from edgeprof.commands.boards import add, check, health, jobs, list_, peaks, remove, serve_metrics, setup
 
 INTERRUPTED = 130
 VERBS = (
@@ -14,6 +14,7 @@ VERBS = (
     ("check", check, "whether a board can measure, and what is missing"),
     ("setup", setup, "put a runtime on a board that has nothing but Python and SSH"),
     ("health", health, "how boards are: clocks, heat, throttling, memory, disk, who else runs"),
+    ("peaks", peaks, "how fast a board computes and moves data at most, measured: the ceilings of the roofline"),
     ("jobs", jobs, "measurements on boards: running, and ended but not fetched"),
     ("serve-metrics", serve_metrics, "health of boards for Prometheus"),
     ("remove", remove, "forget a board; --clean also removes what edgeprof put there"),

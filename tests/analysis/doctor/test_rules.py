@@ -11,6 +11,7 @@ import pytest
 from edgeprof.analysis.doctor import IDS, diagnose
 from edgeprof.models.graph import Layer
 from edgeprof.records.profile import Finding
+from edgeprof.testing import make_peaks
 from tests.analysis.doctor.patients import OLD, PI, ZEN, found, patient, quantize, row
 
 
@@ -232,22 +233,21 @@ def test_a_product_of_one_row_is_not_computed_in_blocks():
 # Memory
 
 
-def product(param_bytes, intensity, memory_gb_s=None):
-    rows = [row("fc", "Gemm", 1.0, param_bytes=param_bytes, arithmetic_intensity=intensity)]
-    return patient(rows, fingerprint=ZEN | ({"memory_gb_s": memory_gb_s, "peak_gflops": 100.0} if memory_gb_s else {}))
+def product(param_bytes, intensity):
+    return patient([row("fc", "Gemm", 1.0, param_bytes=param_bytes, arithmetic_intensity=intensity)], fingerprint=ZEN)
 
 
 def test_bound_by_reading_weights():
     one = found(diagnose(product(16e6, 0.5)))["memory-bound-weights"]
     assert one.cost_ms == pytest.approx(0.75) and one.evidence["gb_s"] == pytest.approx(16) and "an estimate" in one.text
     assert "int8-weights" in one.experiment
-    assert "the board: 20.0 GB/s" in found(diagnose(product(16e6, 0.5, 20.0)))["memory-bound-weights"].text
+    assert "the board: 20.0 GB/s" in found(diagnose(product(16e6, 0.5), peaks=make_peaks(memory_gb_s=20.0)))["memory-bound-weights"].text
 
 
 def test_not_bound_by_memory():
     assert "memory-bound-weights" not in ids(product(16e6, 50.0))
     assert "memory-bound-weights" not in ids(product(1e4, 0.5))
-    assert "memory-bound-weights" not in ids(product(16e6, 0.5, 200.0))
+    assert "memory-bound-weights" not in found(diagnose(product(16e6, 0.5), peaks=make_peaks(memory_gb_s=200.0)))
 
 
 # Overhead
