@@ -189,8 +189,8 @@ def guess(known: Knowledge, recipe: Recipe) -> tuple[Profile, dict[str, float]]:
         quality = known.quality
         noise = quality.noise_of(recipe, known.costs.graph)
         loss, value, error = quality.loss(noise), quality.score(noise), quality.error
-        own = known.costs.base.context.scores.get(quality.metric, {})  # an estimate on the data that the model itself was scored on
-        data = {name: own.get(name, "") for name in ("data", "data_sha256")}
+        own = known.costs.base.context.scores.get(quality.metric)  # an estimate is on the data that the model itself was scored on
+        data = {name: own.get(name, "") for name in ("data", "data_sha256")} if isinstance(own, Mapping) else {}
         record = {"value": value, "low": value - error, "high": value + error, "better": quality.better, "estimated": True, **data}
         kept = {name: None if isinstance(one, float) and math.isnan(one) else one for name, one in record.items()}
         profile = replace(profile, context=replace(profile.context, scores={quality.metric: kept}))

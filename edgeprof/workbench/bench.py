@@ -140,6 +140,11 @@ class Bench(Desk):
         return f"<Bench of {of} on {board}: {max(0, len(self._candidates) - 1)} candidates, {len(self.recipe.decisions)} decisions>"
 
     @property
+    def has_data(self) -> bool:
+        """Whether there is data to score with."""
+        return self._data is not None
+
+    @property
     def study(self) -> Path | None:
         """The folder where everything is kept; it need not be there yet."""
         return self._study

@@ -417,11 +417,6 @@ class Desk:
         return tag, known[1]
 
     @property
-    def has_data(self) -> bool:
-        """Whether there is data to score with."""
-        return self._data is not None
-
-    @property
     def board_name(self) -> str:
         """What the board is called."""
         return self.board if isinstance(self.board, str) else self.board.name

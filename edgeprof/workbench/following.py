@@ -11,7 +11,7 @@ from pathlib import Path
 
 from edgeprof.boards import get_board
 from edgeprof.boards.base import Cancelled, Done, Event, Failed, Started
-from edgeprof.live import Live
+from edgeprof.live import SHARE, Live
 from edgeprof.watching import ELSEWHERE_SHARE, lane_of
 from edgeprof.workbench.bench import Bench
 from edgeprof.workbench.candidates import BASE
@@ -40,9 +40,9 @@ class Follower:
         """In the thread that follows the job."""
         if isinstance(event, Started) and task.key == BASE and self._bench.graph is not None:
             board = get_board(self._bench.board)
-            share = {} if board.name == "local" else {"share": ELSEWHERE_SHARE}
+            share = SHARE if board.name == "local" else ELSEWHERE_SHARE
             keep = self._keep if self._keep is not None and self._keep.parent.is_dir() else None
-            self._live = Live(self._bench.graph, origin=board.origin, on_update=self._show, min_interval_s=_EVERY_S, keep=keep, **share)
+            self._live = Live(self._bench.graph, origin=board.origin, on_update=self._show, min_interval_s=_EVERY_S, keep=keep, share=share)
         live = self._live
         if live is None:
             return

@@ -65,6 +65,13 @@ def subjects(bench: Bench, profiles: Mapping[str, Profile]) -> list[Told]:
     return found
 
 
+def names(bench: Bench) -> dict[str, str] | None:
+    """What candidates are called in charts, by key; None where profiles were given, which say it themselves."""
+    if not bench.can_decide:
+        return None
+    return {one.key: "as it is" if one.key == BASE else shorten(one.name, 60) for one in bench.candidates}
+
+
 def running(bench: Bench) -> str:
     """How far the measurement under way is, in a few words; empty when nothing is measured."""
     for task in bench.tasks:

@@ -21,6 +21,7 @@ from edgeprof.figures.pareto_view import pareto_view
 from edgeprof.figures.roofline_view import roofline_view
 from edgeprof.figures.timeline import Session
 from edgeprof.figures.view import ViewData
+from edgeprof.peaks import cached_peaks
 from edgeprof.records.profile import Profile
 from edgeprof.widgets.timeline import MOST_POINTS, MOST_SPANS
 
@@ -30,6 +31,9 @@ Values = Mapping[str, Any]
 VIEWS = ("heatmap", "icicle", "table", "timeline", "candidates", "pareto", "roofline", "compare", "graph", "memory")
 MODULES = ("heatmap", "icicle", "layer_table", "timeline", "pareto", "roofline", "difference", "graph", "memory")
 """ES modules that draw them (figures/modules.py)."""
+
+ESTIMATE = " estimate"
+"""Behind the key of a candidate that was measured: its point as it was estimated."""
 
 MOST_ALIGNED = 16
 """Candidates side by side: more columns than that nobody reads."""
@@ -50,6 +54,7 @@ class Views:
         against: str,
         values: Values,
         points: Mapping[str, Profile] | None = None,
+        labels: Mapping[str, str] | None = None,
     ) -> Parts:
         """The data of view ``name``, by part.
 
@@ -60,10 +65,12 @@ class Views:
             against: key of the one that it is compared with, or empty.
             values: what was chosen in the view: metric, mode, window ...
             points: what the Pareto chart shows, by key; None is ``subjects``.
+            labels: what candidates are called, by key; None is what their profiles say.
         """
         if name == "pareto":
             shown_points = subjects if points is None else points
-            return {"data": pareto_view(list(shown_points.values()), keys=list(shown_points), **_only(values, "x", "y"))}
+            names = None if labels is None else [labels.get(key.removesuffix(ESTIMATE), key) for key in shown_points]
+            return {"data": pareto_view(list(shown_points.values()), keys=list(shown_points), labels=names, **_only(values, "x", "y"))}
         if name == "candidates":
             return self._candidates(subjects, subjects[shown], values)
         if name == "compare":
@@ -79,7 +86,7 @@ class Views:
             return self._timeline(profile, values.get("window"))
         makers: dict[str, Callable[[], ViewData]] = {
             "icicle": lambda: icicle(profile),
-            "roofline": lambda: roofline_view(profile),
+            "roofline": lambda: roofline_view(profile, peaks=cached_peaks(profile)),
             "graph": lambda: graph(profile, **_only(values, "metric", "collapse")),
             "memory": lambda: memory(profile),
         }

@@ -27,13 +27,14 @@ from edgeprof.figures.pen import WIDTH
 from edgeprof.records.profile import Profile
 from edgeprof.widgets.base import STILL, WIDGET_MIME, compact, somebody_is_there
 from edgeprof.workbench import told
-from edgeprof.workbench.bench import LIVE, Bench
+from edgeprof.workbench.bench import Bench
+from edgeprof.workbench.desk import LIVE
 from edgeprof.workbench.following import Follower
 from edgeprof.workbench.page import page
 from edgeprof.workbench.picture import picture
 from edgeprof.workbench.selection import Selection
 from edgeprof.workbench.tasks import Task
-from edgeprof.workbench.views import MODULES, VIEWS, Views
+from edgeprof.workbench.views import ESTIMATE, MODULES, VIEWS, Views
 
 MOST_NOTES = 5
 PICTURE_AFTER_S = 1.5
@@ -212,7 +213,7 @@ class Workbench(anywidget.AnyWidget):
     def _points(self) -> dict[str, Profile]:
         """What the Pareto chart shows: of each candidate the measurement under its key, and the estimate that came before it."""
         both = [(one.key, one.estimated) for one in self.bench.candidates if one.measured is not None]
-        return self._subjects() | {f"{key} estimate": estimated for key, estimated in both if estimated is not None}
+        return self._subjects() | {f"{key}{ESTIMATE}": estimated for key, estimated in both if estimated is not None}
 
     def _measured_now(self) -> str:
         return next((task.key for task in self.bench.tasks if task.status == "running" and task.kind == "measure"), "")
@@ -322,7 +323,7 @@ class Workbench(anywidget.AnyWidget):
         if message.get("ask") == "module" and name in MODULES:
             return _source(name), []
         if message.get("ask") == "view" and name in VIEWS:
-            parts = self._views.make(name, self._subjects(), self.bench.shown, self.against, values, self._points())
+            parts = self._views.make(name, self._subjects(), self.bench.shown, self.against, values, self._points(), told.names(self.bench))
             return {"parts": [{"part": part, "meta": view.meta} for part, view in parts.items()]}, [view.numbers for view in parts.values()]
         if message.get("ask") == "act" and name in _ACTS:
             return self._try(lambda: _ACTS[name](self, values)) or {}, []
