@@ -5,6 +5,7 @@ from .datasets import load_data
 from .figures import bars, compare_boards, pareto, roofline, sensitivity_bars, tensor_histogram
 from .models import load_model
 from .panels import board_health
+from .peaks import board_peaks
 from .profiler import attach, profile, start
 from .recipes.build import apply, prune, quantize
 from .records.bundle import load
@@ -17,12 +18,13 @@ from .studies import Study
 from .sweeping import sweep
 from .variants import measure_variants
 from .whatif import estimate
-from .widgets import heatmap, memory, timeline
+from .widgets import compare, graph, heatmap, icicle, memory, table, timeline
+from .workbench.widget import Workbench
 from .workshop import Workshop
 
 __all__ = [
-    "EnergyPlan", "Profile", "Study", "Workshop", "apply", "attach", "bars", "board_health", "boards", "compare_boards", "diagnose",
-    "estimate", "heatmap", "load", "load_data", "load_model", "measure_variants", "memory", "pareto", "profile", "prune", "quantize",
-    "recipes", "roofline", "score", "search", "sensitivity", "sensitivity_bars", "start", "sweep", "tensor_error", "tensor_histogram",
-    "timeline",
+    "EnergyPlan", "Profile", "Study", "Workbench", "Workshop", "apply", "attach", "bars", "board_health", "board_peaks", "boards",
+    "compare", "compare_boards", "diagnose", "estimate", "graph", "heatmap", "icicle", "load", "load_data", "load_model",
+    "measure_variants", "memory", "pareto", "profile", "prune", "quantize", "recipes", "roofline", "score", "search", "sensitivity",
+    "sensitivity_bars", "start", "sweep", "table", "tensor_error", "tensor_histogram", "timeline",
 ]  # fmt: skip

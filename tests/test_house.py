@@ -10,10 +10,10 @@ HEAVY = ("numpy", "pandas", "plotly", "onnx", "onnxruntime", "pyarrow", "matplot
 
 def test_public_names():
     names = [
-        "EnergyPlan", "Profile", "Study", "Workshop", "__version__", "apply", "attach", "bars", "board_health", "boards",
-        "compare_boards", "diagnose", "estimate", "heatmap", "load", "load_data", "load_model", "measure_variants", "memory", "pareto",
-        "profile", "prune", "quantize", "recipes", "roofline", "score", "search", "sensitivity", "sensitivity_bars", "start", "sweep",
-        "tensor_error", "tensor_histogram", "timeline",
+        "EnergyPlan", "Profile", "Study", "Workbench", "Workshop", "__version__", "apply", "attach", "bars", "board_health", "board_peaks",
+        "boards", "compare", "compare_boards", "diagnose", "estimate", "graph", "heatmap", "icicle", "load", "load_data", "load_model",
+        "measure_variants", "memory", "pareto", "profile", "prune", "quantize", "recipes", "roofline", "score", "search", "sensitivity",
+        "sensitivity_bars", "start", "sweep", "table", "tensor_error", "tensor_histogram", "timeline",
     ]  # fmt: skip
     assert sorted(edgeprof.__all__) == names
     for name in edgeprof.__all__:

@@ -9,9 +9,16 @@ for _package in ("anywidget", "matplotlib", "PIL"):
         raise MissingExtra(f'Views in a notebook need the package {_package}, which is not installed. Do: pip install "edgeprof[notebook]"')
 
 from edgeprof.widgets.boards import BoardsView  # noqa: E402
+from edgeprof.widgets.compare import CompareView, compare  # noqa: E402
+from edgeprof.widgets.graph import GraphView, graph  # noqa: E402
 from edgeprof.widgets.health import HealthTable  # noqa: E402
 from edgeprof.widgets.heatmap import HeatmapView, heatmap  # noqa: E402
+from edgeprof.widgets.icicle import IcicleView, icicle  # noqa: E402
 from edgeprof.widgets.memory import MemoryView, memory  # noqa: E402
+from edgeprof.widgets.table import TableView, table  # noqa: E402
 from edgeprof.widgets.timeline import TimelineView, timeline  # noqa: E402
 
-__all__ = ["BoardsView", "HealthTable", "HeatmapView", "MemoryView", "TimelineView", "heatmap", "memory", "timeline"]
+__all__ = [
+    "BoardsView", "CompareView", "GraphView", "HealthTable", "HeatmapView", "IcicleView", "MemoryView", "TableView", "TimelineView",
+    "compare", "graph", "heatmap", "icicle", "memory", "table", "timeline",
+]  # fmt: skip
