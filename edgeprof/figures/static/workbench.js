@@ -424,6 +424,7 @@ class Workbench {
     const dark = this.options.theme === "auto" ? isDark() : this.options.theme === "dark";
     this.element.classList.toggle("ep-dark", dark);
     this.element.classList.toggle("ep-light", !dark);
+    this.element.classList.toggle("ep-own", this.options.theme !== "auto");
   }
 
   watch() {
