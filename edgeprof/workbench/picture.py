@@ -50,7 +50,7 @@ def picture(subjects: Mapping[str, Profile], shown: str, against: str, selection
         whole.paste(part.convert("RGB"), (0, top))
         top += part.height
     file = io.BytesIO()
-    whole.quantize(255, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(file, "png", optimize=True)
+    whole.quantize(255, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(file, "png")
     return file.getvalue()
 
 
