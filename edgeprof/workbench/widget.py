@@ -97,6 +97,7 @@ class Workbench(anywidget.AnyWidget):
         self._own_notes: list[dict[str, Any]] = []
         self._dismissed: set[str] = set()
         self._handle: Any = None
+        self._stands: tuple[Any, ...] = ()
         self._timer: threading.Timer | None = None
         try:
             super().__init__(theme=theme, hashes=_hashes())
@@ -260,7 +261,10 @@ class Workbench(anywidget.AnyWidget):
                 chosen = bench.selection
                 self.selected = {"layers": list(chosen.layers), "runs": list(chosen.runs), "candidates": list(chosen.candidates)}
                 self.can_go = tuple(bench.can_go)
-            self.decide = told.decide(bench, shown)
+            stands = tuple((task.id, task.status) for task in bench.tasks)
+            if kinds != {"tasks"} or stands != self._stands:  # how far a task is changes nothing of what can be decided
+                self._stands = stands
+                self.decide = told.decide(bench, shown)
 
     def _tell_subjects(self, subjects: Mapping[str, Profile]) -> None:
         bench = self.bench
