@@ -417,6 +417,7 @@ class Bench(Desk):
                 if self.graph is None or self._holder.closed:
                     raise UsageError(self.why_not or "This Workbench was closed. Open another.")
                 shop = Workshop(self.graph, board=self.board, data=self._data, study=self._study, **self.options)
+                shop.waits = True
                 self._holder.shop = shop
                 shop.study.keep_model(self.graph)
             return self._holder.shop
