@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from edgeprof.analysis.align import Alignment, align_variants
+from edgeprof.errors import UsageError
 from edgeprof.figures.boards import boards
 from edgeprof.figures.difference import difference
 from edgeprof.figures.graph import graph
@@ -112,6 +113,8 @@ class Views:
         return {"data": _with_rows(boards(aligned, **_only(values, "metric", "baseline"), own_findings=False), aligned, shown)}
 
     def _compared(self, subjects: Mapping[str, Profile], shown: str, against: str, values: Values) -> Parts:
+        if against not in subjects:
+            raise UsageError("There is nothing to compare with. Choose it at the top: “against”.")
         aligned = self._align([subjects[against], subjects[shown]])
         return {"data": _with_rows(difference(aligned, **_only(values, "metric")), aligned, subjects[shown])}
 

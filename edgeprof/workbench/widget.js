@@ -1,5 +1,19 @@
 /** Connects edgeprof.workbench.widget.Workbench to renderWorkbench, which stands above this text in the same module, as does hideStill. */
 
+const canInflate = "DecompressionStream" in globalThis;
+
+async function inflated(buffer) {
+  const stream = new Blob([buffer]).stream().pipeThrough(new DecompressionStream("deflate"));
+  return new DataView(await new Response(stream).arrayBuffer());
+}
+
+/** An answer with its buffers; what is large comes deflated, the answer itself as the first buffer. */
+async function opened({ answer, deflated }, buffers) {
+  if (!deflated) return [answer, buffers];
+  const [first, ...rest] = await Promise.all(buffers.map(inflated));
+  return [JSON.parse(new TextDecoder().decode(first)), rest];
+}
+
 /** A view's module is asked for when it is first shown, once for a page: the promise of it by its hash. */
 const modules = (globalThis.edgeprofModules ??= new Map());
 
@@ -12,14 +26,14 @@ function makeHost(model) {
     if (!settle) return; // another view of the same Workbench asked
     waiting.delete(message.id);
     if (message.error) settle[1](new Error(message.error));
-    else settle[0]([message.answer, buffers]);
+    else opened(message, buffers).then(...settle);
   };
   model.on("msg:custom", heard);
   const ask = (message) =>
     new Promise((...settle) => {
       const id = `${own}-${(count += 1)}`;
       waiting.set(id, settle);
-      model.send({ id, ...message });
+      model.send({ id, deflate: canInflate, ...message });
     });
   const load = async (name) => {
     const [{ source, css }] = await ask({ ask: "module", name });

@@ -10,9 +10,12 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import functools
 import hashlib
+import json
 import os
 import threading
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -40,10 +43,12 @@ MOST_NOTES = 5
 PICTURE_AFTER_S = 1.5
 
 
+@functools.cache
 def _source(name: str) -> dict[str, str]:
     return {"source": compact(script(name)), "css": style(name)}
 
 
+@functools.cache
 def _hashes() -> dict[str, str]:
     return {name: hashlib.sha256(script(name).encode()).hexdigest()[:12] for name in MODULES}
 
@@ -100,7 +105,7 @@ class Workbench(anywidget.AnyWidget):
         self._stands: tuple[Any, ...] = ()
         self._timer: threading.Timer | None = None
         try:
-            super().__init__(theme=theme, hashes=_hashes())
+            super().__init__(theme=theme, hashes=dict(_hashes()))
         except traitlets.TraitError as error:
             raise UsageError(str(error)) from error
         if not self.bench.can_decide and len(self.bench.subjects) > 1:
@@ -111,6 +116,16 @@ class Workbench(anywidget.AnyWidget):
         self.bench.on_change(self._changed)
         self.on_msg(self._heard)
 
+    def set_state(self, sync_data: dict[str, Any]) -> None:
+        """Takes what the browser says. It may come in a thread of its own (a subshell), while what runs tells how far it is."""
+        with self._guard:
+            super().set_state(sync_data)
+
+    def notify_change(self, change: Any) -> None:
+        """Tells of a part that changed: one thread at a time, since ipywidgets gathers what is to be sent without a lock."""
+        with self._guard:
+            super().notify_change(change)
+
     def open(self) -> None:
         """Opens the way to the browser, when somebody is there."""
         if somebody_is_there():
@@ -118,7 +133,9 @@ class Workbench(anywidget.AnyWidget):
 
     def close(self) -> None:
         """Ends the widget and the work in the background."""
-        self.bench.close()
+        bench = getattr(self, "bench", None)  # a widget that could not be made is closed too, when it is forgotten
+        if bench is not None:
+            bench.close()
         super().close()
 
     # -- Python's side --
@@ -202,7 +219,8 @@ class Workbench(anywidget.AnyWidget):
     def _renew_picture(self) -> None:
         with contextlib.suppress(Exception):  # a picture that cannot be drawn is no reason to stop; the live view says what is wrong
             still, metadata = self._repr_mimebundle_()
-            self.still = still["image/png"][-64:]
+            with self._guard:
+                self.still = still["image/png"][-64:]
             self._handle.update(still, metadata=metadata, raw=True)
 
     # -- telling the browser --
@@ -224,7 +242,8 @@ class Workbench(anywidget.AnyWidget):
         return next((task.key for task in self.bench.tasks if task.status == "running" and task.kind == "measure"), "")
 
     def _show_lane(self, html: str) -> None:
-        self.lane = html
+        with self._guard:
+            self.lane = html
 
     def _tell_all(self) -> None:
         self._tell(frozenset({"selection", "shown", "recipe", "candidates", "tasks", "profiles", "knowledge"}))
@@ -306,6 +325,14 @@ class Workbench(anywidget.AnyWidget):
     def _shown_there(self, change: Any) -> None:
         if change.new and change.new != self.bench.shown:
             self._try(lambda: setattr(self.bench, "shown", change.new))
+            self.shown = self.bench.shown  # what there is not is not shown either
+
+    @traitlets.validate("against")
+    def _known_key(self, proposal: Any) -> str:
+        key = str(proposal["value"])
+        if key and key not in (known := self._subjects()):
+            raise traitlets.TraitError(f"There is no {key[:60]!r} to compare with. There are: {', '.join(list(known)[:20])}.")
+        return key
 
     @traitlets.observe("against")
     def _against_changed(self, _: Any) -> None:
@@ -327,7 +354,11 @@ class Workbench(anywidget.AnyWidget):
         except Exception as error:  # whatever it is, who waits must hear of it
             self.send({"id": number, "error": str(error) if isinstance(error, EdgeprofError) else f"{type(error).__name__}: {error}"})
             return
-        self.send({"id": number, "answer": answer}, numbers)
+        if message.get("deflate") and message.get("ask") != "act":
+            parts = [json.dumps(answer, allow_nan=False).encode(), *numbers]
+            self.send({"id": number, "deflated": True}, [zlib.compress(part, 1) for part in parts])
+        else:
+            self.send({"id": number, "answer": answer}, numbers)
 
     def _answer(self, message: Mapping[str, Any]) -> tuple[dict[str, Any], list[bytes]]:
         name, values = str(message.get("name")), message.get("values") or {}
