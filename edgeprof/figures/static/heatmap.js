@@ -350,7 +350,7 @@ class Heatmap extends HeatmapGroups {
     const angled = !runs && (width - x - 4) / n < 70;
     const boards = Boolean(this.data.modes); // their names are longer than those of metrics
     const low = this.options.embedded && this.options.height && this.options.height < 400; // a pane has little room for heads
-    const [slant, tilt] = low ? [boards ? 56 : 36, boards ? 92 : 72] : boards ? [76, 140] : [44, 116];
+    const [slant, tilt] = low ? [boards ? 56 : 36, boards ? 92 : 72] : boards ? [76, 140] : [44, 104];
     const cell = min(runs ? 34 : boards ? 136 : 104, (width - x - (angled ? slant : 4)) / n); // the last slanted heading needs room
     const lines = 22 * this.columns.some((c) => c.note) + 18 * this.columns.some((c) => c.origin);
     return { width, label, op, bar, x, cell, angled, head: runs ? 52 : angled ? tilt : 54 + lines };
