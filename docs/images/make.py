@@ -16,8 +16,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -240,7 +239,7 @@ class Tried:
     @classmethod
     def pareto(cls) -> dict[str, Any]:
         found, names = cls._all()
-        labels = [names[key.removesuffix(" estimate")] for key in found]
+        labels = [names[key] if key in names else f"{names[key.split()[0]]}, estimated" for key in found]
         return _parts(data=pareto_view(list(found.values()), keys=list(found), labels=labels))
 
     @classmethod
@@ -317,10 +316,14 @@ PICTURES: dict[str, Plain | Whole] = {
     "icicle-longest": Plain("icicle", "renderIcicle", _one(icicle, MIDDLE), {"order": "longest"} | CHOSEN),
     "icicle-1000-dark": Plain("icicle", "renderIcicle", _one(icicle, large), theme="dark"),
     "table-light": Plain("layer_table", "renderLayerTable", _one(heatmap, MIDDLE), {"sort": "latency_ms"} | CHOSEN),
-    "table-1000-dark": Plain("layer_table", "renderLayerTable", _one(heatmap, large), {"query": "/blocks.1[0-9]/ latency > 100 us"}, "dark"),
+    "table-1000-dark": Plain(
+        "layer_table", "renderLayerTable", _one(heatmap, large), {"query": "/blocks.1[0-9]/ latency > 100 us"}, "dark"
+    ),
     "timeline-light": Plain("timeline", "renderTimeline", _one(timeline, simulated), CHOSEN),
     "timeline-one-run-dark": Plain("timeline", "renderTimeline", _one_run(simulated), theme="dark"),
-    "graph-folded": Plain("graph", "renderGraph", _one(graph, VIT, collapse="all"), {"selection": ["/block2/attention/key/MatMul"]}, act=_open_block),
+    "graph-folded": Plain(
+        "graph", "renderGraph", _one(graph, VIT, collapse="all"), {"selection": ["/block2/attention/key/MatMul"]}, act=_open_block
+    ),
     "graph-open": Plain("graph", "renderGraph", _one(graph, MIDDLE, collapse="none"), CHOSEN, width=NARROW),
     "graph-1000-dark": Plain("graph", "renderGraph", _one(graph, large), theme="dark"),
     "pareto-light": Plain("pareto", "renderPareto", Tried.pareto),
@@ -354,10 +357,10 @@ def plain(browser: Browser, picture: Plain) -> bytes:
     return shot
 
 
-def whole(browser: Browser, lab: Lab, name: str, picture: Whole) -> bytes:
+def whole(browser: Browser, lab: Lab, name: str, picture: Whole, study: Path) -> bytes:
     page = browser.new_page(viewport={"width": picture.width + 200, "height": HEIGHT})
     page.on("pageerror", _fail)
-    lab.open(page, f"{name}.ipynb", picture.cell)
+    lab.open(page, f"{_folder(lab.root, name, study)}/workbench.ipynb", picture.cell)
     page.evaluate("() => window.jupyterapp.shell.collapseLeft()")
     lab.theme(page, "JupyterLab Dark" if picture.theme == "dark" else "JupyterLab Light")
     lab.run_cell(page, 0)
@@ -386,23 +389,20 @@ def _drawn(page: Page) -> None:
 
 def kept(shot: bytes, path: Path) -> None:
     """Writes a picture with at most 256 colours."""
-    image = Image.open(io.BytesIO(shot)).convert("RGB").quantize(256, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    image = Image.open(io.BytesIO(shot)).convert("RGB").quantize(256, method=Image.Quantize.MAXCOVERAGE, kmeans=4, dither=Image.Dither.NONE)
     image.save(path, optimize=True)
     print(f"{path.name}: {image.width} x {image.height}, {path.stat().st_size / 1000:.0f} kB", flush=True)
 
 
-@contextmanager
-def notebooks(folder: Path, study: Path) -> Iterator[Lab]:
-    """A JupyterLab whose folder holds the model, its data, the study and the large profile under neutral names."""
-    root, home = folder / "lab", folder / "home"
-    root.mkdir()
-    home.mkdir()
-    for name in (MODEL, DATA, DATA.replace(".toml", ".npz")):
-        shutil.copy(SAMPLES / name, root)
-    shutil.copytree(study, root / STUDY)
-    large().save(str(root / LARGE))
-    with running_lab(root, home) as url:
-        yield Lab(root, url)
+def _folder(root: Path, name: str, study: Path) -> str:
+    """A folder for one notebook: the model, its data, the large profile and a copy of the study, under neutral names."""
+    folder = root / name
+    folder.mkdir()
+    for file in (MODEL, DATA, DATA.replace(".toml", ".npz")):
+        shutil.copy(SAMPLES / file, folder)
+    shutil.copytree(study, folder / STUDY)
+    large().save(str(folder / LARGE))
+    return name
 
 
 def main() -> None:
@@ -424,9 +424,11 @@ def main() -> None:
         if benches:
             study = Tried.study()
             ep.board_peaks(progress=False)
-            with notebooks(folder, study) as lab:
+            (root := folder / "lab").mkdir()
+            (folder / "home").mkdir()
+            with running_lab(root, folder / "home") as url:
                 for name, one in benches.items():
-                    kept(whole(browser, lab, name, one), HERE / f"{name}.png")
+                    kept(whole(browser, Lab(root, url), name, one, study), HERE / f"{name}.png")
 
 
 if __name__ == "__main__":
