@@ -70,7 +70,7 @@ class Views:
         """
         if name == "pareto":
             shown_points = subjects if points is None else points
-            names = None if labels is None else [labels.get(key.removesuffix(ESTIMATE), key) for key in shown_points]
+            names = None if labels is None else [_called(key, labels) for key in shown_points]
             return {"data": pareto_view(list(shown_points.values()), keys=list(shown_points), labels=names, **_only(values, "x", "y"))}
         if name == "candidates":
             return self._candidates(subjects, subjects[shown], values)
@@ -125,6 +125,12 @@ class Views:
             kept = (tuple(profiles), align_variants(profiles))  # the profiles are kept too: an id is only theirs while they live
             self._aligned = {**dict(list(self._aligned.items())[-3:]), key: kept}
         return kept[1]
+
+
+def _called(key: str, labels: Mapping[str, str]) -> str:
+    """A candidate's name; the estimate that came before a measurement says that it is one."""
+    name = labels.get(key.removesuffix(ESTIMATE), key)
+    return f"{name}, estimated" if key.endswith(ESTIMATE) else name
 
 
 def _only(values: Values, *names: str) -> dict[str, Any]:
