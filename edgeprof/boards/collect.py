@@ -151,8 +151,8 @@ class Collector:
             return self._trace((_block_of_one_run(*self._first_look),), complete=False)
 
     def _corrected_early(self, trace: Trace) -> Trace:
-        """``trace`` with the early blocks of the probes in turn as those of the model's blocks, unless the probes' own have come."""
-        if any(len(block.spans) for runs in trace.probes for block in runs.blocks):
+        """``trace`` with the early blocks of the probes in turn as those of the model's blocks, unless all of the probes' own have come."""
+        if all(any(len(block.spans) for block in runs.blocks) for runs in trace.probes if runs.probe.instrumented):
             return trace
         numbers = [block.index for block in trace.blocks]
         probes = []

@@ -21,12 +21,14 @@ from typing import Any
 from edgeprof._version import __version__
 from edgeprof.analysis.names import shorten
 from edgeprof.boards import get_board
-from edgeprof.boards.base import Board, Event, Planned, Progress, Waiting
+from edgeprof.boards.base import Board, Cancelled, Done, Event, Failed, Planned, Progress, Waiting
 from edgeprof.datasets import load_data
 from edgeprof.errors import BundleError, EdgeprofError, Stopped, UsageError
 from edgeprof.models.graph import Graph
+from edgeprof.peaks import board_peaks
 from edgeprof.recipes.recipe import Precision, read_recipe, write_recipe
 from edgeprof.records import bundle
+from edgeprof.records.peaks import Peaks
 from edgeprof.records.profile import Profile
 from edgeprof.searching.constraints import Constraints
 from edgeprof.searching.losses import quality_of
@@ -50,6 +52,7 @@ from edgeprof.workshop import CALIBRATION, Workshop
 
 PRECISIONS: tuple[Precision, ...] = ("int8", "fp16", "int8-weights")
 _OF_WORKSHOP = ("calibration", "metric", "target")
+_OF_PEAKS = ("runtime", "providers", "provider_options", "threads", "cpus", "wait_s")
 _NO_DATA = "There is no data to score with. Open the Workbench with data=..."
 
 
@@ -181,6 +184,10 @@ class Bench(Desk):
             raise UsageError(self.why_not or _NO_DATA)
         one = self._candidate(key, empty=BASE)
         return self._start("score", f"Score {one.name}", lambda task, shop: self._score(task, shop, one.key), one.key)
+
+    def measure_peaks(self) -> Task:
+        """Measures how fast the board computes and moves data, for the roofline; kept on this machine (`edgeprof.peaks.board_peaks`)."""
+        return self._start("peaks", f"Measure the peaks of {self.board_name}", self._peaks)
 
     def drop(self, key: str) -> None:
         """Takes a candidate off the list. What was built and measured stays in the study."""
@@ -322,6 +329,19 @@ class Bench(Desk):
             profile = shop.measure(recipe, told=task.tell)
             self._update(key, measured=profile)
         return profile
+
+    def _peaks(self, task: Task, shop: Workshop) -> Peaks:
+        settings = {name: self.options[name] for name in _OF_PEAKS if name in self.options}
+
+        def hear(event: Event) -> None:
+            if isinstance(event, Progress):
+                task.tell(event.phase, event.done, event.total)
+            elif not isinstance(event, Done | Cancelled | Failed):
+                task.check()
+
+        found = board_peaks(shop.board, **settings, progress=hear)
+        self._changed("profiles", keep=False)
+        return found
 
     def _measure_base(self, task: Task, shop: Workshop) -> Profile:
         began, anew = time.monotonic(), self.base is None

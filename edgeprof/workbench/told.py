@@ -7,7 +7,7 @@ Each function makes one part of the state that ``figures/static/workbench.js`` f
 - ``decide``: the selected layers and what can be chosen for them, what the recipe changes, the recipe, and what can be done; None where
   nothing can be decided
 - ``tasks``: what runs and waits; ``notes``: what went wrong or must be known
-- ``empty``: of each view that has nothing to show, why and what to do
+- ``empty``: of each view that has nothing to show, why and what to do; ``offers``: what could be measured so that one says more
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import Any
 from edgeprof import units
 from edgeprof.analysis.names import shorten
 from edgeprof.figures.view import end_to_end, header
+from edgeprof.peaks import cached_peaks
 from edgeprof.records.profile import Profile
 from edgeprof.workbench.bench import Bench
 from edgeprof.workbench.candidates import BASE
@@ -125,6 +126,15 @@ def empty(bench: Bench, shown: Profile | None, against: str, count: int) -> dict
     elif not against:
         found["compare"] = {"text": "Choose what to compare with: “against”, at the top."}
     return found
+
+
+def offers(bench: Bench, shown: Profile | None) -> dict[str, Told]:
+    """What could be measured to make a view say more, by view."""
+    if not bench.can_decide or shown is None or shown.basis == "estimated" or bench.base is None or cached_peaks(shown) is not None:
+        return {}
+    busy = any(task.kind == "peaks" and not task.is_over for task in bench.tasks)
+    title = f"How fast {shorten(bench.board_name, 40)} computes and moves data: takes some seconds, once"
+    return {"roofline": {"action": "peaks", "label": "Measure the board's own ceilings", "title": title, "busy": busy}}
 
 
 # ---- what is decided ----

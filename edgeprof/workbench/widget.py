@@ -78,6 +78,7 @@ class Workbench(anywidget.AnyWidget):
     can_go: Any = traitlets.Tuple((False, False)).tag(sync=True)
     versions: Any = traitlets.Dict().tag(sync=True)
     empty: Any = traitlets.Dict().tag(sync=True)
+    offers: Any = traitlets.Dict().tag(sync=True)
     decide: Any = traitlets.Dict(allow_none=True, default_value=None).tag(sync=True)
     tasks: Any = traitlets.List().tag(sync=True)
     notes: Any = traitlets.List().tag(sync=True)
@@ -101,6 +102,9 @@ class Workbench(anywidget.AnyWidget):
             super().__init__(theme=theme, hashes=_hashes())
         except traitlets.TraitError as error:
             raise UsageError(str(error)) from error
+        if not self.bench.can_decide and len(self.bench.subjects) > 1:
+            first, second = list(self.bench.subjects)[:2]
+            self.bench.shown, self.against = second, first
         self._tell_all()
         self._follower = Follower(self.bench, self._show_lane)
         self.bench.on_change(self._changed)
@@ -231,6 +235,8 @@ class Workbench(anywidget.AnyWidget):
             for task in finished:
                 self._failed[task.id] = task
             ended = bool(finished)
+            if any(task.kind == "peaks" for task in finished):
+                self._seen = {}  # what is drawn under the ceilings is drawn anew
         else:
             ended = False
         self._tell(kinds)
@@ -246,6 +252,7 @@ class Workbench(anywidget.AnyWidget):
                 self._tell_subjects(subjects)
                 self.head = told.head(bench, shown, running=told.running(bench) if shown is bench.live or shown is None else "")
                 self.empty = told.empty(bench, shown, self.against, len(subjects))
+                self.offers = told.offers(bench, shown)
             if "tasks" in kinds:
                 self.tasks = told.tasks(bench)
                 self.notes = self._all_notes()
@@ -377,6 +384,7 @@ _ACTS: Mapping[str, Callable[[Workbench, Mapping[str, Any]], Any]] = {
     "measure": lambda view, _: view.bench.measure() and None,
     "measure_base": lambda view, _: view.bench.measure("base") and None,
     "score": lambda view, _: view.bench.score() and None,
+    "peaks": lambda view, _: view.bench.measure_peaks() and None,
     "cancel": Workbench._cancel,
     "dismiss": Workbench._dismiss,
     "code": lambda view, _: {"text": view.bench.code()},

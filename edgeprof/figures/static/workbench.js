@@ -13,7 +13,7 @@
  *   module(name)                 a promise of a view's module
  *   live                         false in a page without Python: what needs it is left out
  * parts of the state (edgeprof/workbench/told.py tells all of each):
- *   head, subjects, shown, against, selected {layers, runs, candidates}, can_go, versions, empty, decide, tasks, notes, lane, arrangement
+ *   head, subjects, shown, against, selected {layers, runs, candidates}, can_go, versions, empty, offers, decide, tasks, notes, lane, arrangement
  * options  theme  "auto" | "light" | "dark"
  * returns  {element, destroy()}
  */
@@ -64,6 +64,7 @@ class Workbench {
     this.follow("against", () => (this.drawBar(), this.refresh()));
     this.follow("versions", () => this.refresh());
     this.follow("empty", () => this.refresh());
+    this.follow("offers", () => this.panes.forEach((pane) => pane.drawOffer()));
     this.follow("selected", () => this.spread(null));
     for (const pane of this.panes) pane.show(this.layout[pane.area] ?? pane.names[0]);
   }
@@ -457,7 +458,8 @@ class Pane {
     this.body = h("div", { class: "wb-body", role: "tabpanel" });
     const wide = area === "a" ? [] : [workbench.button("", { icon: "wide", title: "Whole width", kind: "wb-quiet", act: () => workbench.widen(workbench.wide === area ? null : area) })];
     [this.wide] = wide;
-    this.element = h("section", { class: `wb-pane wb-${area}` }, h("header", {}, this.tabs, ...wide), this.body);
+    this.offer = h("div", { class: "wb-offer" });
+    this.element = h("section", { class: `wb-pane wb-${area}` }, h("header", {}, this.tabs, ...wide), this.body, this.offer);
     for (const name of this.names) {
       const on = workbench.guard(() => this.show(name, true));
       this.tabs.append(h("button", { type: "button", role: "tab", "data-view": name, onclick: on }, PARTS[name].title));
@@ -481,6 +483,13 @@ class Pane {
     this.wide.setAttribute("aria-pressed", String(on));
   }
 
+  drawOffer() {
+    const { host } = this.workbench;
+    const told = host.live ? host.get("offers")?.[this.active] : null;
+    const parts = told ? [this.workbench.button(told.label, { title: told.title, disabled: told.busy, act: () => this.workbench.act(told.action) })] : [];
+    this.offer.replaceChildren(...parts);
+  }
+
   show(name, tell = false) {
     if (!this.names.includes(name)) [name] = this.names;
     this.active = name;
@@ -491,6 +500,7 @@ class Pane {
     }
     this.body.setAttribute("aria-label", PARTS[name].title);
     if (tell) this.workbench.keep({ [this.area]: name });
+    this.drawOffer();
     this.drop();
     return this.refresh();
   }
