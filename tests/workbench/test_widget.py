@@ -14,12 +14,10 @@ from hypothesis import strategies as st
 from nbclient import NotebookClient
 
 import edgeprof as ep
-from edgeprof.boards.base import Done, Event, Started
-from edgeprof.errors import OutputError, UsageError
+from edgeprof.errors import EdgeprofError, OutputError, UsageError
 from edgeprof.testing import make_profile
 from edgeprof.widgets.base import WIDGET_MIME
 from edgeprof.workbench import following, widget
-from edgeprof.workbench.following import Follower
 from edgeprof.workbench.views import MODULES, VIEWS
 from edgeprof.workbench.widget import Workbench
 from tests.laws import examples
@@ -70,9 +68,11 @@ def texts(wb):
 
 
 def test_profiles_are_told(two):
-    assert [one["key"] for one in two.subjects] == ["p1", "p2"] and two.shown == "p1" and two.against == ""
+    assert [one["key"] for one in two.subjects] == ["p1", "p2"] and (two.shown, two.against) == ("p2", "p1")
     assert two.decide is None and two.tasks == [] and two.notes == [] and tuple(two.can_go) == (False, False)
-    assert two.head["header"]["origin_label"] == "measured" and two.profile is two.bench.profile_of("p1")
+    assert two.head["header"]["origin_label"] == "measured" and two.profile is two.bench.profile_of("p2")
+    assert two.empty == {} and two.offers == {}
+    act(two, "against", key="")
     assert set(two.empty) == {"compare"} and "Choose what to compare with" in two.empty["compare"]["text"]
     assert repr(two) == "<Workbench of toy.onnx: 2 to look at>" and set(two.hashes) == set(MODULES)
 
@@ -108,14 +108,14 @@ def test_state_is_small_and_can_be_sent(deciding):
         (7, {}, "given a int"),
         ([], {}, "empty list"),
         (make_profile(), {"theme": "blue"}, "theme"),
-        (MODEL, {"runs": "many"}, "runs"),
+        (MODEL, {"runs": "many"}, "wrong type"),
         (MODEL, {"rnus": 3}, "rnus"),
         (MODEL, {"board": "nothing-like-it"}, "nothing-like-it"),
     ],
 )
 def test_arguments_that_make_no_sense(subject, options, sentence, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ep.EdgeprofError, match=sentence):
+    with pytest.raises(EdgeprofError, match=sentence):
         ep.Workbench(subject, **options)
     assert list(tmp_path.iterdir()) == []
 
@@ -134,8 +134,8 @@ def test_the_selection_goes_both_ways(two):
     assert two.selection.candidates == ("p2",)
     with pytest.raises(UsageError, match=r"no layer 'conv_0'"):
         two.selection = ["conv_0"]
-    act(two, "show", key="p2")
-    assert two.shown == "p2" and two.selected["layers"] == ["/block0/conv_0"], "the same nodes"
+    act(two, "show", key="p1")
+    assert two.shown == "p1" and two.against == "" and two.selected["layers"] == ["/block0/conv_0"], "the same nodes"
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,6 @@ def test_what_a_browser_cannot_select_is_a_note_and_the_selection_stays(two, wis
 
 
 def test_each_view_has_its_module_and_its_data(two):
-    two.against = "p2"
     for module in MODULES:
         answer, buffers = heard(two, ask="module", name=module)
         assert "export function render" in answer["answer"]["source"] and buffers == []
@@ -217,7 +216,7 @@ def living():
 
 def test_what_goes_wrong_is_a_note_that_can_be_closed(two):
     act(two, "show", key="p9")
-    assert texts(two) == ["There is no 'p9' here. There are: p1, p2."] and two.shown == "p1"
+    assert texts(two) == ["There is no 'p9' here. There are: p1, p2."] and two.shown == "p2"
     act(two, "dismiss", id=two.notes[0]["id"])
     assert two.notes == []
     for _ in range(60):
@@ -283,16 +282,6 @@ def test_what_a_kernel_that_died_left_is_told(tmp_path):
     wb.close()
 
 
-def test_only_what_is_followed_from_its_start_is_shown(two):
-    lanes = []
-    follower = Follower(two.bench, lanes.append)
-    task = type("Task", (), {"key": "c1"})()
-    for event in (Event(), Done.__new__(Done)):
-        follower._heard(task, event)
-    follower._heard(task, Started.__new__(Started))
-    assert lanes == [] and two.bench.live is None
-
-
 # ---- where nobody looks ----
 
 
@@ -308,7 +297,6 @@ def test_under_nbclient_it_measures_and_leaves_its_picture_alone(tmp_path):
 
 def test_models_that_are_not_related_are_looked_at_one_by_one(tmp_path):
     wb = ep.Workbench([SAMPLES / "dscnn_mnist.edgeprof", SAMPLES / "resnet8_mnist.edgeprof"])
-    wb.against = "p2"
     for view in ("candidates", "compare"):
         assert "not known to be made from each other" in heard(wb, ask="view", name=view, values={})[0]["error"]
     assert "answer" in heard(wb, ask="view", name="pareto", values={})[0]
