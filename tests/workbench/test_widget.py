@@ -164,7 +164,7 @@ def test_each_view_has_its_module_and_its_data(two):
             continue  # it is drawn from the heatmap's data
         answer, buffers = heard(two, ask="view", name=view, values={})
         parts = answer["answer"]["parts"]
-        assert [part["part"] for part in parts][0] == "data" and len(parts) == len(buffers)
+        assert parts[0]["part"] == "data" and len(parts) == len(buffers)
         for part, numbers in zip(parts, buffers, strict=True):
             for array in part["meta"]["arrays"].values():
                 assert array["offset"] + array["length"] * int(array["type"][1]) <= len(numbers)
@@ -174,7 +174,8 @@ def test_each_view_has_its_module_and_its_data(two):
     "message",
     [
         {}, {"ask": "act", "name": "no_such"}, {"ask": "view", "name": "../../etc/passwd"}, {"ask": "module", "name": "../base"},
-        {"ask": "module", "name": "workbench"}, {"ask": ["act"], "name": {}}, {"ask": "act", "name": "__init__"}, {"ask": "act", "name": "close"},
+        {"ask": "module", "name": "workbench"}, {"ask": ["act"], "name": {}}, {"ask": "act", "name": "__init__"},
+        {"ask": "act", "name": "close"},
     ],
 )  # fmt: skip
 def test_what_it_does_not_know_is_a_sentence(two, message):
