@@ -111,8 +111,8 @@ class Workbench(anywidget.AnyWidget):
         if not self.bench.can_decide and len(self.bench.subjects) > 1:
             first, second = list(self.bench.subjects)[:2]
             self.bench.shown, self.against = second, first
+        self._follower = Follower(self.bench, self._show_lane)  # it may find something to tell
         self._tell_all()
-        self._follower = Follower(self.bench, self._show_lane)
         self.bench.on_change(self._changed)
         self.on_msg(self._heard)
 
@@ -133,7 +133,7 @@ class Workbench(anywidget.AnyWidget):
 
     def close(self) -> None:
         """Ends the widget and the work in the background."""
-        bench = getattr(self, "bench", None)  # a widget that could not be made is closed too, when it is forgotten
+        bench = self.__dict__.get("bench")  # none where the subject could not be opened: a widget is closed all the same
         if bench is not None:
             bench.close()
         super().close()
@@ -277,13 +277,16 @@ class Workbench(anywidget.AnyWidget):
                 self.tasks = told.tasks(bench)
                 self.notes = self._all_notes()
             if kinds & {"selection", "shown", "profiles", "candidates"}:
-                chosen = bench.selection
-                self.selected = {"layers": list(chosen.layers), "runs": list(chosen.runs), "candidates": list(chosen.candidates)}
+                self.selected = self._told_selection()
                 self.can_go = tuple(bench.can_go)
             stands = tuple((task.id, task.status) for task in bench.tasks)
             if kinds != {"tasks"} or stands != self._stands:  # how far a task is changes nothing of what can be decided
                 self._stands = stands
                 self.decide = told.decide(bench, shown)
+
+    def _told_selection(self) -> dict[str, Any]:
+        chosen = self.bench.selection
+        return {"layers": list(chosen.layers), "runs": list(chosen.runs), "candidates": list(chosen.candidates)}
 
     def _tell_subjects(self, subjects: Mapping[str, Profile]) -> None:
         bench = self.bench
@@ -316,10 +319,11 @@ class Workbench(anywidget.AnyWidget):
 
     @traitlets.observe("selected")
     def _selected_there(self, change: Any) -> None:
-        chosen = self.bench.selection
-        wish = Selection(**{name: tuple(change.new.get(name, ())) for name in ("layers", "runs", "candidates")})
-        if wish != chosen:
-            self._try(lambda: setattr(self.bench, "selection", wish))
+        told = self._told_selection()
+        if change.new == told:
+            return
+        self._try(lambda: setattr(self.bench, "selection", {name: change.new.get(name, ()) for name in told}))
+        self.selected = self._told_selection()  # where it was refused the browser must hear what is selected
 
     @traitlets.observe("shown")
     def _shown_there(self, change: Any) -> None:
@@ -342,7 +346,7 @@ class Workbench(anywidget.AnyWidget):
         """Does what was asked for; what is wrong with it stands in the notes."""
         try:
             return act()
-        except (EdgeprofError, traitlets.TraitError) as error:
+        except (EdgeprofError, traitlets.TraitError, TypeError) as error:  # a TypeError: a browser may say anything
             self._note(error)
             return None
 

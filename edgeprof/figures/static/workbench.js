@@ -410,7 +410,11 @@ class Workbench {
     const said = h("div", { class: "wb-small", "aria-live": "polite" });
     const rows = choices.map(({ what, title, hint, path, load }) => {
       const input = h("input", { type: "text", value: path, "aria-label": title, class: "wb-path", "data-lm-suppress-shortcuts": "true", spellcheck: "false" });
-      const go = async (name) => ((said.textContent = ""), (said.textContent = visible((await this.host.act(name, { what, path: input.value })).text)));
+      const go = async (name) => {
+        said.textContent = "";
+        const { text } = await this.host.act(name, { what, path: input.value });
+        said.textContent = visible(text ?? "That did not work: the note above says why.");
+      };
       const buttons = [this.button("Save", { act: () => go("save") })];
       if (load) buttons.push(this.button("Load", { act: () => go("load") }));
       return h("div", { class: "wb-saving" }, h("label", { title: hint }, title), input, ...buttons, h("span", { class: "wb-small" }, hint));
