@@ -30,7 +30,7 @@ def profile(graph: Graph, *, runs: int = 20, seed: int = 0, quicker: float = 1.0
     names = [layer.name for layer in graph.layers]
     bytes_of = {name: rng.lognormal(12, 1, n).round() for name in ("param_bytes", "activation_bytes")}
     made = make_sensed_profile(
-        quicker * rng.lognormal(-3, 1, n), runs=runs, seed=seed, name=names, source_nodes=[[name] for name in names],
+        quicker * rng.lognormal(-3, 1, n), runs=runs, seed=seed, name=names, runtime_name=names, source_nodes=[[name] for name in names],
         op_type=[layer.op_type for layer in graph.layers], macs=rng.lognormal(14, 2, n).round(), calls=[2.0] * n,
         output_shape=["1×64×8×56"] * n, **bytes_of,
     )  # fmt: skip
