@@ -240,7 +240,7 @@ class Bench:
         for row in range(1, 8):
             page.locator(where).first.scroll_into_view_if_needed()
             box = page.locator(where).first.bounding_box()
-            page.mouse.move(box["x"] + 300, box["y"] + 80 + 22 * row)
+            page.mouse.move(box["x"] + 300, box["y"] + (20 if "plotly" in what else 96) + 22 * row)
             if "plotly" in what:  # it takes a click only where it has seen the mouse before
                 page.locator(".hoverlayer .hovertext").first.wait_for()
             page.evaluate(WATCH, [linked, "b.heard"])
