@@ -1,21 +1,10 @@
 /** Connects edgeprof.workbench.widget.Workbench to renderWorkbench, which stands above this text in the same module, as does hideStill. */
 
-const canInflate = "DecompressionStream" in globalThis;
-
-async function inflated(buffer) {
-  const stream = new Blob([buffer]).stream().pipeThrough(new DecompressionStream("deflate"));
-  return new DataView(await new Response(stream).arrayBuffer());
-}
-
-/** An answer with its buffers; what is large comes deflated, the answer itself as the first buffer. */
-async function opened({ answer, deflated }, buffers) {
-  if (!deflated) return [answer, buffers];
-  const [first, ...rest] = await Promise.all(buffers.map(inflated));
-  return [JSON.parse(new TextDecoder().decode(first)), rest];
-}
-
 /** A view's module is asked for when it is first shown, once for a page: the promise of it by its hash. */
 const modules = (globalThis.edgeprofModules ??= new Map());
+
+/** What Python deflated (widget.py). */
+const unpacked = (bytes) => new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate")));
 
 function makeHost(model) {
   const waiting = new Map();
@@ -26,17 +15,18 @@ function makeHost(model) {
     if (!settle) return; // another view of the same Workbench asked
     waiting.delete(message.id);
     if (message.error) settle[1](new Error(message.error));
-    else opened(message, buffers).then(...settle);
+    else settle[0]([message.answer, buffers]);
   };
   model.on("msg:custom", heard);
   const ask = (message) =>
     new Promise((...settle) => {
       const id = `${own}-${(count += 1)}`;
       waiting.set(id, settle);
-      model.send({ id, deflate: canInflate, ...message });
+      model.send({ id, ...message });
     });
   const load = async (name) => {
-    const [{ source, css }] = await ask({ ask: "module", name });
+    const [, [packed]] = await ask({ ask: "module", name });
+    const { source, css } = await unpacked(packed).json();
     const style = Object.assign(document.createElement("style"), { textContent: css });
     document.head.append(style);
     const url = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
@@ -60,8 +50,9 @@ function makeHost(model) {
     },
     act: async (name, values) => (await ask({ ask: "act", name, values }))[0],
     async view(name, values) {
-      const [answer, buffers] = await ask({ ask: "view", name, values });
-      return Object.fromEntries(answer.parts.map(({ part, meta }, i) => [part, { meta, numbers: buffers[i] }]));
+      const [, [metas, ...numbers]] = await ask({ ask: "view", name, values });
+      const [parts, ...blocks] = await Promise.all([unpacked(metas).json(), ...numbers.map((block) => unpacked(block).arrayBuffer())]);
+      return Object.fromEntries(parts.map(({ part, meta }, i) => [part, { meta, numbers: blocks[i] }]));
     },
     module(name) {
       const key = `${name} ${model.get("hashes")[name]}`;
