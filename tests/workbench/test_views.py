@@ -1,4 +1,4 @@
-"""What the Workbench's views are drawn from: the data of the single views, aligned rows that one selection of layers serves, and why not."""
+"""What the Workbench's views are drawn from: data of the single views, and aligned rows that one selection of layers serves."""
 
 from __future__ import annotations
 
