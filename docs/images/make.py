@@ -18,12 +18,11 @@ import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import numpy as np
 from PIL import Image
@@ -50,6 +49,7 @@ from edgeprof.workbench import Bench
 from tests.ui.conftest import CHROMIUM, FLAGS, Lab, running_lab
 
 HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
 SAMPLES = ROOT / "sample_models"
 MODEL, DATA, STUDY = "mobilenetv2_clutter.onnx", "held_out_clutter.toml", "clutter.study"
 SETTINGS: dict[str, Any] = {"runs": 60, "precisions": ("int8",), "widths": (0.25,), "mixed": 3}
@@ -296,9 +296,7 @@ wb.selection = list(wb.profile.measured_layers["name"][6:9])
 wb
 """
 
-SMALL = lambda: sample("dscnn_mnist")  # noqa: E731
-MIDDLE = lambda: sample("mobilenetv2_clutter")  # noqa: E731
-VIT = lambda: sample("vit_clutter")  # noqa: E731
+SMALL, MIDDLE, VIT = (partial(sample, name) for name in ("dscnn_mnist", "mobilenetv2_clutter", "vit_clutter"))
 CHOSEN = {"selection": LATE}
 
 PICTURES: dict[str, Plain | Whole] = {
