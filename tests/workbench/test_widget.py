@@ -162,7 +162,7 @@ def opened(packed):
 
 def test_each_view_has_its_module_and_its_data(two):
     for module in MODULES:
-        answer, buffers = heard(two, ask="module", name=module)
+        _, buffers = heard(two, ask="module", name=module)
         assert "export function render" in opened(buffers[0])["source"] and len(buffers) == 1
     for view in VIEWS:
         if view == "table":
