@@ -13,6 +13,7 @@ Each function makes one part of the state that ``figures/static/workbench.js`` f
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,18 @@ def subjects(bench: Bench, profiles: Mapping[str, Profile]) -> list[Told]:
         else:
             label = f"{shorten(names[key], 60)} ({profile.basis})" if key in names else shorten(profile.title, 100)
         found.append({"key": key, "label": label})
+    return _told_apart(found)
+
+
+def _told_apart(found: list[Told]) -> list[Told]:
+    """Equal labels with a number, so that a person can choose between them."""
+    count = Counter(one["label"] for one in found)
+    seen: Counter[str] = Counter()
+    for one in found:
+        label = one["label"]
+        if count[label] > 1:
+            seen[label] += 1
+            one["label"] = f"{seen[label]}: {label}"
     return found
 
 

@@ -140,7 +140,7 @@ class Workbench {
     const node = View.prototype.header.call(this, { header, findings });
     if (open && node.querySelector(".ep-findings:not(.ep-lines)")) node.querySelector(".ep-findings:not(.ep-lines)").open = true;
     if (header.running) node.querySelector(".ep-origin")?.classList.add("ep-running");
-    this.head.replaceChildren(node);
+    this.exchange(this.head, node);
   }
 
   button(text, { icon, title, disabled, kind = "", act }) {
@@ -159,9 +159,20 @@ class Workbench {
     return node;
   }
 
+  /** Exchanges what stands in a place; what has the focus there keeps it, where the same is there again. */
+  exchange(place, ...nodes) {
+    const textOf = (node) => ({ SELECT: node.closest("label")?.firstChild.textContent, SUMMARY: "" })[node.tagName] ?? node.textContent;
+    const nameOf = (node) => node.dataset.focus ?? `${node.tagName} ${node.getAttribute("aria-label") ?? textOf(node)}`;
+    const active = place.contains(document.activeElement) ? nameOf(document.activeElement) : null;
+    place.replaceChildren(...nodes);
+    if (active === null) return;
+    const again = [...place.querySelectorAll("button, select, input, summary, [tabindex]")].find((node) => nameOf(node) === active);
+    again?.focus({ preventScroll: true });
+  }
+
   choose(label, choices, value, onPick) {
     const menu = View.prototype.menu.call(this, label, choices, value, onPick);
-    menu.querySelector("select").title = choices[value] ?? "";
+    menu.querySelector("select").title = visible(choices[value] ?? "");
     return menu;
   }
 
@@ -169,7 +180,6 @@ class Workbench {
     const { host } = this;
     const subjects = host.get("subjects");
     const [back, forward] = host.get("can_go");
-    const focus = this.bar.contains(document.activeElement) ? document.activeElement.getAttribute("aria-label") ?? document.activeElement.textContent : null;
     const parts = [];
     if (host.live) {
       const go = (text, icon, can, act) => this.button("", { icon, title: text, disabled: !can, kind: "wb-quiet", act: () => this.act(act) });
@@ -188,8 +198,7 @@ class Workbench {
       parts.push(this.button("Save…", { kind: "wb-quiet", title: "Recipe, page or everything", act: () => this.showSave() }));
     }
     this.bar.hidden = parts.length < 2;
-    this.bar.replaceChildren(...parts);
-    if (focus) [...this.bar.querySelectorAll("button, select")].find((one) => (one.getAttribute("aria-label") ?? one.textContent) === focus)?.focus();
+    this.exchange(this.bar, ...parts);
   }
 
   drawNotes() {
@@ -199,7 +208,7 @@ class Workbench {
       if (note.id && this.host.live) parts.push(this.button("", { icon: "close", title: "Close this note", kind: "wb-quiet", act: () => this.act("dismiss", { id: note.id }) }));
       return h("div", { class: `wb-note wb-${note.kind}`, role: note.kind === "error" ? "alert" : null }, ...parts);
     });
-    this.notes.replaceChildren(...nodes);
+    this.exchange(this.notes, ...nodes);
   }
 
   /** Bars of what runs and waits are kept while their words change, so that they move and keep the focus. */
@@ -296,10 +305,8 @@ class Workbench {
     this.grid.classList.toggle("wb-looking", !told);
     this.decide.hidden = !told;
     if (!told) return;
-    const active = this.decide.contains(document.activeElement) ? document.activeElement.dataset.focus : null;
     if (this.sliding) return; // a person has the slider in hand: it must not be exchanged
-    this.decide.replaceChildren(this.chosenSection(told), this.changeSection(told), this.recipeSection(told));
-    if (active) this.decide.querySelector(`[data-focus="${CSS.escape(active)}"]`)?.focus();
+    this.exchange(this.decide, this.chosenSection(told), this.changeSection(told), this.recipeSection(told));
   }
 
   chosenSection(told) {
@@ -379,7 +386,8 @@ class Workbench {
   // -- sheets: code, saving --
 
   openSheet(title, ...content) {
-    const close = this.button("", { icon: "close", title: "Close", kind: "wb-quiet", act: () => (this.sheet.hidden = true) });
+    const opener = document.activeElement;
+    const close = this.button("", { icon: "close", title: "Close", kind: "wb-quiet", act: () => ((this.sheet.hidden = true), opener?.focus()) });
     this.sheet.replaceChildren(h("div", { class: "wb-row" }, h("h3", {}, title), close), ...content);
     this.sheet.hidden = false;
     this.sheet.querySelector("button, input")?.focus();
@@ -410,7 +418,11 @@ class Workbench {
     const said = h("div", { class: "wb-small", "aria-live": "polite" });
     const rows = choices.map(({ what, title, hint, path, load }) => {
       const input = h("input", { type: "text", value: path, "aria-label": title, class: "wb-path", "data-lm-suppress-shortcuts": "true", spellcheck: "false" });
-      const go = async (name) => ((said.textContent = ""), (said.textContent = visible((await this.host.act(name, { what, path: input.value })).text)));
+      const go = async (name) => {
+        said.textContent = "";
+        const { text } = await this.host.act(name, { what, path: input.value });
+        said.textContent = visible(text ?? "That did not work: the note above says why.");
+      };
       const buttons = [this.button("Save", { act: () => go("save") })];
       if (load) buttons.push(this.button("Load", { act: () => go("load") }));
       return h("div", { class: "wb-saving" }, h("label", { title: hint }, title), input, ...buttons, h("span", { class: "wb-small" }, hint));
@@ -488,7 +500,7 @@ class Pane {
     const { host } = this.workbench;
     const told = host.live ? host.get("offers")?.[this.active] : null;
     const parts = told ? [this.workbench.button(told.label, { title: told.title, disabled: told.busy, act: () => this.workbench.act(told.action) })] : [];
-    this.offer.replaceChildren(...parts);
+    this.workbench.exchange(this.offer, ...parts);
   }
 
   show(name, tell = false) {
