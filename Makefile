@@ -30,7 +30,7 @@ lint: $(VENV)/.lint  ## style, types, who imports whom
 	$(BIN)/lint-imports
 
 bench: $(VENV)/.test chromium  ## the figures of the README, on a quiet machine
-	for script in benchmarks/bench_*.py; do $(BIN)/python $$script || exit 1; done
+	for script in benchmarks/bench_*.py benchmarks/views.py; do $(BIN)/python $$script || exit 1; done
 
 chromium:  ## the browser that the tests click in; installed with the system's package manager when there is none
 	@./tests/ui/ensure_chromium.sh

@@ -278,8 +278,8 @@ def _longest_first(page: Page) -> None:
 
 def _candidate(page: Page) -> None:
     """Looks at what was measured first, held against the model as it is, in the whole width."""
-    page.get_by_label("Looking at").select_option(index=1)
-    page.get_by_label("against").select_option(index=1)
+    page.get_by_label("Looking at").select_option(label="1x1 int8 (measured)")
+    page.get_by_label("against").select_option(label="The model as it is")
     page.get_by_role("tab", name="Difference").click()
     page.get_by_role("tab", name="Side by side").click()
 

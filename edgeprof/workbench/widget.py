@@ -350,6 +350,8 @@ class Workbench(anywidget.AnyWidget):
 
     @traitlets.observe("against")
     def _against_changed(self, _: Any) -> None:
+        if self.against and self.against == self.bench.shown:  # nothing is compared with itself
+            self.against = ""
         self.empty = told.empty(self.bench, self.profile, self.against, len(self._subjects()))
 
     def _try(self, act: Callable[[], Any]) -> Any:

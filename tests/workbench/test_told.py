@@ -86,6 +86,22 @@ def test_an_empty_recipe_changes_nothing_and_has_no_rows(bench):
     assert change["action"]["name"] == "learn" and not change["action"]["busy"] and "earning it measures" in change["hint"]
 
 
+def test_parts_to_prune_that_differ_are_mixed_and_a_number_all_the_same(bench):
+    pruned, other = "/block1/pointwise/conv/Conv", "/block4/pointwise/conv/Conv"
+    bench.decide([pruned], prune=0.25)
+    told_of = {}
+    for names in ((pruned,), (pruned, other)):
+        bench.selection = names
+        told_of[names] = told.decide(bench, bench.profile_of("p1"))["chosen"]["prune"]
+    assert [(one["value"], one["mixed"]) for one in told_of.values()] == [(0.25, False), (0.0, True)]
+
+
+def test_what_is_decided_leads_in_its_line(bench):
+    bench.decide([CONV], prune=0.25)
+    (one,) = told.decide(bench, bench.profile_of("p1"))["recipe"]["decisions"]
+    assert one["text"].startswith("25 % pruned: /stem/")
+
+
 # ---- labels ----
 
 

@@ -73,7 +73,8 @@ def test_profiles_are_told(two):
     assert two.decide is None and two.tasks == [] and two.notes == [] and tuple(two.can_go) == (False, False)
     assert two.head["header"]["origin_label"] == "measured" and two.profile is two.bench.profile_of("p2")
     assert two.empty == {} and two.offers == {}
-    act(two, "against", key="")
+    act(two, "against", key=two.shown)
+    assert two.against == "", "nothing is compared with itself"
     assert set(two.empty) == {"compare"} and "Choose what to compare with" in two.empty["compare"]["text"]
     assert repr(two) == "<Workbench of toy.onnx: 2 to look at>" and set(two.hashes) == set(MODULES)
 
