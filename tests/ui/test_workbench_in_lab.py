@@ -116,7 +116,7 @@ def folder(lab):
 
 @pytest.fixture(scope="module")
 def notebook(browser, lab, folder):
-    """One notebook for all tests here. At the end: no script failed, nothing was said on the console."""
+    """One notebook for all tests here. At the end no script has failed."""
     context = browser.new_context(viewport={"width": 1500, "height": 2400})
     page = context.new_page()
     wrong = []
