@@ -1,12 +1,15 @@
-"""Views in a live JupyterLab: time to the first drawing and bytes sent; of the heatmap also click to the linked views.
+"""Views in a live JupyterLab: time to the first drawing, bytes sent, and click to the linked view; plotly's own beside them in the same run.
 
-    python benchmarks/bench_views.py [LAYERS ...]          (1000 and 10000)
+    python benchmarks/views.py [LAYERS ...]          (100, 1000 and 10000)
 
-One line a figure, in a fresh notebook and kernel each. The memory view shows as many tensors as layers; the timeline 20 + 20 runs of them
-and the readings of one power channel, 50 a second, while each layer was run in a loop in three passes. *First drawing*: from asking for the
-cell's run until the canvas is drawn and two frames have passed (imports ran in an earlier cell). *Linked table*: from the press of the
-mouse until the table in the view has changed. *Python and back*: until a widget that Python fills from ``view.selection`` has changed.
-Medians of seven clicks.
+One line a figure, in a fresh notebook and kernel each; imports and profiles were made in an earlier cell. The model is made
+(``made.py``): two profiles of it, each with times, energy, memory, a graph, and a session of one power rail.
+
+*First drawing*: from asking for the cell's run until the canvases are drawn and two frames have passed. Of the Workbench: heatmap and
+Pareto; then those and the graph. *Sent*: bytes that came over websockets until then, and in all, the static picture included.
+*Linked*: from the press of the mouse on a row of the heatmap until the view beside it is drawn anew (Workbench: the graph; heatmap: its
+table; plotly: the other FigureWidget). *Python and back*: until a widget that Python fills from the selection has changed. Medians of
+seven clicks. A FigureWidget is measured as the first of its kernel, which costs seconds, and as the second.
 """
 
 import statistics
@@ -18,105 +21,238 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from playwright.sync_api import sync_playwright
 
+from benchmarks.common import machine
 from tests.ui.conftest import CHROMIUM, FLAGS, Lab, running_lab
 
 SETUP = """
+import sys
+sys.path.insert(0, {project!r})
 import html, ipywidgets, numpy as np
-from edgeprof.testing import make_profile
-from edgeprof.widgets import heatmap
-rng, n = np.random.default_rng(0), {layers}
-metrics = {{m: rng.lognormal(3, 1, n) for m in ("energy_mj", "power_mw", "peak_memory_bytes", "workspace_bytes")}}
-names = [f"/model/encoder/stages.{{i // 40}}/blocks.{{i // 8}}/mlp/Conv_{{i}}" for i in range(n)]
-profile = make_profile(rng.lognormal(-3, 1, n), runs=20, name=names, source_nodes=[[x] for x in names], calls=[2.0] * n, **metrics)
+import plotly.graph_objects as go, plotly.io as pio
+import edgeprof as ep
+import edgeprof.workbench.widget, edgeprof.widgets.compare, edgeprof.figures.roofline, edgeprof.widgets.table, edgeprof.widgets.graph
+from benchmarks.made import model, pair, profile
+pio.renderers.default = "plotly_mimetype"
+first, second = pair({layers})
 label = ipywidgets.HTML("<b class='heard'>nothing</b>")
+heard = lambda text: setattr(label, "value", f"<b class='heard'>{{html.escape(str(text))}}</b>")
+names = ["latency_ms", "latency_p95_ms", "share", "energy_mj", "power_mw", "macs", "arithmetic_intensity", "param_bytes",
+         "activation_bytes", "peak_memory_bytes", "workspace_bytes", "calls"]
+table = first.measured_layers
+cells = np.log10(table[names].to_numpy(float) + 1e-9)
+rows = list(table["name"])
 display(label)
 """
-VIEW = """
-view = heatmap(profile)
-view.observe(lambda change: setattr(label, "value", f"<b class='heard'>{html.escape(change.new[0])}</b>"), "selection")
+
+WORKBENCH = """
+view = ep.Workbench([first, second])
+view.bench.on_change(lambda kinds: heard(view.selection.layers) if "selection" in kinds else None)
 view
 """
-SENSED = """
-import numpy as np
-import edgeprof as ep
-from edgeprof.testing import make_sensed_profile
-profile = make_sensed_profile(np.random.default_rng(0).lognormal(-3, 1, {layers}), runs=20)
-import ipywidgets
-display(ipywidgets.HTML("<b class='heard'>nothing</b>"))
+HEATMAP = """
+view = ep.heatmap(first)
+view.observe(lambda change: heard(change.new), "selection")
+view
 """
-CANVAS = {"heatmap": ".ep-canvas", "memory": ".ep-lives", "timeline": ".ep-plot canvas"}
-FIRST_DRAWING = """(selector) => new Promise((done) => {
-  const start = performance.now();
-  window.jupyterapp.commands.execute("notebook:run-cell");
-  const look = () => {
-    const canvas = document.querySelector(selector);
-    const drawn = canvas?.width > 300 && canvas.getContext("2d").getImageData(0, 0, canvas.width, 300).data.some((v) => v);
-    if (drawn) requestAnimationFrame(() => requestAnimationFrame(() => done(performance.now() - start)));
-    else setTimeout(look, 5);
+PLOTLY = "go.Figure(go.Heatmap(z=cells, x=names, y=rows), layout=dict(height=400))"
+WIDGETS = """
+heat = go.FigureWidget(go.Heatmap(z=cells, x=names, y=list(range(len(rows)))), layout=dict(height=400))
+points = go.FigureWidget(go.Scatter(x=table["latency_ms"], y=table["energy_mj"], mode="markers", text=rows), layout=dict(height=330))
+def clicked(trace, at, state):
+    points.data[0].selectedpoints = [at.point_inds[0][0]]
+    heard(rows[at.point_inds[0][0]])
+heat.data[0].on_click(clicked)
+ipywidgets.VBox([heat, points])
+"""
+
+CANVAS = {
+    "heatmap": ".ep-canvas", "memory": ".ep-lives", "timeline": ".ep-canvas", "icicle": ".ep-view canvas", "graph": ".ep-canvas",
+    "table": ".ep-view tbody tr, .ep-view [role=row]", "compare": ".ep-view canvas",
+}  # fmt: skip
+"""What is drawn, of each view: a canvas, or the rows of a table."""
+
+CELLS: dict[str, str] = {"compare": "ep.compare([first, second])"}
+ROOFLINE = "ep.roofline(first)"
+
+COUNT = """
+window.received = 0;
+window.WebSocket = class extends WebSocket {
+  constructor(...args) {
+    super(...args);
+    this.addEventListener("message", ({ data }) => (window.received += data.size ?? data.byteLength ?? data.length));
+  }
+};
+"""
+"""Counts what comes over websockets, from the page's start."""
+
+FIRST_DRAWING = """(milestones) => new Promise((done) => {
+  const [start, before, found] = [performance.now(), window.received, []];
+  const filled = (node) => {
+    if (!(node instanceof HTMLCanvasElement)) return node.getBoundingClientRect().height > 0;
+    return node.width > 300 && node.getContext("2d").getImageData(0, 0, node.width, Math.min(300, node.height)).data.some((v) => v);
   };
+  const drawn = (selector) => [...document.querySelectorAll(selector)].some(filled);
+  const left = milestones.map((selectors) => [...selectors]);
+  const look = () => {
+    left[0] = left[0].filter((selector) => !drawn(selector));
+    if (left[0].length) return setTimeout(look, 5);
+    left.shift();
+    requestAnimationFrame(() => requestAnimationFrame(() => {
+      found.push({ ms: performance.now() - start, bytes: window.received - before });
+      if (left.length) look();
+      else done(found);
+    }));
+  };
+  window.jupyterapp.commands.execute("notebook:run-cell");
   look();
 })"""
-WATCH = """() => {
+"""When all of each milestone's selectors are drawn, in their order, and how much had come until then."""
+
+WATCH = """([linked, back]) => {
   const times = (window.times = {});
-  const [table, heard] = [() => document.querySelector(".ep-table").innerText, () => document.querySelector("b.heard").innerText];
-  const before = [table(), heard()];
+  const [target, label] = [document.querySelector(linked), document.querySelector(back)];
+  const seen = (name) => times.down && (times[name] ??= performance.now() - times.down);
   document.addEventListener("mousedown", () => (times.down = performance.now()), { capture: true, once: true });
-  new MutationObserver((_, self) => {
-    if (times.down && !times.table && table() !== before[0]) times.table = performance.now() - times.down;
-    if (times.down && !times.heard && heard() !== before[1]) times.heard = performance.now() - times.down;
-    if (times.table && times.heard) self.disconnect();
-  }).observe(document.body, { subtree: true, childList: true, characterData: true });
+  if (target instanceof HTMLCanvasElement) {
+    const pen = target.getContext("2d");
+    for (const name of ["clearRect", "fillRect", "drawImage"]) {
+      pen[name] = (...args) => {
+        if (seen("linked")) for (const one of ["clearRect", "fillRect", "drawImage"]) delete pen[one];
+        return Object.getPrototypeOf(pen)[name].apply(pen, args);
+      };
+    }
+  } else new MutationObserver(() => seen("linked")).observe(target, { subtree: true, childList: true, characterData: true, attributes: true });
+  new MutationObserver(() => seen("back")).observe(label.closest(".jp-OutputArea-output"), { subtree: true, childList: true, characterData: true });
 }"""
+"""Notes when the linked view is drawn anew after the next press of the mouse, and when the label that Python fills has changed."""
 
 
 def main() -> None:
-    sizes = [int(size) for size in sys.argv[1:]] or [1000, 10_000]
+    sizes = [int(size) for size in sys.argv[1:]] or [100, 1000, 10_000]
+    print(machine(), flush=True)
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         root, home = Path(folder) / "lab", Path(folder) / "home"
         root.mkdir()
         home.mkdir()
         with running_lab(root, home) as url:
-            browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+            bench = Bench(playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS), Lab(root, url))
             for layers in sizes:
-                heatmap(browser, Lab(root, url), layers)
-                for view in ("memory", "timeline"):
-                    page = opened(browser, Lab(root, url), view, layers, SENSED.format(layers=layers), f"ep.{view}(profile)")
-                    page.close()
+                measure(bench, layers)
 
 
-def opened(browser, lab: Lab, view: str, layers: int, setup: str, cell: str):
-    """A page with the view in it; prints what it took."""
-    page = browser.new_page(viewport={"width": 1400, "height": 1000})
-    received = [0]
-    page.on("websocket", lambda socket: socket.on("framereceived", lambda frame: received.__setitem__(0, received[0] + len(frame))))
-    lab.open(page, f"{view}{layers}.ipynb", setup, cell)
-    lab.run_cell(page, 0)
-    page.locator("b.heard").wait_for()
-    page.evaluate("() => { window.jupyterapp.shell.currentWidget.content.activeCellIndex = 1; }")
-    before = received[0]
-    first = page.evaluate(FIRST_DRAWING, CANVAS[view])
-    page.locator(".jp-RenderedImage img").wait_for(state="attached")
-    print(f"row 8: {view} of {layers} layers: first drawing {first:.0f} ms")
-    print(f"row 8: {view} of {layers} layers: sent {(received[0] - before) / 1e6:.2f} MB, picture included", flush=True)
-    return page
+def measure(bench: "Bench", layers: int) -> None:
+    """All lines of one size."""
+    plain = bench.plotly(layers)
+    widgets = bench.widgets(layers)
+    bench.heatmap(layers)
+    heatmap_and_pareto = bench.workbench(layers)
+    for name, other in (("plotly's plain heatmap", plain), ("FigureWidgets, second of the kernel", widgets)):
+        say(layers, f"Workbench (heatmap + Pareto) took {heatmap_and_pareto / other:.2f} of the time of {name}")
+    for view, canvas in CANVAS.items():
+        if view != "heatmap":
+            bench.single(layers, view, CELLS.get(view, f"ep.{view}(first)"), canvas)
+    bench.single(layers, "roofline", ROOFLINE, ".js-plotly-plot .scatterlayer .point", still=False)
 
 
-def heatmap(browser, lab: Lab, layers: int) -> None:
-    page = opened(browser, lab, "heatmap", layers, SETUP.format(layers=layers), VIEW)
-    clicks = [click(page, row) for row in range(1, 8)]
-    print(f"row 8: heatmap of {layers} layers: click to linked table {statistics.median(c['table'] for c in clicks):.0f} ms")
-    print(f"row 8: heatmap of {layers} layers: click to Python and back {statistics.median(c['heard'] for c in clicks):.0f} ms", flush=True)
-    lab.close(page)
-    page.close()
+def say(layers: int, text: str) -> None:
+    print(f"row 8: {layers} layers: {text}", flush=True)
 
 
-def click(page, row: int) -> dict[str, float]:
-    page.locator(".ep-scroll").scroll_into_view_if_needed()
-    box = page.locator(".ep-scroll").bounding_box()
-    page.evaluate(WATCH)
-    page.mouse.click(box["x"] + 300, box["y"] + 110 + 22 * row)
-    page.wait_for_function("() => window.times.table && window.times.heard")
-    return page.evaluate("() => window.times")
+class Bench:
+    """One browser on one JupyterLab."""
+
+    def __init__(self, browser, lab: Lab) -> None:
+        self.browser, self.lab, self.count = browser, lab, 0
+
+    def opened(self, layers: int, *cells: str):
+        """A page of a new notebook whose first cell has run."""
+        page = self.browser.new_page(viewport={"width": 1400, "height": 1400})
+        page.add_init_script(COUNT)
+        self.count += 1
+        setup = SETUP.format(layers=layers, project=str(Path(__file__).parents[1]))
+        self.lab.open(page, f"views{self.count}.ipynb", setup, *cells)
+        self.lab.run_cell(page, 0)
+        page.locator("b.heard").wait_for()
+        return page
+
+    def shown(self, page, cell: int, *milestones: list[str], still: bool = True) -> tuple[list[dict[str, float]], float]:
+        """Runs a cell: time and bytes of each milestone, and bytes in all once its picture is there."""
+        page.evaluate("(cell) => { window.jupyterapp.shell.currentWidget.content.activeCellIndex = cell; }", cell)
+        before = page.evaluate("() => window.received")
+        found = page.evaluate(FIRST_DRAWING, list(milestones))
+        if still:
+            page.locator(".jp-RenderedImage img").first.wait_for(state="attached")
+        return found, page.evaluate("() => window.received") - before
+
+    def close(self, page) -> None:
+        self.lab.close(page)
+        page.close()
+
+    def workbench(self, layers: int) -> float:
+        """Time to heatmap and Pareto, in ms."""
+        page = self.opened(layers, WORKBENCH)
+        (two, every), whole = self.shown(page, 1, [".wb-a .ep-canvas", ".wb-b canvas"], [".wb-c .ep-canvas"])
+        say(layers, f"Workbench: first drawing of heatmap + Pareto {two['ms']:.0f} ms, with the graph {every['ms']:.0f} ms")
+        sent = f"{two['bytes'] / 1e6:.2f} MB until heatmap + Pareto are drawn, {every['bytes'] / 1e6:.2f} MB with the graph"
+        say(layers, f"Workbench: sent {sent}, {whole / 1e6:.2f} MB with the picture")
+        self.clicks(page, layers, "Workbench", ".wb-a .ep-scroll", ".wb-c .ep-canvas", "graph")
+        self.close(page)
+        return two["ms"]
+
+    def heatmap(self, layers: int) -> None:
+        page = self.opened(layers, HEATMAP)
+        (first,), whole = self.shown(page, 1, [CANVAS["heatmap"]])
+        say(
+            layers,
+            f"heatmap: first drawing {first['ms']:.0f} ms, sent {first['bytes'] / 1e6:.2f} MB, {whole / 1e6:.2f} MB with the picture",
+        )
+        self.clicks(page, layers, "heatmap", ".ep-scroll", ".ep-table", "table")
+        self.close(page)
+
+    def single(self, layers: int, view: str, cell: str, canvas: str, *, still: bool = True) -> None:
+        page = self.opened(layers, cell)
+        (first,), whole = self.shown(page, 1, [canvas], still=still)
+        picture = f", {whole / 1e6:.2f} MB with the picture" if still else ""
+        say(layers, f"{view}: first drawing {first['ms']:.0f} ms, sent {first['bytes'] / 1e6:.2f} MB{picture}")
+        self.close(page)
+
+    def plotly(self, layers: int) -> float:
+        """Time of plotly's heatmap without a widget, in ms."""
+        page = self.opened(layers, PLOTLY)
+        (first,), _ = self.shown(page, 1, [".js-plotly-plot .heatmaplayer image"], still=False)
+        say(layers, f"plotly, heatmap only, not linked: first drawing {first['ms']:.0f} ms, sent {first['bytes'] / 1e6:.2f} MB")
+        self.close(page)
+        return first["ms"]
+
+    def widgets(self, layers: int) -> float:
+        """Time of two linked FigureWidgets when the kernel has made some before, in ms."""
+        page = self.opened(layers, WIDGETS, WIDGETS)
+        for cell, which in ((1, "first"), (2, "second")):
+            area = f'[data-windowed-list-index="{cell}"]'
+            drawn = [f"{area} .heatmaplayer image", f"{area} .scatterlayer .point"]
+            (first,), _ = self.shown(page, cell, drawn, still=False)
+            text = f"first drawing {first['ms']:.0f} ms, sent {first['bytes'] / 1e6:.2f} MB"
+            say(layers, f"plotly, linked FigureWidgets heatmap + scatter, {which} of the kernel: {text}")
+        self.clicks(page, layers, "plotly, FigureWidgets", f"{area} .nsewdrag", f"{area} .js-plotly-plot:has(.points)", "scatter")
+        self.close(page)
+        return first["ms"]
+
+    def clicks(self, page, layers: int, what: str, where: str, linked: str, name: str) -> None:
+        """Seven rows are clicked: how long until the linked view and Python's answer."""
+        found = []
+        for row in range(1, 8):
+            page.locator(where).first.scroll_into_view_if_needed()
+            box = page.locator(where).first.bounding_box()
+            page.mouse.move(box["x"] + 300, box["y"] + (20 if "plotly" in what else 96) + 22 * row)
+            if "plotly" in what:  # it takes a click only where it has seen the mouse before
+                page.locator(".hoverlayer .hovertext").first.wait_for()
+            page.evaluate(WATCH, [linked, "b.heard"])
+            page.mouse.down()
+            page.mouse.up()
+            page.wait_for_function("() => window.times.linked && window.times.back")
+            found.append(page.evaluate("() => window.times"))
+        for key, text in (("linked", f"click to linked {name}"), ("back", "click to Python and back")):
+            say(layers, f"{what}: {text} {statistics.median(one[key] for one in found):.0f} ms")
 
 
 if __name__ == "__main__":

@@ -134,6 +134,7 @@ def make_sensed_profile(
     seed: int = 0,
     rate_hz: float = 50.0,
     passes: int = 3,
+    **columns: Any,
 ) -> Profile:
     """`make_profile` with memory, energy, tensors, windows and samples, as a board with one power rail gives them.
 
@@ -155,6 +156,7 @@ def make_sensed_profile(
         latencies_ms, runs=runs, origin=origin, seed=seed, power_mw=power, energy_mj=energy, energy_low_mj=energy * 0.98,
         energy_high_mj=energy * 1.02, energy_closed_mj=energy * 1.01, latency_isolated_ms=np.asarray(latencies_ms) * 0.97,
         energy_method=["own loop"] * n, live_memory_bytes=live, peak_memory_bytes=live + workspace, workspace_bytes=workspace,
+        **columns,
     )  # fmt: skip
     peak = int(np.argmax(live + workspace))
     tensors["at_peak"] = (tensors["producer"] <= peak) & (tensors["last_use"] >= peak) & (tensors["kind"] != "input")

@@ -40,12 +40,16 @@ from edgeprof.sweeping.plan import Plan, Task, make_plan
 Told = Callable[[str, int, int], None]
 CALIBRATION = 128
 """Samples to calibrate with, unless others are given; the rest is for scores."""
+BUSY = "waiting for another that measures it"
+"""What is told while another process, or another Workshop here, measures the same."""
+_LOOKS_EVERY_S = 0.3
 
 
 class Workshop:
     """Builds, measures and scores candidates of ``model`` on ``board``. Use it in a ``with``: it keeps a process apart.
 
-    ``on_event`` hears every event of its measurements, `Started` with the job first. `stop` may be called from any thread, all else from
+    ``on_event`` hears every event of its measurements, `Started` with the job first. What another measures in the same study is a
+    StudyError; with ``waits`` True it is waited for, and taken from there. `stop` may be called from any thread, all else from
     one at a time.
 
     Args:
@@ -91,6 +95,7 @@ class Workshop:
         self._reference: Outputs | None = None
         self._base_score: Score | None = None
         self.on_event: Callable[[Event], None] | None = None
+        self.waits = False
         self._job: Job | None = None
         self._stopping = threading.Event()
 
@@ -229,9 +234,7 @@ class Workshop:
     def _profiled(self, graph: Graph, recipe: Recipe | None, told: Told | None, *, score: bool) -> Profile:
         self._refuse_when_stopped()
         task = self._task(graph)
-        row = self.study.claim(task.cell, self._owner)
-        if row is not None and row["status"] == "running":
-            raise StudyError(f"{graph.name} is being measured by another process in {self.study.path}. Wait for it, or use another study.")
+        row = self._claimed(task, graph, told)
         if row is not None:
             found = self.study.profile(task.cell.key)
             if not score or found.context.scores:
@@ -250,6 +253,20 @@ class Workshop:
             raise
         self.study.finish(task.cell, "done", scored)
         return scored
+
+    def _claimed(self, task: Task, graph: Graph, told: Told | None) -> Mapping[str, Any] | None:
+        """None when it is ours to measure, else what is known of it. StudyError, or with ``waits`` a wait, while others measure it."""
+        while True:
+            row = self.study.claim(task.cell, self._owner)
+            if row is None or row["status"] != "running":
+                return row
+            if not self.waits:
+                text = f"{graph.name} is being measured by another process in {self.study.path}. Wait for it, or use another study."
+                raise StudyError(text)
+            if told is not None:
+                told(BUSY, 0, 0)
+            self._stopping.wait(_LOOKS_EVERY_S)
+            self._refuse_when_stopped()
 
     def _measured(self, task: Task, graph: Graph, told: Told | None) -> Profile:
         """A profile of ``graph``. One that was stopped is kept as cancelled, with what there is of it."""

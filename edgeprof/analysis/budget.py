@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from edgeprof.analysis.memory import Basis, live_curve, model_peak
+from edgeprof.analysis.memory import Basis, live_curve, model_peak, peak_bytes
 from edgeprof.errors import UsageError
-from edgeprof.models.cost import total_cost
+from edgeprof.models.cost import weight_bytes
 from edgeprof.records.profile import Profile
 from edgeprof.units import size
 
@@ -124,6 +124,9 @@ def fits(profile: Profile, budget: str | float | Budget) -> Verdict:
 def model_parts(profile: Profile) -> Parts:
     """What the model alone takes, see `Parts`."""
     weights, unknown = _weights(profile)
+    said = peak_bytes(profile)
+    if said is not None and said[1] in ("measured", "simulated"):
+        return Parts(weights, *said, unknown)
     peak = model_peak(profile)
     if peak is None:
         return Parts(weights, math.nan, None, (*unknown, "activations"))
@@ -150,7 +153,7 @@ def process_peak(profile: Profile) -> tuple[float, str]:
 def _weights(profile: Profile) -> tuple[float, tuple[str, ...]]:
     """Bytes of the weights, each once, and what of them is not known; without the graph weights that layers share count more than once."""
     if profile.graph is not None:
-        total = total_cost(profile.graph).param_bytes
+        total = weight_bytes(profile.graph)
         return total, ("weights",) if math.isnan(total) else ()
     column = profile.measured_layers["param_bytes"]
     total = float(column.sum(min_count=1))

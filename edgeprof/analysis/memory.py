@@ -114,12 +114,18 @@ def live_curve(profile: Profile) -> pd.DataFrame:
     return curve
 
 
+def peak_bytes(profile: Profile) -> tuple[float, Basis] | None:
+    """Bytes of `model_peak` and where they are from, read from the context alone; None where that does not say them."""
+    said = _one_size(profile.context.memory.peak_bytes)
+    return None if math.isnan(said) else (float(said), basis_of(profile, "peak_memory_bytes"))
+
+
 def model_peak(profile: Profile) -> Peak | None:
     """The peak of activations and workspace over the whole run: as the runtime said it, else counted; None when neither is known."""
     curve = live_curve(profile)
     memory = profile.context.memory
     peaks = curve["peak_memory_bytes"].fillna(curve["live_memory_bytes"])
-    said = known_bytes(np.array([math.nan if memory.peak_bytes is None else memory.peak_bytes]))[0]
+    said = _one_size(memory.peak_bytes)
     if math.isnan(said) and peaks.notna().any():
         said = float(peaks.max())
     if not math.isnan(said):
@@ -219,6 +225,10 @@ def known_bytes(values: NDArray[Any]) -> NDArray[np.float64]:
     """Sizes as they can be counted with: what is negative, infinite or beyond exact integers was not measured."""
     numbers = np.asarray(values, float)
     return np.where((numbers >= 0) & (numbers < _EXACT), np.round(numbers), math.nan)
+
+
+def _one_size(value: float | None) -> float:
+    return float(known_bytes(np.array([math.nan if value is None else value]))[0])
 
 
 def _smallest_gap(start: NDArray[np.int64], end: NDArray[np.int64], size: int) -> int:

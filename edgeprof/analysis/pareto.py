@@ -92,7 +92,7 @@ class Pareto:
 
     def rows(self, *standings: Standing) -> list[int]:
         """Rows of the points with one of these standings."""
-        return [int(row) for row in self.points.index[self.points["standing"].isin(standings)]]
+        return [row for row, one in enumerate(self.points["standing"].tolist()) if one in standings]
 
     def __repr__(self) -> str:
         return f"<Pareto front of {len(self.points)} points: {len(self.rows('front'))} on it>"
@@ -167,9 +167,9 @@ class _Compared:
             raise UsageError(f"best is {shorten(repr(best))}{did_you_mean(str(best), names)}; it can be one of {', '.join(names)}.")
         every = tuple(dict.fromkeys([*axes, *(limit.objective for limit in self._limits)]))
         numbers = {one.name: self._numbers(one) for one in every}
-        points = self._points.copy()
-        points["meets"], points["doubt"] = _met(numbers, self._limits, len(points))
-        points["why"] = pd.Series(_why(points, numbers, axes, self._limits), dtype=object)
+        meets, doubt = _met(numbers, self._limits, len(self._points))
+        why = pd.Series(_why(self._points, numbers, axes, self._limits), dtype=object)
+        points = self._points.assign(meets=meets, doubt=doubt, why=why)
         points["standing"], points["by"] = _standings(points, numbers, axes)
         sweet, reason = _sweet_spot(points, numbers, axes, self._limits, best)
         return Pareto(axes, self._limits, points, numbers, sweet, reason)

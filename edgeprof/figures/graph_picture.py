@@ -44,7 +44,7 @@ def draw(
     column = next((c for c in view.meta["columns"] if c["name"] == (metric or view.meta["metric"])), None)
     folded = view.meta["collapsed"] if collapsed is None else collapsed
     page = _Page.of(compose(view, folded))
-    pen = Pen(theme, round(_TOP + page.strip * page.scale + 78))
+    pen = Pen(theme, round(_TOP + (page.strip + page.overhang) * page.scale + 78))
     draw_header(pen, view)
     artist = _Artist(pen, view, page, column, bool(folded), set(selection))
     artist.draw()
@@ -79,6 +79,12 @@ class _Page:
             if fits or scale <= _SMALLEST:
                 return cls(graph, scale if fits else min(scale, MOST_HEIGHT / strip, (WIDTH - 24) / graph.width), strips, strip)
             scale *= 0.9
+
+    @property
+    def overhang(self) -> float:
+        """How far a box that begins in a strip reaches beyond its end: boxes are not cut."""
+        ends = (y + h - self.strip * (1 + min(self.strips - 1, max(0, int(y / self.strip)))) for _, _, y, _, h in self.graph.boxes)
+        return max(0.0, *ends, 0.0)
 
     def at(self, x: float, y: float) -> tuple[float, float]:
         """A point of the graph on the picture, in the strip that it falls in."""

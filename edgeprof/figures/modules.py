@@ -34,3 +34,9 @@ def script(view: str) -> str:
 def style(*views: str) -> str:
     """One style sheet for these views."""
     return "\n".join((STATIC / f"{name}.css").read_text("utf-8") for name in ("base", *views))
+
+
+@cache
+def own_style(view: str) -> str:
+    """The style sheet of ``view`` alone, for where ``base`` is there already."""
+    return (STATIC / f"{view}.css").read_text("utf-8")

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -113,6 +114,7 @@ _FAMILY_WORDS: tuple[tuple[str, tuple[str, ...]], ...] = (
 )  # fmt: skip
 
 
+@lru_cache(1024)
 def op_family(op_type: str) -> str:
     """The family of an ONNX, ONNX Runtime or TFLite op type: ``convolution``, ``matrix``, ..., or ``other``."""
     word = op_type.lower().replace("_", "")

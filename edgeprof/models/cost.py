@@ -70,6 +70,11 @@ def total_cost(graph: Graph) -> Cost:
     )
 
 
+def weight_bytes(graph: Graph) -> float:
+    """``param_bytes`` of `total_cost`, without counting the rest."""
+    return _sum(graph.tensor(name).nbytes for name in _Counter(graph).weights({name for layer in graph.layers for name in layer.inputs}))
+
+
 def uncounted(graph: Graph) -> tuple[str, ...]:
     """Operators, sorted, of layers whose MACs are NaN: not defined for them, or a size is not known."""
     counter = _Counter(graph)

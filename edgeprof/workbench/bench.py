@@ -13,20 +13,20 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, get_args
 
 from edgeprof._version import __version__
 from edgeprof.analysis.names import shorten
 from edgeprof.boards import get_board
 from edgeprof.boards.base import Board, Cancelled, Done, Event, Failed, Planned, Progress, Waiting
 from edgeprof.datasets import load_data
-from edgeprof.errors import BundleError, EdgeprofError, Stopped, UsageError
+from edgeprof.errors import BundleError, EdgeprofError, Stopped, UsageError, did_you_mean
 from edgeprof.models.graph import Graph
 from edgeprof.peaks import board_peaks
-from edgeprof.recipes.recipe import Precision, read_recipe, write_recipe
+from edgeprof.recipes.recipe import FLOAT, Precision, read_recipe, write_recipe
 from edgeprof.records import bundle
 from edgeprof.records.peaks import Peaks
 from edgeprof.records.profile import Profile
@@ -93,6 +93,10 @@ class Bench(Desk):
         model: str | os.PathLike[str] | Graph | None = None,
         **options: Any,
     ) -> None:
+        if not isinstance(board, str) and not hasattr(board, "name"):
+            raise UsageError(f"The Workbench measures on one board, and was given a {type(board).__name__}. Give the name of one.")
+        _check_learning(precisions, widths, mixed)
+        limits = constraints if isinstance(constraints, Constraints) else _limits(constraints or {})
         found = opened(subject, model, study)
         state, given, findings = found.state, found.given, list(found.findings)
         if state is not None and _is_folder(subject):  # settings are those of the study, unless others are given
@@ -108,8 +112,8 @@ class Bench(Desk):
         counted = calibration if isinstance(calibration, int) else 0
         super().__init__(
             found.graph, found.why_not, [profile for _, profile in given], board=board, options=options,
-            constraints=constraints if isinstance(constraints, Constraints) else Constraints(**constraints or {}),
-            precisions=precisions, widths=widths, mixed=mixed, samples=max(0, len(samples) - counted) if samples is not None else 0,
+            constraints=limits, precisions=precisions, widths=widths, mixed=mixed,
+            samples=max(0, len(samples) - counted) if samples is not None else 0,
             can_calibrate=samples is not None or not isinstance(calibration, int),
         )  # fmt: skip
         self.findings += findings
@@ -433,6 +437,7 @@ class Bench(Desk):
                 if self.graph is None or self._holder.closed:
                     raise UsageError(self.why_not or "This Workbench was closed. Open another.")
                 shop = Workshop(self.graph, board=self.board, data=self._data, study=self._study, **self.options)
+                shop.waits = True
                 self._holder.shop = shop
                 shop.study.keep_model(self.graph)
             return self._holder.shop
@@ -501,6 +506,31 @@ def _finish(runner: Runner, holder: _Holder, saver: Saver) -> None:
     holder.closed = True
     if holder.shop is not None:
         holder.shop.close()
+
+
+def _check_learning(precisions: Sequence[str], widths: Sequence[float], mixed: int) -> None:
+    """UsageError for what a board cannot be learned for."""
+    known = get_args(Precision)
+    others = ", ".join(name for name in known if name != FLOAT)
+    if isinstance(precisions, str):
+        raise UsageError(f"precisions is the text {shorten(precisions, 60)!r}. Give a list of some of: {others}.")
+    for one in precisions:
+        if one not in known or one == FLOAT:
+            raise UsageError(f"There is no precision {shorten(str(one), 60)!r} to learn. Give a list of some of: {others}.")
+    if not all(isinstance(part, int | float) and 0 < part < 1 for part in widths):
+        raise UsageError(f"widths is {shorten(str(widths), 60)}. Give parts of the channels that stay, each between 0 and 1: [0.5, 0.75].")
+    if not isinstance(mixed, int) or mixed < 0:
+        raise UsageError(f"mixed is {shorten(str(mixed), 60)!r}. Give how many mixtures to measure, 0 or more.")
+
+
+def _limits(given: Mapping[str, float]) -> Constraints:
+    known = [one.name for one in fields(Constraints)]
+    for name in given:
+        if name not in known:
+            raise UsageError(
+                f"There is no constraint {shorten(str(name), 60)!r}{did_you_mean(str(name), known)}. There are: {', '.join(known)}."
+            )
+    return Constraints(**given)
 
 
 def _unknown_board(name: str) -> str:

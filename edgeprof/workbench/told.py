@@ -13,6 +13,7 @@ Each function makes one part of the state that ``figures/static/workbench.js`` f
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,18 @@ def subjects(bench: Bench, profiles: Mapping[str, Profile]) -> list[Told]:
         else:
             label = f"{shorten(names[key], 60)} ({profile.basis})" if key in names else shorten(profile.title, 100)
         found.append({"key": key, "label": label})
+    return _told_apart(found)
+
+
+def _told_apart(found: list[Told]) -> list[Told]:
+    """Equal labels with a number, so that a person can choose between them."""
+    count = Counter(one["label"] for one in found)
+    seen: Counter[str] = Counter()
+    for one in found:
+        label = one["label"]
+        if count[label] > 1:
+            seen[label] += 1
+            one["label"] = f"{seen[label]}: {label}"
     return found
 
 
@@ -164,7 +177,9 @@ def _chosen(bench: Bench, shown: Profile | None) -> Told:
     ]
     hints = sorted({why for why in can["precisions"].values() if why})
     told["hints"] = hints[:1] if all(can["precisions"].values()) else []
-    told["prune"] = {"value": current["prune"] or 0.0, "most": PRUNE_MOST, "step": PRUNE_STEP, "why": can["prune"]}
+    mixed = isinstance(current["prune"], str)
+    part = 0.0 if mixed else current["prune"] or 0.0
+    told["prune"] = {"value": part, "mixed": mixed, "most": PRUNE_MOST, "step": PRUNE_STEP, "why": can["prune"]}
     if can["prune"]:
         told["hints"].append(can["prune"])
     elif can["group"]:
@@ -201,7 +216,7 @@ def _row(name: str, told: Mapping[str, Any]) -> Told:
     shown = {"latency_ms": units.latency_interval, "energy_mj": units.energy_interval}.get(name)
     text = shown(after, low, high) if shown else units.size(after)
     parts = [value / before if before > 0 else math.nan for value in (after, low, high)]
-    delta = "unchanged" if after == before else f"{(parts[0] - 1) * 100:+.0f} %".replace("-", "−")
+    delta = "same" if after == before else f"{(parts[0] - 1) * 100:+.0f} %".replace("-", "−")
     delta = units.MISSING if math.isnan(parts[0]) else delta
     return {"title": _TITLES[name], "after": text, "delta": delta, **_limit(told), **_bar(*parts)}
 
@@ -216,7 +231,7 @@ def _score_row(told: Mapping[str, Any]) -> Told:
     if math.isnan(after):
         return _unknown(title, told)
     ends = "" if math.isnan(low + high) else f" [{low * scale:.{digits}f}, {high * scale:.{digits}f}]"
-    change = (after - before) * scale
+    change = round((after - before) * scale, digits) + 0.0  # no −0.0
     delta = units.MISSING if math.isnan(change) else f"{change:+.{digits}f}{of_change}".replace("-", "−")
     parts = [value / before if before > 0 else math.nan for value in (after, low, high)]
     return {"title": title, "after": f"{after * scale:.{digits}f}{unit}{ends}", "delta": delta, **_limit(told), **_bar(*parts)}
@@ -254,7 +269,7 @@ def _recipe(bench: Bench) -> Told:
 
 
 def _decided(one: Mapping[str, Any], most: int) -> str:
-    return f"{shorten(str(one['selector']), most)}: {shorten(str(one['text']), most)}"
+    return f"{shorten(str(one['text']), most)}: {shorten(str(one['selector']), most)}"
 
 
 def _actions(bench: Bench) -> list[Told]:

@@ -7,10 +7,12 @@ selection of layers serves all views.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from edgeprof.analysis.align import Alignment, align_variants
+from edgeprof.errors import UsageError
 from edgeprof.figures.boards import boards
 from edgeprof.figures.difference import difference
 from edgeprof.figures.graph import graph
@@ -32,6 +34,9 @@ VIEWS = ("heatmap", "icicle", "table", "timeline", "candidates", "pareto", "roof
 MODULES = ("heatmap", "icicle", "layer_table", "timeline", "pareto", "roofline", "difference", "graph", "memory")
 """ES modules that draw them (figures/modules.py)."""
 
+OF_ALL = ("candidates", "pareto", "compare")
+"""Views of more than one profile."""
+
 ESTIMATE = " estimate"
 """Behind the key of a candidate that was measured: its point as it was estimated."""
 
@@ -40,11 +45,15 @@ MOST_ALIGNED = 16
 
 
 class Views:
-    """Makes view data. Keeps what is dear to make of a profile (its session in order, alignments) for as long as it is looked at."""
+    """Makes view data. Keeps what is dear to make for as long as it is looked at: of each view the last, alignments, a session in order.
+
+    Several threads may ask at once: what was kept is found or made anew.
+    """
 
     def __init__(self) -> None:
         self._sessions: dict[int, tuple[Profile, Session]] = {}
         self._aligned: dict[tuple[int, ...], tuple[tuple[Profile, ...], Alignment]] = {}
+        self._made: dict[str, tuple[tuple[Any, ...], Parts]] = {}
 
     def make(
         self,
@@ -67,9 +76,29 @@ class Views:
             points: what the Pareto chart shows, by key; None is ``subjects``.
             labels: what candidates are called, by key; None is what their profiles say.
         """
+        chosen = tuple(subjects.values()) if name in OF_ALL else (subjects[shown],)
+        about = (shown, against, dict(values), [*(points or ()), *(labels or {}).items()]) if name in OF_ALL else (dict(values),)
+        profiles = (*chosen, *(points or {}).values()) if name == "pareto" else chosen
+        made = self._made.get(name)
+        if made is not None and made[0][1] == about and _are(made[0][0], profiles):
+            return made[1]
+        parts = self._make(name, subjects, shown, against, values, points, labels)
+        self._made[name] = ((profiles, about), parts)
+        return parts
+
+    def _make(
+        self,
+        name: str,
+        subjects: Mapping[str, Profile],
+        shown: str,
+        against: str,
+        values: Values,
+        points: Mapping[str, Profile] | None,
+        labels: Mapping[str, str] | None,
+    ) -> Parts:
         if name == "pareto":
             shown_points = subjects if points is None else points
-            names = None if labels is None else [labels.get(key.removesuffix(ESTIMATE), key) for key in shown_points]
+            names = None if labels is None else [_called(key, labels) for key in shown_points]
             return {"data": pareto_view(list(shown_points.values()), keys=list(shown_points), labels=names, **_only(values, "x", "y"))}
         if name == "candidates":
             return self._candidates(subjects, subjects[shown], values)
@@ -112,6 +141,8 @@ class Views:
         return {"data": _with_rows(boards(aligned, **_only(values, "metric", "baseline"), own_findings=False), aligned, shown)}
 
     def _compared(self, subjects: Mapping[str, Profile], shown: str, against: str, values: Values) -> Parts:
+        if against not in subjects:
+            raise UsageError("There is nothing to compare with. Choose it at the top: “against”.")
         aligned = self._align([subjects[against], subjects[shown]])
         return {"data": _with_rows(difference(aligned, **_only(values, "metric")), aligned, subjects[shown])}
 
@@ -122,6 +153,16 @@ class Views:
             kept = (tuple(profiles), align_variants(profiles))  # the profiles are kept too: an id is only theirs while they live
             self._aligned = {**dict(list(self._aligned.items())[-3:]), key: kept}
         return kept[1]
+
+
+def _called(key: str, labels: Mapping[str, str]) -> str:
+    """A candidate's name; the estimate that came before a measurement says that it is one."""
+    name = labels.get(key.removesuffix(ESTIMATE), key)
+    return f"{name}, estimated" if key.endswith(ESTIMATE) else name
+
+
+def _are(some: Sequence[Profile], others: Sequence[Profile]) -> bool:
+    return len(some) == len(others) and all(map(operator.is_, some, others))
 
 
 def _only(values: Values, *names: str) -> dict[str, Any]:

@@ -3,6 +3,9 @@
 /** A view's module is asked for when it is first shown, once for a page: the promise of it by its hash. */
 const modules = (globalThis.edgeprofModules ??= new Map());
 
+/** What Python deflated (widget.py). */
+const unpacked = (bytes) => new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate")));
+
 function makeHost(model) {
   const waiting = new Map();
   const own = Math.random().toString(36).slice(2);
@@ -22,7 +25,8 @@ function makeHost(model) {
       model.send({ id, ...message });
     });
   const load = async (name) => {
-    const [{ source, css }] = await ask({ ask: "module", name });
+    const [, [packed]] = await ask({ ask: "module", name });
+    const { source, css } = await unpacked(packed).json();
     const style = Object.assign(document.createElement("style"), { textContent: css });
     document.head.append(style);
     const url = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
@@ -46,8 +50,9 @@ function makeHost(model) {
     },
     act: async (name, values) => (await ask({ ask: "act", name, values }))[0],
     async view(name, values) {
-      const [answer, buffers] = await ask({ ask: "view", name, values });
-      return Object.fromEntries(answer.parts.map(({ part, meta }, i) => [part, { meta, numbers: buffers[i] }]));
+      const [, [metas, ...numbers]] = await ask({ ask: "view", name, values });
+      const [parts, ...blocks] = await Promise.all([unpacked(metas).json(), ...numbers.map((block) => unpacked(block).arrayBuffer())]);
+      return Object.fromEntries(parts.map(({ part, meta }, i) => [part, { meta, numbers: blocks[i] }]));
     },
     module(name) {
       const key = `${name} ${model.get("hashes")[name]}`;

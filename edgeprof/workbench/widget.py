@@ -11,9 +11,12 @@ from __future__ import annotations
 import base64
 import contextlib
 import hashlib
+import json
 import os
 import threading
+import zlib
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +25,7 @@ import traitlets
 
 from edgeprof.analysis.names import visible
 from edgeprof.errors import EdgeprofError, UsageError
-from edgeprof.figures.modules import script, style
+from edgeprof.figures.modules import own_style, script, style
 from edgeprof.figures.pen import WIDTH
 from edgeprof.records.profile import Profile
 from edgeprof.widgets.base import STILL, WIDGET_MIME, compact, somebody_is_there
@@ -38,12 +41,22 @@ from edgeprof.workbench.views import ESTIMATE, MODULES, VIEWS, Views
 
 MOST_NOTES = 5
 PICTURE_AFTER_S = 1.5
+_LEVEL = 3
+"""Of zlib: what is sent is as small as at 6 within a few per cent, in half of the time."""
 
 
-def _source(name: str) -> dict[str, str]:
-    return {"source": compact(script(name)), "css": style(name)}
+@cache
+def _source(name: str) -> bytes:
+    """A view's module and its style sheet, packed."""
+    return _packed({"source": compact(script(name)), "css": own_style(name)})
 
 
+def _packed(told: object) -> bytes:
+    """JSON, deflated: it is a tenth, and ``widget.js`` unpacks it without the page standing still."""
+    return zlib.compress(json.dumps(told, separators=(",", ":"), allow_nan=False).encode(), _LEVEL)
+
+
+@cache
 def _hashes() -> dict[str, str]:
     return {name: hashlib.sha256(script(name).encode()).hexdigest()[:12] for name in MODULES}
 
@@ -97,9 +110,10 @@ class Workbench(anywidget.AnyWidget):
         self._own_notes: list[dict[str, Any]] = []
         self._dismissed: set[str] = set()
         self._handle: Any = None
+        self._stands: tuple[Any, ...] = ()
         self._timer: threading.Timer | None = None
         try:
-            super().__init__(theme=theme, hashes=_hashes())
+            super().__init__(theme=theme, hashes=dict(_hashes()))
         except traitlets.TraitError as error:
             raise UsageError(str(error)) from error
         if not self.bench.can_decide and len(self.bench.subjects) > 1:
@@ -109,6 +123,16 @@ class Workbench(anywidget.AnyWidget):
         self._tell_all()
         self.bench.on_change(self._changed)
         self.on_msg(self._heard)
+
+    def set_state(self, sync_data: dict[str, Any]) -> None:
+        """Takes what the browser says. It may come in a thread of its own (a subshell), while what runs tells how far it is."""
+        with self._guard:
+            super().set_state(sync_data)
+
+    def notify_change(self, change: Any) -> None:
+        """Tells of a part that changed: one thread at a time, since ipywidgets gathers what is to be sent without a lock."""
+        with self._guard:
+            super().notify_change(change)
 
     def open(self) -> None:
         """Opens the way to the browser, when somebody is there."""
@@ -161,7 +185,9 @@ class Workbench(anywidget.AnyWidget):
 
     def picture(self) -> bytes:
         """All views as one PNG picture, for notebooks that no browser draws."""
-        return picture(self._subjects(), self.bench.shown, self.against, self.bench.selection, told.head(self.bench, self.profile))
+        return picture(
+            self._subjects(), self.bench.shown, self.against, self.bench.selection, told.head(self.bench, self.profile), self._views
+        )
 
     def __repr__(self) -> str:
         return f"<Workbench of {visible(self.head['header']['model'])}: {len(self.subjects)} to look at>"
@@ -203,7 +229,8 @@ class Workbench(anywidget.AnyWidget):
     def _renew_picture(self) -> None:
         with contextlib.suppress(Exception):  # a picture that cannot be drawn is no reason to stop; the live view says what is wrong
             still, metadata = self._repr_mimebundle_()
-            self.still = still["image/png"][-64:]
+            with self._guard:
+                self.still = still["image/png"][-64:]
             self._handle.update(still, metadata=metadata, raw=True)
 
     # -- telling the browser --
@@ -225,7 +252,8 @@ class Workbench(anywidget.AnyWidget):
         return next((task.key for task in self.bench.tasks if task.status == "running" and task.kind == "measure"), "")
 
     def _show_lane(self, html: str) -> None:
-        self.lane = html
+        with self._guard:
+            self.lane = html
 
     def _tell_all(self) -> None:
         self._tell(frozenset({"selection", "shown", "recipe", "candidates", "tasks", "profiles", "knowledge"}))
@@ -261,7 +289,10 @@ class Workbench(anywidget.AnyWidget):
             if kinds & {"selection", "shown", "profiles", "candidates"}:
                 self.selected = self._told_selection()
                 self.can_go = tuple(bench.can_go)
-            self.decide = told.decide(bench, shown)
+            stands = tuple((task.id, task.status) for task in bench.tasks)
+            if kinds != {"tasks"} or stands != self._stands:  # how far a task is changes nothing of what can be decided
+                self._stands = stands
+                self.decide = told.decide(bench, shown)
 
     def _told_selection(self) -> dict[str, Any]:
         chosen = self.bench.selection
@@ -308,6 +339,14 @@ class Workbench(anywidget.AnyWidget):
     def _shown_there(self, change: Any) -> None:
         if change.new and change.new != self.bench.shown:
             self._try(lambda: setattr(self.bench, "shown", change.new))
+            self.shown = self.bench.shown  # what there is not is not shown either
+
+    @traitlets.validate("against")
+    def _known_key(self, proposal: Any) -> str:
+        key = str(proposal["value"])
+        if key and key not in (known := self._subjects()):
+            raise traitlets.TraitError(f"There is no {key[:60]!r} to compare with. There are: {', '.join(list(known)[:20])}.")
+        return key
 
     @traitlets.observe("against")
     def _against_changed(self, _: Any) -> None:
@@ -334,10 +373,11 @@ class Workbench(anywidget.AnyWidget):
     def _answer(self, message: Mapping[str, Any]) -> tuple[dict[str, Any], list[bytes]]:
         name, values = str(message.get("name")), message.get("values") or {}
         if message.get("ask") == "module" and name in MODULES:
-            return _source(name), []
+            return {}, [_source(name)]
         if message.get("ask") == "view" and name in VIEWS:
             parts = self._views.make(name, self._subjects(), self.bench.shown, self.against, values, self._points(), told.names(self.bench))
-            return {"parts": [{"part": part, "meta": view.meta} for part, view in parts.items()]}, [view.numbers for view in parts.values()]
+            metas = [{"part": part, "meta": view.meta} for part, view in parts.items()]
+            return {}, [_packed(metas), *(zlib.compress(view.numbers, _LEVEL) for view in parts.values())]
         if message.get("ask") == "act" and name in _ACTS:
             return self._try(lambda: _ACTS[name](self, values)) or {}, []
         raise UsageError(f"The Workbench does not know {message.get('ask')!r} of {name!r}.")

@@ -184,7 +184,17 @@ def test_shares_of_the_total(page):
     show(page, make_profile([0.5, 0.1, 0.2, 0.2]), values="share")
     page.locator(".ep-scroll").hover(position={"x": 40, "y": 65})
     expect(page.locator(".ep-card")).to_contain_text("500 µs [475, 525], 49.0 % of the total")
-    expect(page.locator(".ep-legend")).to_contain_text("Latency, share of total")
+    expect(page.locator(".ep-legend")).to_contain_text("Latency, share of total0.0 %49.0 %")
+
+
+def test_who_sorts_sees_what_comes_first(page):
+    profile = make_profile(np.arange(1, 61) / 100)
+    show(page, profile, height=300)
+    page.evaluate("(name) => view.select([name])", profile.layers["name"][40])
+    before, room = page.evaluate("[view.grid.scrollTop, view.plan.height - view.plan.head]")
+    assert 22 * 40 - room < before < 22 * 39, "what was selected elsewhere stands in the window, with what is around it"
+    page.get_by_title("Sort").select_option(label="Latency")
+    assert page.evaluate("view.grid.scrollTop") == 0
 
 
 # ---- runs, live data, small panes ----

@@ -403,3 +403,38 @@ def test_the_runtime_never_comes_into_this_process(lived):
     code = "import sys, edgeprof.workbench as w; w.Bench; print([m for m in ('onnxruntime', 'IPython', 'anywidget') if m in sys.modules])"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env={**os.environ})
     assert found.stdout.strip() == "[]"
+
+
+def test_what_another_measures_in_the_same_study_is_waited_for_and_not_measured_again(tmp_path):
+    quick = {**QUICK, "runs": 40}
+    with Bench(MODEL, study=tmp_path / "s", **quick) as one, Bench(MODEL, study=tmp_path / "s", **quick) as other:
+        begun, go_on, waits, started = threading.Event(), threading.Event(), threading.Event(), []
+        one.on_event = lambda task, event: (begun.set(), go_on.wait(LONG_S)) if isinstance(event, Started) else None
+        other.on_event = lambda task, event: started.append(event) if isinstance(event, Started) else None
+        first = one.measure()
+        assert begun.wait(LONG_S)
+        second = other.measure()
+        other.on_change(lambda kinds: waits.set() if second.phase.startswith("waiting for another") else None)
+        assert waits.wait(LONG_S) and second.status == "running" and second.error == ""
+        second.cancel()
+        assert second.wait(LONG_S) and second.status == "cancelled"
+        third = other.measure()
+        go_on.set()
+        assert third.wait(LONG_S) and third.status == "done", third.error
+        assert first.wait(LONG_S) and started == [] and other.base.runs.equals(one.base.runs)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"precisions": "int8"}, "precisions is the text 'int8'"),
+        ({"precisions": ["int9"]}, "no precision 'int9'"),
+        ({"widths": [2.0]}, "between 0 and 1"),
+        ({"mixed": "3"}, "how many mixtures"),
+        ({"constraints": {"latncy_ms": 1.0}}, "did you mean 'latency_ms'"),
+        ({"board": ["local", "simulated"]}, "on one board"),
+    ],
+)
+def test_what_makes_no_sense_is_said_when_it_is_opened(wrong, says, tmp_path):
+    with pytest.raises(UsageError, match=says):
+        Bench(MODEL, study=tmp_path / "s", **wrong)

@@ -47,7 +47,7 @@ def test_a_change_has_its_interval_its_part_and_its_sign():
     row = told._row("latency_ms", quantity(before=2.0, after=1.0, low=0.9, high=1.2))
     assert row["after"] == units.latency_interval(1.0, 0.9, 1.2) and row["delta"] == "−50 %"
     assert (row["part"], row["low"], row["high"]) == (0.5, 0.45, 0.6)
-    assert told._row("model_bytes", quantity(before=100.0, after=100.0))["delta"] == "unchanged"
+    assert told._row("model_bytes", quantity(before=100.0, after=100.0))["delta"] == "same"
     assert told._row("model_bytes", quantity(before=100.0, after=150.0))["delta"] == "+50 %"
 
 

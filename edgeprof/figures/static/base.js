@@ -237,6 +237,7 @@ class View {
     const dark = this.options.theme === "auto" ? isDark() : this.options.theme === "dark";
     this.element.classList.toggle("ep-dark", dark);
     this.element.classList.toggle("ep-light", !dark);
+    this.element.classList.toggle("ep-own", this.options.theme !== "auto");
     this.theme = this.data.themes[dark ? "dark" : "light"];
     const style = getComputedStyle(this.element);
     const names = ["ink", "muted", "surface", "line", "accent", "warning", "bar", "quiet", "hover", "selected"];

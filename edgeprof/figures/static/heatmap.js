@@ -214,6 +214,7 @@ class Heatmap extends HeatmapGroups {
   /** A person changed a control. */
   change(values) {
     Object.assign(this.options, values);
+    if (values.sort) this.grid.scrollTop = 0; // who sorts wants to see what comes first
     this.arrange();
     this.options.onChange?.(values);
   }
@@ -513,9 +514,13 @@ class Heatmap extends HeatmapGroups {
 
   /** A number as a cell has it; a difference has a sign, and ≈ where the intervals overlap. */
   cellText(column, row, value) {
-    if (this.asShare(column)) return show(value / column.total, "share");
+    if (this.asShare(column)) return this.shareText(column, value);
     const same = column.same && this.value(column.same, row) ? "≈ " : "";
     return `${same}${column.signed && value > 0 ? "+" : ""}${show(value, column.format)}`;
+  }
+
+  shareText(column, value) {
+    return show(value / column.total, "share");
   }
 
   drawRunCells(c, row, y) {
@@ -717,7 +722,7 @@ class Heatmap extends HeatmapGroups {
     const column = this.columns[k];
     const group = this.isGroup(this.shownRow) && this.scaleOf(k, this.shownRow);
     const scale = group || this.scales[k];
-    const text = (v) => (this.asShare(column) ? this.cellText(column, v) : show(v, column.format, column.unit));
+    const text = (v) => (this.asShare(column) ? this.shareText(column, v) : show(v, column.format, column.unit));
     const { legend = column.title, note = "each column has its own scale", diverging } = this.shown;
     const title = `${legend}${this.asShare(column) ? ", share of total" : ""}${group ? ", groups" : this.way ? ", layers" : ""}`;
     const more = `${scale.log ? "log" : "linear"}; ${note}${this.way ? ", groups and layers apart" : ""}`;
@@ -851,7 +856,7 @@ class Heatmap extends HeatmapGroups {
 
   numberAndShare(column, row) {
     const value = this.value(column.name, row);
-    const share = this.asShare(column) && known(value) ? `, ${this.cellText(column, value)} of the total` : "";
+    const share = this.asShare(column) && known(value) ? `, ${this.shareText(column, value)} of the total` : "";
     return this.number(column, row) + share;
   }
 
@@ -912,18 +917,21 @@ class Heatmap extends HeatmapGroups {
     this.selected = new Set(rows);
     this.pinned = null;
     const at = rows.length ? this.placeOf(rows[0]) : undefined;
-    if (at !== undefined) this.reveal(at);
+    if (at !== undefined) this.reveal(at, true);
     this.redraw();
     this.drawTable();
   }
 
-  reveal(i) {
+  /** Moves row `i` into the window: to its edge, or, where somebody else chose it, to its middle. */
+  reveal(i, middle = false) {
     if (!this.plan) return;
     this.active.row = i;
     const y = i * ROW;
     const room = this.plan.height - this.plan.head - ROW - GAP;
-    if (y < this.grid.scrollTop) this.grid.scrollTop = y;
-    else if (y > this.grid.scrollTop + room) this.grid.scrollTop = y - room;
+    const [above, below] = [y < this.grid.scrollTop, y > this.grid.scrollTop + room];
+    if (middle && (above || below)) this.grid.scrollTop = y - room / 2;
+    else if (above) this.grid.scrollTop = y;
+    else if (below) this.grid.scrollTop = y - room;
   }
 
   key(event) {

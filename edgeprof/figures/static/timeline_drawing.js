@@ -411,9 +411,10 @@ class TimelineDrawing extends View {
     const room = min(solid, this.place.gutter + this.place.inner) - from - 7;
     if (room < 16) return;
     c.font = this.colors.small;
-    const name = this.cut(c, this.shortNames[layer], room);
+    const whole = this.shortNames[layer];
+    const name = this.cut(c, whole, room);
     c.fillStyle = strong ? this.opInks[op] : this.colors.ink;
-    if (name.length > 2) c.fillText(name, from + 4, y + HEIGHTS.layers / 2 - 1);
+    if (name === whole || name.length >= 8) c.fillText(name, from + 4, y + HEIGHTS.layers / 2 - 1);
   }
 
   /** Layers narrower than a pixel: each column shows the shares of op families in it. */

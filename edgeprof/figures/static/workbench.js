@@ -332,9 +332,9 @@ class Workbench {
     return h("div", { class: "ep-segments", role: "radiogroup", "aria-label": "Precision of the selected layers" }, ...buttons);
   }
 
-  slider({ value, most, step, why }) {
+  slider({ value, mixed, most, step, why }) {
     const text = (part) => `${round(part * 1000) / 10} %`;
-    const output = h("output", {}, text(value));
+    const output = h("output", {}, mixed ? "mixed" : text(value));
     const input = h("input", {
       type: "range", min: 0, max: most, step, value, disabled: Boolean(why), title: why || "Part of the output channels that go", "aria-label": "Part of the output channels to prune", "data-focus": "prune",
       oninput: this.guard(() => ((this.sliding = true), (output.textContent = text(Number(input.value))))),
@@ -436,6 +436,7 @@ class Workbench {
     const dark = this.options.theme === "auto" ? isDark() : this.options.theme === "dark";
     this.element.classList.toggle("ep-dark", dark);
     this.element.classList.toggle("ep-light", !dark);
+    this.element.classList.toggle("ep-own", this.options.theme !== "auto");
   }
 
   watch() {
