@@ -384,17 +384,20 @@ def test_names_are_text_everywhere_in_the_frame(page, deciding):
     show(page, deciding)
     for name in ("<img src=x onerror='window.pwned = 1'>", "evil\u202egnp.exe", "x" * 10_000, "two\nlines"):
         decide = json.loads(json.dumps(deciding.decide))
-        decide["chosen"] |= {"names": [name], "title": name, "hints": [name]}
-        decide["recipe"]["decisions"] = [{"index": 0, "text": name, "title": name, "layers": [name]}]
+        decide["chosen"] |= {"names": [name], "hints": [name[:200]]}
+        decide["recipe"]["decisions"] = [{"index": 0, "text": name[:120], "title": name, "layers": [name]}]
         head = json.loads(json.dumps(deciding.head))
         head["header"]["model"] = name
         told = {
             "decide": decide, "head": head, "subjects": [{"key": "p1", "label": name}, {"key": "b", "label": name}],
-            "tasks": [{**RUNNING[0], "title": name, "phase": name}], "notes": [{**LOST, "title": name, "text": name}],
+            "tasks": [{**RUNNING[0], "title": name[:90], "phase": name[:60]}], "notes": [{**LOST, "title": name, "text": name}],
         }  # fmt: skip
         page.evaluate("(told) => window.tell(told)", told)
         expect(page.locator(".ep-model").first).to_have_text(name.replace("\u202e", "\\u202e").replace("\n", "\\u000a"))
         assert page.evaluate("() => window.pwned") is None and page.locator("#view img").count() == 0
         assert "\u202e" not in page.locator("#view").inner_text()
-        assert page.evaluate("() => [...document.querySelectorAll('#view [title]')].every((el) => !/[\\u202e\\n]/.test(el.title))")
+        raw = (
+            "() => [...document.querySelectorAll('#view [title]')].filter((el) => /[\\u202e\\n]/.test(el.title)).map((el) => el.outerHTML)"
+        )
+        assert page.evaluate(raw) == []
         assert page.evaluate(STICKING_OUT) == [], name[:20]
