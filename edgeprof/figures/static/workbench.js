@@ -310,7 +310,7 @@ class Workbench {
     const { chosen } = told;
     const title = h("div", { class: "wb-row" }, h("h3", {}, chosen.title), h("span", { class: "wb-small" }, chosen.note));
     if (!chosen.names.length) return h("section", {}, title, h("div", { class: "wb-small" }, chosen.hint));
-    const chips = h("div", { class: "wb-chips", tabindex: chosen.names.length > 6 ? 0 : null }, ...chosen.names.map((name) => h("span", { class: "wb-chip", title: name }, shortened(name, 34))));
+    const chips = h("div", { class: "wb-chips", role: "group", "aria-label": "Selected layers", tabindex: chosen.names.length > 6 ? 0 : null }, ...chosen.names.map((name) => h("span", { class: "wb-chip", title: name }, shortened(name, 34))));
     if (chosen.more) chips.append(h("span", { class: "wb-small" }, chosen.more));
     const parts = [title, chips];
     if (chosen.precisions.length) parts.push(h("div", { class: "wb-label" }, h("span", {}, "Precision"), this.precisions(chosen)));
