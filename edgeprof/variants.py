@@ -60,7 +60,7 @@ def designs(
             pruned = _widths(groups, dict.fromkeys(range(len(groups)), narrowest))
             found += [Recipe((Decision(pattern="*", precision=p), *pruned), name=f"all {p}, pruned {narrowest:.0%}") for p in precisions]
     rng = np.random.default_rng(seed)
-    drawn = range(1, (mixed if can or groups else 0) + 1)
+    drawn = range(1, (mixed if (can and precisions) or groups else 0) + 1)
     return found + [random_recipe(graph, rng, precisions=precisions, widths=(0.0, *widths), name=f"mixture {n}") for n in drawn]
 
 
@@ -76,7 +76,7 @@ def random_recipe(
     decisions: list[Decision] = []
     part = rng.uniform(0.25, 0.75)
     chosen = [layer for layer in quantizable(graph) if rng.random() < part]
-    drawn = {layer: precisions[int(rng.integers(len(precisions)))] for layer in chosen}
+    drawn = {layer: precisions[int(rng.integers(len(precisions)))] for layer in chosen} if precisions else {}
     decisions += [Decision(layer=layer, precision=precision) for layer, precision in follow(graph, drawn).items()]
     groups = prunable_groups(graph)
     ratios = {number: float(widths[int(rng.integers(len(widths)))]) for number in range(len(groups))} if widths else {}

@@ -112,6 +112,9 @@ def test_designs_have_the_whole_model_the_widths_and_mixtures():
     assert names == ["all int8", "pruned 25%", "pruned 50%", "all int8, pruned 50%", "mixture 1", "mixture 2"]
     assert designs(graph, mixed=2, seed=1)[-1] != designs(graph, mixed=2)[-1]
     assert designs(graph, mixed=2) == designs(graph, mixed=2)
+    without = designs(graph, precisions=(), mixed=2)
+    assert [recipe.name for recipe in without] == ["pruned 25%", "pruned 50%", "mixture 1", "mixture 2"]
+    assert all(one.precision is None for recipe in without for one in recipe.decisions)
 
 
 def test_scores_of_the_model_itself(shop):

@@ -82,7 +82,7 @@ class Able:
 
     def _not_int8(self, layer: Layer) -> str:
         if not self.can_calibrate:
-            return "int8 needs samples to calibrate with; open the Workbench with data=..."
+            return "int8 needs samples to calibrate with; open the Workbench with data=FILE"
         if layer.op_type in PASSING | ACTIVATIONS:
             return "it becomes 8-bit with the layer before it"
         if layer.op_type not in COMPUTING:

@@ -216,7 +216,8 @@ def _row(name: str, told: Mapping[str, Any]) -> Told:
     shown = {"latency_ms": units.latency_interval, "energy_mj": units.energy_interval}.get(name)
     text = shown(after, low, high) if shown else units.size(after)
     parts = [value / before if before > 0 else math.nan for value in (after, low, high)]
-    delta = "same" if after == before else f"{(parts[0] - 1) * 100:+.0f} %".replace("-", "−")
+    percent = (parts[0] - 1) * 100
+    delta = "same" if after == before else f"{percent:+.{0 if abs(percent) >= 0.95 else 1}f} %".replace("-", "−")
     delta = units.MISSING if math.isnan(parts[0]) else delta
     return {"title": _TITLES[name], "after": text, "delta": delta, **_limit(told), **_bar(*parts)}
 

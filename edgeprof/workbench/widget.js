@@ -20,6 +20,7 @@ function makeHost(model) {
   model.on("msg:custom", heard);
   const ask = (message) =>
     new Promise((...settle) => {
+      if (host.gone) throw new Error("The kernel of this Workbench has ended. Run its cell again.");
       const id = `${own}-${(count += 1)}`;
       waiting.set(id, settle);
       model.send({ id, ...message });
@@ -36,8 +37,9 @@ function makeHost(model) {
       URL.revokeObjectURL(url);
     }
   };
-  return {
+  const host = {
     live: true,
+    gone: false,
     get: (name) => model.get(name),
     set(values) {
       for (const [name, value] of Object.entries(values)) model.set(name, value);
@@ -65,6 +67,23 @@ function makeHost(model) {
     },
     destroy: () => model.off("msg:custom", heard),
   };
+  return host;
+}
+
+/** Without its kernel nothing is answered any more, and what seemed to run stands still; a message says that it is there again. */
+function watchKernel(model, host, workbench) {
+  const say = (gone) => () => {
+    if (gone === host.gone) return;
+    host.gone = gone;
+    workbench.kernelChanged();
+  };
+  const [lost, there] = [say(true), say(false)];
+  model.on("comm_live_update", lost);
+  model.on("msg:custom", there);
+  return () => {
+    model.off("comm_live_update", lost);
+    model.off("msg:custom", there);
+  };
 }
 
 export default {
@@ -73,10 +92,12 @@ export default {
       const host = makeHost(model);
       const workbench = renderWorkbench(el, host, { theme: model.get("theme") });
       const stopTheme = host.on("theme", (theme) => workbench.setTheme(theme));
+      const stopWatching = watchKernel(model, host, workbench);
       const showStill = hideStill(el, () => model.get("still"));
       return () => {
         showStill();
         stopTheme();
+        stopWatching();
         host.destroy();
         workbench.destroy();
       };

@@ -12,10 +12,11 @@
  *   view(name, values)           a promise of a view's data, {data, runs, detail ...}, each {meta, numbers}
  *   module(name)                 a promise of a view's module
  *   live                         false in a page without Python: what needs it is left out
+ *   gone                         true when Python has ended: nothing is asked or done any more
  * parts of the state (edgeprof/workbench/told.py tells all of each):
  *   head, subjects, shown, against, selected {layers, runs, candidates}, can_go, versions, empty, offers, decide, tasks, notes, lane, arrangement
  * options  theme  "auto" | "light" | "dark"
- * returns  {element, destroy()}
+ * returns  {element, setTheme(theme), kernelChanged(), destroy()}; kernelChanged says that host.gone is another
  */
 
 const PANES = { a: ["heatmap", "icicle", "table", "timeline", "candidates"], b: ["pareto", "roofline", "compare"], c: ["graph", "memory"] };
@@ -34,6 +35,7 @@ const PARTS = {
   memory: { title: "Memory", module: "memory", render: "renderMemory", height: 0 },
 };
 const ESTIMATE = " estimate"; // behind the key of a candidate that was measured: its point as it was estimated
+const GONE = { title: "The kernel has ended.", text: "Nothing goes on here. Run the cell again: what was measured is kept.", kind: "warning" };
 const MOST_KEPT = 24; // answers of the host
 
 const ICONS = {
@@ -103,6 +105,7 @@ class Workbench {
 
   /** A person wants something: what goes wrong is told in the notes by who does it. */
   act(name, values = {}) {
+    if (this.host.gone) return undefined;
     return this.guard(() => this.host.act(name, values))();
   }
 
@@ -139,7 +142,8 @@ class Workbench {
     const open = this.head.querySelector(".ep-findings:not(.ep-lines)")?.open;
     const node = View.prototype.header.call(this, { header, findings });
     if (open && node.querySelector(".ep-findings:not(.ep-lines)")) node.querySelector(".ep-findings:not(.ep-lines)").open = true;
-    if (header.running) node.querySelector(".ep-origin")?.classList.add("ep-running");
+    if (header.running && this.host.gone) node.querySelector(".ep-origin").textContent = "ended before it was done";
+    else if (header.running) node.querySelector(".ep-origin")?.classList.add("ep-running");
     this.exchange(this.head, node);
   }
 
@@ -202,7 +206,8 @@ class Workbench {
   }
 
   drawNotes() {
-    const nodes = this.host.get("notes").map((note) => {
+    const all = this.host.gone ? [GONE, ...this.host.get("notes").map(({ title, text, kind }) => ({ title, text, kind }))] : this.host.get("notes");
+    const nodes = all.map((note) => {
       const parts = [h("p", {}, h("b", {}, note.title), ` ${note.text}`)];
       if (note.action && this.host.live) parts.push(this.button(note.label, { act: () => this.act(note.action, note.values ?? {}) }));
       if (note.id && this.host.live) parts.push(this.button("", { icon: "close", title: "Close this note", kind: "wb-quiet", act: () => this.act("dismiss", { id: note.id }) }));
@@ -213,7 +218,7 @@ class Workbench {
 
   /** Bars of what runs and waits are kept while their words change, so that they move and keep the focus. */
   drawTasks() {
-    const wanted = this.host.get("tasks");
+    const wanted = this.host.gone ? [] : this.host.get("tasks");
     const old = new Map([...this.tasks.children].map((node) => [node.dataset.id, node]));
     const nodes = wanted.map((task) => {
       const node = old.get(String(task.id)) ?? this.taskNode(task);
@@ -313,7 +318,7 @@ class Workbench {
     const { chosen } = told;
     const title = h("div", { class: "wb-row" }, h("h3", {}, chosen.title), h("span", { class: "wb-small" }, chosen.note));
     if (!chosen.names.length) return h("section", {}, title, h("div", { class: "wb-small" }, chosen.hint));
-    const chips = h("div", { class: "wb-chips", tabindex: chosen.names.length > 6 ? 0 : null }, ...chosen.names.map((name) => h("span", { class: "wb-chip", title: name }, shortened(name, 34))));
+    const chips = h("div", { class: "wb-chips", role: "group", "aria-label": "Selected layers", tabindex: chosen.names.length > 6 ? 0 : null }, ...chosen.names.map((name) => h("span", { class: "wb-chip", title: name }, shortened(name, 34))));
     if (chosen.more) chips.append(h("span", { class: "wb-small" }, chosen.more));
     const parts = [title, chips];
     if (chosen.precisions.length) parts.push(h("div", { class: "wb-label" }, h("span", {}, "Precision"), this.precisions(chosen)));
@@ -446,6 +451,14 @@ class Workbench {
     body.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-light", "data-jp-theme-name", "class"] });
     system.addEventListener("change", theme);
     this.cleanup.push(() => (body.disconnect(), system.removeEventListener("change", theme)));
+  }
+
+  kernelChanged() {
+    this.element.classList.toggle("wb-gone", this.host.gone);
+    for (const name of ["head", "notes", "tasks"]) this.redraw(name);
+    for (const node of this.element.querySelectorAll(".wb-bar button, .wb-bar select, .wb-decide button, .wb-decide input")) node.disabled ||= this.host.gone;
+    if (!this.host.gone) (this.redraw("decide"), this.drawBar());
+    this.guard(() => this.refresh())();
   }
 
   setTheme(theme) {
@@ -616,8 +629,9 @@ class Pane {
   showEmpty({ text, action, label }) {
     this.drop();
     this.drawn = "empty";
-    const parts = [h("p", {}, text)];
-    if (action && this.workbench.host.live) parts.push(this.workbench.button(label, { kind: "wb-primary", act: () => this.workbench.act(action) }));
+    const { gone } = this.workbench.host;
+    const parts = [h("p", {}, gone ? "There was nothing to show yet when the kernel ended." : text)];
+    if (action && !gone && this.workbench.host.live) parts.push(this.workbench.button(label, { kind: "wb-primary", act: () => this.workbench.act(action) }));
     this.body.replaceChildren(h("div", { class: "ep-empty" }, ...parts));
   }
 }
