@@ -167,7 +167,9 @@ class Workbench(anywidget.AnyWidget):
 
     def picture(self) -> bytes:
         """All views as one PNG picture, for notebooks that no browser draws."""
-        return picture(self._subjects(), self.bench.shown, self.against, self.bench.selection, told.head(self.bench, self.profile), self._views)
+        return picture(
+            self._subjects(), self.bench.shown, self.against, self.bench.selection, told.head(self.bench, self.profile), self._views
+        )
 
     def __repr__(self) -> str:
         return f"<Workbench of {visible(self.head['header']['model'])}: {len(self.subjects)} to look at>"
