@@ -25,7 +25,7 @@ from edgeprof.analysis.sources import meaning_of, title_of
 from edgeprof.errors import UsageError, did_you_mean
 from edgeprof.figures.graph_blocks import Blocks, Item, common, find_blocks
 from edgeprof.figures.graph_layout import Layout, lay_out, order_of
-from edgeprof.figures.heatmap import scales
+from edgeprof.figures.heatmap import precision, scales
 from edgeprof.figures.numbers import format_of
 from edgeprof.figures.view import ViewData, end_to_end, header, pack, themes
 from edgeprof.models.graph import Graph, Layer, TensorInfo
@@ -94,8 +94,8 @@ def graph(profile: Profile, *, metric: str = "latency_ms", collapse: Collapse = 
     for name in known:
         values = layers[name].to_numpy(float)
         of_blocks = np.array([_together(values[rows], name) for rows in inside])
-        arrays[name] = values
-        arrays[f"block_{name}"] = of_blocks
+        arrays[name] = values.astype(precision(name))
+        arrays[f"block_{name}"] = of_blocks.astype(precision(name))
         columns.append(_column(profile, name, values, of_blocks[1:]))
     for name in (name for name in _NO_METRICS if layers[name].notna().any()):
         arrays[name] = layers[name].to_numpy(float)

@@ -52,7 +52,7 @@ def heatmap(profile: Profile) -> ViewData:
     layers = profile.layers
     columns = [schema.column(name) for name in METRIC_COLUMNS if _worth_a_column(name, layers)]
     hover = [name for name in HOVER_COLUMNS if layers[name].notna().any()]
-    arrays: dict[str, NDArray[Any]] = {name: layers[name].to_numpy(_precision(name)) for name in (*(c.name for c in columns), *hover)}
+    arrays: dict[str, NDArray[Any]] = {name: layers[name].to_numpy(precision(name)) for name in (*(c.name for c in columns), *hover)}
     texts: dict[str, list[str]] = {}
     for name in _TEXT_COLUMNS:
         codes, values = pd.factorize(layers[name])
@@ -121,7 +121,7 @@ class _Groups:
             f"{self.key}: layers": self.table["layers"].to_numpy(np.uint32),
             f"{self.key}: timed_layers": self.table["timed_layers"].to_numpy(np.uint32),
         }
-        return made | {f"{self.key}: {c}": self.table[c].to_numpy(_precision(c)) for c in columns if c in AGGREGATED}
+        return made | {f"{self.key}: {c}": self.table[c].to_numpy(precision(c)) for c in columns if c in AGGREGATED}
 
 
 def _total(name: str, layers: pd.DataFrame) -> float | None:
@@ -204,7 +204,7 @@ def place(values: NDArray[Any], scale: Mapping[str, float | bool]) -> NDArray[np
     return np.clip((np.asarray(values, float) - low) / (high - low), 0, 1)
 
 
-def _precision(name: str) -> type[np.floating[Any]]:
+def precision(name: str) -> type[np.floating[Any]]:
     """Seven digits are plenty to show, but how many are shown of a number with an interval depends on the interval's width."""
     return np.float64 if name in HOVER_COLUMNS or name in ("latency_ms", "energy_mj") else np.float32
 
