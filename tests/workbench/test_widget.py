@@ -162,12 +162,12 @@ def opened(packed):
 
 def test_each_view_has_its_module_and_its_data(two):
     for module in MODULES:
-        answer, buffers = heard(two, ask="module", name=module)
+        _, buffers = heard(two, ask="module", name=module)
         assert "export function render" in opened(buffers[0])["source"] and len(buffers) == 1
     for view in VIEWS:
         if view == "table":
             continue  # it is drawn from the heatmap's data
-        answer, buffers = heard(two, ask="view", name=view, values={})
+        _, buffers = heard(two, ask="view", name=view, values={})
         parts = opened(buffers[0])
         assert parts[0]["part"] == "data" and len(parts) == len(buffers) - 1
         for part, packed in zip(parts, buffers[1:], strict=True):
