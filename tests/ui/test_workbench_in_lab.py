@@ -32,7 +32,7 @@ CELLS = {
     "slow": (
         "import edgeprof.workbench.tasks as tasks\n"
         "tasks._AT_ONCE_AFTER_S = 600  # however busy the machine is, what was measured can be sent\n"
-        'slow = ep.Workbench("dscnn_mnist.onnx", study="slow.study", runs=200_000, warmup=3, memory=False)\n'
+        'slow = ep.Workbench("resnet8_mnist.onnx", study="slow.study", runs=50_000, warmup=3, memory=False)\n'
         "slow"
     ),
     "busy": "print(6 * 7, [task.status for task in slow.bench.tasks])",
@@ -109,8 +109,8 @@ def choose(where, name):
 
 @pytest.fixture(scope="module")
 def folder(lab):
-    """The lab's folder with the model and its data in it."""
-    for name in ("dscnn_mnist.onnx", "held_out_digits.toml", "held_out_digits.npz"):
+    """The lab's folder with the models and their data in it."""
+    for name in ("dscnn_mnist.onnx", "resnet8_mnist.onnx", "held_out_digits.toml", "held_out_digits.npz"):
         shutil.copy(SAMPLES / name, lab.root)
     return lab.root
 
@@ -262,9 +262,9 @@ def test_a_long_measurement_is_watched_and_cancelled_while_the_kernel_works_on(n
     notebook.run("slow")
     cell = notebook.cell("slow")
     expect(cell.locator(".ep-origin.ep-running").first).to_contain_text("running")
-    expect(cell.get_by_role("progressbar")).to_have_attribute("aria-label", "Measure dscnn_mnist")
+    expect(cell.get_by_role("progressbar")).to_have_attribute("aria-label", "Measure resnet8_mnist")
     notebook.wait(f"(canvases) => ({COLORS})(canvases) > 30", "a", "slow")  # the heatmap fills
-    expect(cell.locator(".ep-origin.ep-running").first).to_contain_text("of 200,000 runs")
+    expect(cell.locator(".ep-origin.ep-running").first).to_contain_text("of 50,000 runs")
     assert notebook.tell("busy") == "42 ['running']"
     cell.get_by_role("button", name="Cancel").click()
     expect(cell.locator(".wb-task")).to_have_count(0)
