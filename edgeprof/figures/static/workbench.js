@@ -457,7 +457,11 @@ class Workbench {
     this.element.classList.toggle("wb-gone", this.host.gone);
     for (const name of ["head", "notes", "tasks"]) this.redraw(name);
     for (const node of this.element.querySelectorAll(".wb-bar button, .wb-bar select, .wb-decide button, .wb-decide input")) node.disabled ||= this.host.gone;
-    if (!this.host.gone) (this.redraw("decide"), this.drawBar());
+    if (!this.host.gone) {
+      this.redraw("decide");
+      this.drawBar();
+      for (const pane of this.panes) if (!pane.view) pane.token = null; // what was refused meanwhile is asked for again
+    }
     this.guard(() => this.refresh())();
   }
 
