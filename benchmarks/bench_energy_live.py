@@ -16,7 +16,7 @@ from common import LIGHT, SAMPLES, machine
 from live_power import LivePower
 
 import edgeprof as ep
-from edgeprof.boards.base import Done, Event
+from edgeprof.boards.base import Done, Event, Job, Started
 from edgeprof.boards.local import LocalBoard
 from edgeprof.records.trace import Trace
 
@@ -45,9 +45,13 @@ def measured_and_true(
     """(profile on the live board, true mJ an inference, true mJ above idle). ``by``: see live_power.py."""
     ended: list[Trace] = []
 
+    jobs: list[Job] = []
+
     def keep(event: Event) -> None:
-        if isinstance(event, Done):
-            ended.append(event.trace)
+        if isinstance(event, Started):
+            jobs.append(event.job)
+        elif isinstance(event, Done):
+            ended.append(jobs[-1].snapshot())  # all that was recorded; the event itself has the Profile
 
     with tempfile.TemporaryDirectory() as folder, LivePower(Path(folder), by) as live:
         board = LocalBoard(sysroot=live.root)
