@@ -1,4 +1,4 @@
-"""Views in a live JupyterLab: time to the first drawing, bytes sent, and click to the linked view; plotly's own beside them in the same run.
+"""Views in a live JupyterLab: time to the first drawing, bytes sent, click to the linked view; plotly beside them in the same run.
 
     python benchmarks/views.py [LAYERS ...]          (100, 1000 and 10000)
 

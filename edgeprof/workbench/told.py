@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeprof import units
+from edgeprof.analysis.align import related
 from edgeprof.analysis.names import shorten
 from edgeprof.figures.view import end_to_end, header
 from edgeprof.peaks import cached_peaks
@@ -135,6 +136,9 @@ def empty(bench: Bench, shown: Profile | None, against: str, count: int) -> dict
         text = "Estimate or measure a recipe: then it stands here beside the model as it is, row by row."
         if not bench.can_decide:
             text = "One profile only. Give two or more to see them side by side: ep.Workbench([a, b])."
+        found["candidates"] = found["compare"] = {"text": text}
+    elif not bench.can_decide and not related(list(bench.subjects.values())):
+        text = "These are profiles of different models: there are no layers to put side by side. The Pareto chart compares them as a whole."
         found["candidates"] = found["compare"] = {"text": text}
     elif not against:
         found["compare"] = {"text": "Choose what to compare with: “against”, at the top."}
