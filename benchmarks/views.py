@@ -1,4 +1,4 @@
-"""Views in a live JupyterLab: time to the first drawing, bytes sent, and click to the linked view; plotly's own beside them in the same run.
+"""Views in a live JupyterLab: time to the first drawing, bytes sent, click to the linked view; plotly's own beside them in the same run.
 
     python benchmarks/views.py [LAYERS ...]          (100, 1000 and 10000)
 
@@ -73,7 +73,7 @@ CANVAS = {
 
 MOST_MS = 20_000
 
-CELLS = {"compare": "ep.compare([first, second])"}
+CELLS = {"compare": "ep.compare(first, second)"}
 ROOFLINE = "ep.roofline(first)"
 
 COUNT = """
