@@ -73,7 +73,7 @@ CANVAS = {
 
 MOST_MS = 20_000
 
-CELLS = {"compare": "ep.compare([first, second])"}
+CELLS = {"compare": "ep.compare(first, second)"}
 ROOFLINE = "ep.roofline(first)"
 
 COUNT = """
