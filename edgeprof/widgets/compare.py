@@ -24,7 +24,7 @@ from edgeprof.records.schema import column
 from edgeprof.widgets.base import STILL, LayersView, compact, refuse_unknown
 
 TABS = ("waterfall", "side", "heatmap")
-_HEATMAP = (STATIC / "heatmap.js").read_text("utf-8")
+_HEATMAP = "\n".join((STATIC / f"{name}.js").read_text("utf-8") for name in ("heatmap_groups", "heatmap"))
 
 
 class CompareView(LayersView):
