@@ -1,4 +1,4 @@
-"""What a widget sends to the browser is whole: each draws on a plain page, from its own module and state, with a model that only keeps them."""
+"""What a widget sends to the browser is whole: each draws on a plain page, from its own module and state."""
 
 import base64
 import json
@@ -18,7 +18,8 @@ SAMPLES = Path(__file__).parents[2] / "sample_models"
 PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>A widget</title><style>{css}</style><body><div id="view"></div>
 <script type="module">
 const state = {state};
-const model = {{ get: (name) => state[name], set: (name, value) => (state[name] = value), save_changes() {{}}, on() {{}}, off() {{}}, send() {{}} }};
+const nothing = () => {{}};
+const model = {{ get: (name) => state[name], set: (name, value) => (state[name] = value), save_changes: nothing, on: nothing, off: nothing }};
 const source = {source};
 const {{ default: widget }} = await import(URL.createObjectURL(new Blob([source], {{ type: "text/javascript" }})));
 await widget.render({{ model, el: document.getElementById("view") }});
