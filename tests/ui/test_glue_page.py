@@ -19,7 +19,8 @@ PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>A widget</
 <script type="module">
 const state = {state};
 const nothing = () => {{}};
-const model = {{ get: (name) => state[name], set: (name, value) => (state[name] = value), save_changes: nothing, on: nothing, off: nothing }};
+const get = (name) => state[name];
+const model = {{ get, set: (name, value) => (state[name] = value), save_changes: nothing, on: nothing, off: nothing }};
 const source = {source};
 const {{ default: widget }} = await import(URL.createObjectURL(new Blob([source], {{ type: "text/javascript" }})));
 await widget.render({{ model, el: document.getElementById("view") }});
