@@ -27,7 +27,7 @@ window.widget.render({{ model, el: document.getElementById("cell") }});
 </script>"""
 
 
-def test_answers_come_deflated_and_a_kernel_that_ended_is_told(page):
+def test_answers_are_unpacked_and_a_kernel_that_ended_is_told(page):
     with Workbench(make_profile()).bench as bench:
         view, sent = Workbench(bench), []
 
@@ -48,7 +48,7 @@ def test_answers_come_deflated_and_a_kernel_that_ended_is_told(page):
         page.set_content(PAGE.format(css=view._css, js=view._esm.replace("export default", "window.widget ="), state=told))
         expect(page.locator(".ep-heatmap .ep-canvas").first).to_be_visible()
         expect(page.get_by_role("tab", name="Heatmap")).to_have_attribute("aria-selected", "true")
-        assert {"heatmap", "graph"} <= {name for name, content in sent if content.get("deflated") is True}
+        assert {"heatmap", "graph"} <= {name for name, _ in sent}
 
         page.evaluate("change('tasks', [{ id: 1, title: 'Measure toy', phase: 'measure 3/9', part: 0.3 }])")
         expect(page.get_by_role("progressbar")).to_be_visible()
