@@ -53,6 +53,7 @@ from edgeprof.workshop import CALIBRATION, Workshop
 PRECISIONS: tuple[Precision, ...] = ("int8", "fp16", "int8-weights")
 _OF_WORKSHOP = ("calibration", "metric", "target")
 _OF_PEAKS = ("runtime", "providers", "provider_options", "threads", "cpus", "wait_s")
+_MOST_RECIPES_READ = 200
 _NO_DATA = "There is no data to score with. Open the Workbench with data=..."
 
 
@@ -398,9 +399,22 @@ class Bench(Desk):
                 self.findings.append(f"What was measured of {one.name} cannot be read: {error}")
                 continue
             self._candidates[key] = self._dressed(replace(one, measured=measured, built=built, estimated=estimated))
+        lost = [one.name for one in self._candidates.values() if one.measured is None and one.recipe is not None]
+        if lost and self._data is None and self._were_built(shop, lost):
+            self.findings.append(
+                "Candidates in this study were built with data that was not given now: they stand here unmeasured. Give the same data=... again."
+            )
         if self._learned is not None and self._was_learned(shop, self._learned):
             scores = bool(self._learned.get("scores"))
             self._start("learn", f"Read what was learned of {self.board_name}", lambda task, shop: self._learn(task, shop, scores=scores))
+
+    def _were_built(self, shop: Workshop, names: Sequence[str]) -> bool:
+        """Whether the study holds a recipe of one of these names: what it was built with is another matter."""
+        for path in sorted(shop.study.path.glob("recipes/*.recipe.toml"))[:_MOST_RECIPES_READ]:
+            with contextlib.suppress(EdgeprofError):
+                if read_recipe(path).name in names:
+                    return True
+        return False
 
     def _kept_estimate(self, shop: Workshop, one: Candidate) -> Profile | None:
         path = shop.study.path / "estimates" / f"{one.key}.edgeprof"

@@ -6,6 +6,7 @@ import gc
 import json
 import math
 import os
+import shutil
 import threading
 import weakref
 from pathlib import Path
@@ -138,6 +139,14 @@ def test_after_a_restart_everything_is_back(lived, data):
     with Bench(MODEL, data=data, study=study, **{**QUICK, "runs": 4}) as other:
         assert [one.status for one in other.candidates][:2] == ["new", "built"], "with other settings it is another measurement"
         assert other.tasks == []
+
+
+def test_without_its_data_a_study_says_what_is_missing(lived, tmp_path):
+    study, _ = lived
+    copy = shutil.copytree(study, tmp_path / "copy.study")
+    with Bench(MODEL, study=copy, **QUICK) as bare:
+        assert bare.candidates[1].measured is None
+        assert [text for text in bare.findings if "Give the same data=... again." in text] == bare.findings != []
 
 
 def test_a_damaged_state_is_one_sentence_and_what_was_measured_is_there(lived, data, tmp_path):

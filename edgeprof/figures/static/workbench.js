@@ -36,6 +36,7 @@ const PARTS = {
 };
 const ESTIMATE = " estimate"; // behind the key of a candidate that was measured: its point as it was estimated
 const GONE = { title: "The kernel has ended.", text: "Nothing goes on here. Run the cell again: what was measured is kept.", kind: "warning" };
+const LATE_MS = 2000;
 const MOST_KEPT = 24; // answers of the host
 
 const ICONS = {
@@ -559,13 +560,16 @@ class Pane {
     }
     this.asking = true;
     this.element.setAttribute("aria-busy", "true");
-    if (!this.view) this.body.replaceChildren(h("div", { class: "wb-away" }, "Loading …"));
+    const away = h("div", { class: "wb-away" }, "Loading …");
+    const late = setTimeout(() => (away.textContent = "Waiting for Python, which may be busy with another cell …"), LATE_MS);
+    if (!this.view) this.body.replaceChildren(away);
     try {
       const [module, parts] = await Promise.all([workbench.host.module(PARTS[active].module), answer]);
       if (active === this.active) this.draw(module, parts, token);
     } catch (error) {
       if (active === this.active) (this.drop(), showError(this.body, error), (this.token = token));
     } finally {
+      clearTimeout(late);
       this.asking = false;
       this.element.removeAttribute("aria-busy");
     }
