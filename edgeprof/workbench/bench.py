@@ -401,9 +401,8 @@ class Bench(Desk):
             self._candidates[key] = self._dressed(replace(one, measured=measured, built=built, estimated=estimated))
         lost = [one.name for one in self._candidates.values() if one.measured is None and one.recipe is not None]
         if lost and self._data is None and self._were_built(shop, lost):
-            self.findings.append(
-                "Candidates in this study were built with data that was not given now: they stand here unmeasured. Give the same data=... again."
-            )
+            text = "Candidates in this study were built with data that was not given now, so they stand here unmeasured."
+            self.findings.append(f"{text} Give the same data=... again.")
         if self._learned is not None and self._was_learned(shop, self._learned):
             scores = bool(self._learned.get("scores"))
             self._start("learn", f"Read what was learned of {self.board_name}", lambda task, shop: self._learn(task, shop, scores=scores))
