@@ -25,9 +25,10 @@ _FILES = {
 
 
 @cache
-def script(view: str) -> str:
-    """The module of ``view`` (``heatmap``, ``memory``, ``timeline`` ...) with all it needs; it exports its render function."""
-    return "\n".join((STATIC / f"{name}.js").read_text("utf-8") for name in ("base", *_FILES.get(view, (view,))))
+def script(*views: str) -> str:
+    """The module of one view (``heatmap``, ``memory``, ``timeline`` ...) or of several, with all they need; it exports render functions."""
+    files = dict.fromkeys(name for view in views for name in _FILES.get(view, (view,)))  # what two of them need comes once
+    return "\n".join((STATIC / f"{name}.js").read_text("utf-8") for name in ("base", *files))
 
 
 @cache

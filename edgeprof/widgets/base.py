@@ -28,6 +28,7 @@ from edgeprof.errors import UsageError, did_you_mean
 from edgeprof.records.profile import Profile
 
 STILL = (Path(__file__).parent / "still.js").read_text("utf-8")
+CONNECT = (Path(__file__).parent / "connect.js").read_text("utf-8")
 WIDGET_MIME = "application/vnd.jupyter.widget-view+json"
 
 
@@ -56,6 +57,11 @@ def compact(source: str) -> str:
     source = re.sub(r"(?m)^\s*/\*\*.*?\*/\s*$", "", source, flags=re.DOTALL)
     lines = (re.sub(r"\s// [^\"`]*$", "", line.strip()) for line in source.splitlines())
     return "\n".join(_squeeze(line) for line in lines if line and not line.startswith("//"))
+
+
+def module(source: str, connected: str) -> str:
+    """A view's module whole: its ``source``, and its render function ``connected`` to the widget's traits (``connect.js``)."""
+    return compact(f"{source}\n{STILL}{CONNECT}export default {connected};\n")
 
 
 def _squeeze(line: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -17,9 +16,16 @@ from edgeprof.figures.modules import script, style
 from edgeprof.figures.pen import WIDTH
 from edgeprof.figures.view import ViewData
 from edgeprof.records.profile import Profile
-from edgeprof.widgets.base import STILL, LayersView, compact, known_sort
+from edgeprof.widgets.base import LayersView, known_sort, module
 
 _SORTS = ("execution", "latency", "op_type")
+
+MODULE = module(
+    script("heatmap"),
+    'connect(renderHeatmap, ["runs", "mode", "sort", "group", "values", "statistic", "height", "theme"], '
+    '{ options: { canAsk: true }, beside: ["runs"] })',
+)
+"""Of the heatmap, of one profile as of several: what a view has no trait for is left alone."""
 
 
 class BoardsView(LayersView):
@@ -28,7 +34,7 @@ class BoardsView(LayersView):
     ``selection`` (names of rows), ``mode``, ``metric``, ``baseline``, ``sort`` and ``height`` can be read, set and observed.
     """
 
-    _esm = compact(script("heatmap") + STILL + (Path(__file__).parent / "heatmap.js").read_text("utf-8"))
+    _esm = MODULE
     _css = style("heatmap")
     _where = "in these profiles"
 

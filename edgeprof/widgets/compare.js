@@ -100,30 +100,3 @@ export function renderCompare(el, data, options = {}) {
     return { element: el, select() {}, set() {}, destroy() {} };
   }
 }
-
-export default {
-  render({ model, el }) {
-    try {
-      const get = (...names) => Object.fromEntries(names.map((name) => [name, model.get(name)]));
-      const save = (values) => {
-        for (const [name, value] of Object.entries(values)) model.set(name, value);
-        model.save_changes();
-      };
-      const traits = ["tab", "by", "top", "sort", "height", "theme"];
-      const view = renderCompare(el, get("difference", "boards"), { ...get(...traits, "selection"), canAsk: true, onSelect: (names) => save({ selection: names }), onChange: save });
-      const onTrait = Object.fromEntries(traits.map((name) => [name, () => view.set(get(name))]));
-      for (const name of ["difference", "boards"]) onTrait[name] = () => view.set({ data: get(name), ...get("selection") });
-      onTrait.selection = () => view.select(model.get("selection"));
-      for (const [name, react] of Object.entries(onTrait)) model.on(`change:${name}`, react);
-      const showStill = hideStill(el, () => model.get("still"));
-      return () => {
-        showStill();
-        for (const [name, react] of Object.entries(onTrait)) model.off(`change:${name}`, react);
-        view.destroy();
-      };
-    } catch (error) {
-      showError(el, error);
-      return undefined;
-    }
-  },
-};

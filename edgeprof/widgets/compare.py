@@ -16,15 +16,14 @@ from edgeprof.figures.boards import boards as boards_data
 from edgeprof.figures.difference import GROUPINGS, pair
 from edgeprof.figures.difference import difference as difference_data
 from edgeprof.figures.difference_picture import draw
-from edgeprof.figures.modules import STATIC, script, style
+from edgeprof.figures.modules import script, style
 from edgeprof.figures.pen import WIDTH
 from edgeprof.figures.view import ViewData
 from edgeprof.records.profile import Profile
 from edgeprof.records.schema import column
-from edgeprof.widgets.base import STILL, LayersView, compact, refuse_unknown
+from edgeprof.widgets.base import LayersView, module, refuse_unknown
 
 TABS = ("waterfall", "side", "heatmap")
-_HEATMAP = "\n".join((STATIC / f"{name}.js").read_text("utf-8") for name in ("heatmap_groups", "heatmap"))
 
 
 class CompareView(LayersView):
@@ -34,7 +33,11 @@ class CompareView(LayersView):
     and observed. The data of the heatmap is sent when it is looked at.
     """
 
-    _esm = compact(script("difference") + "\n" + _HEATMAP + STILL + (Path(__file__).parent / "compare.js").read_text("utf-8"))
+    _esm = module(
+        script("difference", "heatmap") + (Path(__file__).parent / "compare.js").read_text("utf-8"),
+        'connect(renderCompare, ["tab", "by", "top", "sort", "height", "theme"], '
+        '{ options: { canAsk: true }, parts: ["difference", "boards"] })',
+    )
     _css = style("difference", "heatmap")
     _where = "in these profiles"
 

@@ -16,7 +16,7 @@ from edgeprof.figures.modules import script, style
 from edgeprof.figures.pen import WIDTH
 from edgeprof.figures.view import ViewData
 from edgeprof.records.profile import Profile
-from edgeprof.widgets.base import STILL, View, compact, refuse_unknown
+from edgeprof.widgets.base import View, module, refuse_unknown
 
 
 class GraphView(View):
@@ -25,7 +25,7 @@ class GraphView(View):
     ``selection`` (names of layers), ``metric``, ``collapsed`` (names of folded blocks) and ``height`` can be read, set and observed.
     """
 
-    _esm = compact(script("graph") + STILL + (Path(__file__).parent / "graph.js").read_text("utf-8"))
+    _esm = module(script("graph"), 'connect(renderGraph, ["metric", "collapsed", "height", "theme"])')
     _css = style("graph")
 
     picture_width = WIDTH

@@ -12,12 +12,12 @@ from edgeprof.errors import UsageError
 from edgeprof.figures.heatmap import GROUPINGS, heatmap_runs
 from edgeprof.figures.heatmap import heatmap as heatmap_data
 from edgeprof.figures.heatmap_picture import PICTURE_RUNS, draw
-from edgeprof.figures.modules import script, style
+from edgeprof.figures.modules import style
 from edgeprof.figures.pen import WIDTH
 from edgeprof.figures.view import ViewData
 from edgeprof.records.profile import Profile
-from edgeprof.widgets.base import STILL, compact, known_sort, refuse_unknown
-from edgeprof.widgets.boards import BoardsView
+from edgeprof.widgets.base import known_sort, refuse_unknown
+from edgeprof.widgets.boards import MODULE, BoardsView
 from edgeprof.widgets.runs import RunsView
 
 SORTS = ("execution", "latency", "op_type")
@@ -30,7 +30,7 @@ class HeatmapView(RunsView):
     ``height`` can be read, set and observed.
     """
 
-    _esm = compact(script("heatmap") + STILL + (Path(__file__).parent / "heatmap.js").read_text("utf-8"))
+    _esm = MODULE
     _css = style("heatmap")
 
     picture_width = WIDTH

@@ -15,7 +15,7 @@ from edgeprof.figures.modules import script, style
 from edgeprof.figures.pen import WIDTH
 from edgeprof.figures.view import ViewData
 from edgeprof.records.profile import Profile
-from edgeprof.widgets.base import STILL, View, compact, refuse_unknown
+from edgeprof.widgets.base import View, module, refuse_unknown
 
 
 class IcicleView(View):
@@ -24,7 +24,7 @@ class IcicleView(View):
     ``selection`` (names of layers), ``measure``, ``color``, ``order`` and ``height`` can be read, set and observed.
     """
 
-    _esm = compact(script("icicle") + STILL + (Path(__file__).parent / "icicle.js").read_text("utf-8"))
+    _esm = module(script("icicle"), 'connect(renderIcicle, ["measure", "color", "order", "height", "theme"])')
     _css = style("icicle")
 
     picture_width = WIDTH

@@ -18,7 +18,7 @@ from edgeprof.figures.modules import script, style
 from edgeprof.figures.pen import WIDTH
 from edgeprof.figures.view import ViewData
 from edgeprof.records.profile import Profile
-from edgeprof.widgets.base import STILL, View, compact, refuse_unknown
+from edgeprof.widgets.base import View, module, refuse_unknown
 
 
 class MemoryView(View):
@@ -27,7 +27,7 @@ class MemoryView(View):
     ``selection`` (names of layers) and ``height`` can be read, set and observed; ``budget`` can be read and set.
     """
 
-    _esm = compact(script("memory") + STILL + (Path(__file__).parent / "memory.js").read_text("utf-8"))
+    _esm = module(script("memory"), 'connect(renderMemory, ["height", "theme"])')
     _css = style("memory")
 
     picture_width = WIDTH

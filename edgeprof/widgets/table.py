@@ -15,7 +15,7 @@ from edgeprof.figures.pen import WIDTH
 from edgeprof.figures.table_picture import draw
 from edgeprof.figures.view import ViewData
 from edgeprof.records.profile import Profile
-from edgeprof.widgets.base import STILL, View, compact, known_sort, refuse_unknown
+from edgeprof.widgets.base import View, known_sort, module, refuse_unknown
 
 WAYS = ("ascending", "descending")
 
@@ -26,7 +26,7 @@ class TableView(View):
     ``selection`` (names of layers), ``sort`` and ``height`` can be read, set and observed.
     """
 
-    _esm = compact(script("layer_table") + STILL + (Path(__file__).parent / "table.js").read_text("utf-8"))
+    _esm = module(script("layer_table"), 'connect(renderLayerTable, ["sort", "height", "theme"])')
     _css = style("layer_table")
 
     picture_width = WIDTH

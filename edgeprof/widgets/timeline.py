@@ -16,7 +16,7 @@ from edgeprof.figures.timeline import Session
 from edgeprof.figures.timeline_picture import draw
 from edgeprof.figures.view import ViewData
 from edgeprof.records.profile import Profile
-from edgeprof.widgets.base import STILL, compact, refuse_unknown
+from edgeprof.widgets.base import module, refuse_unknown
 from edgeprof.widgets.runs import RunsView
 
 MOST_POINTS, MOST_SPANS = 12_000, 10_000
@@ -39,7 +39,10 @@ class TimelineView(RunsView):
     ``height`` can be read, set and observed. Setting ``window`` to None shows the whole session.
     """
 
-    _esm = compact(script("timeline") + STILL + (Path(__file__).parent / "timeline.js").read_text("utf-8"))
+    _esm = module(
+        script("timeline"),
+        'connect(renderTimeline, ["detail", "window", "height", "theme"], { options: { canDetail: true }, beside: ["detail", "window"] })',
+    )
     _css = style("timeline")
 
     picture_width = WIDTH
