@@ -93,10 +93,5 @@ class Compare extends View {
 }
 
 export function renderCompare(el, data, options = {}) {
-  try {
-    return new Compare(el, data, options);
-  } catch (error) {
-    showError(el, error);
-    return { element: el, select() {}, set() {}, destroy() {} };
-  }
+  return made(el, () => new Compare(el, data, options));
 }

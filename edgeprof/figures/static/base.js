@@ -17,6 +17,17 @@ export function showError(el, error) {
   el.prepend(box);
 }
 
+/** What `make` makes; when that fails an error where the view should be, and a view that does nothing. */
+function made(el, make) {
+  try {
+    return make();
+  } catch (error) {
+    showError(el, error);
+    const nothing = () => {};
+    return { element: el, select: nothing, selectRuns: nothing, set: nothing, setTheme: nothing, kernelChanged: nothing, destroy: nothing };
+  }
+}
+
 /** @returns an element; children are strings (text nodes) or elements. */
 function h(tag, attributes = {}, ...children) {
   const node = document.createElement(tag);
@@ -200,6 +211,21 @@ class View {
     const items = Object.entries(choices).map(([key, text]) => h("option", { value: key, selected: key === value }, text));
     const select = h("select", { title: label, onchange: this.guard((e) => onPick(e.target.value)), "data-lm-suppress-shortcuts": "true" }, ...items);
     return h("label", { class: "ep-menu" }, label, select);
+  }
+
+  /** Names of the selected layers, in the order of the data. */
+  selection() {
+    return [...this.selected].sort((a, b) => a - b).map((row) => this.data.names[row]);
+  }
+
+  /** Esc empties the search; it, Enter and the arrow down go back to the rows. */
+  searchKey(event) {
+    event.stopPropagation();
+    if (event.key === "Escape") {
+      this.search.value = "";
+      this.filter("");
+    }
+    if (event.key === "Enter" || event.key === "ArrowDown" || event.key === "Escape") this.grid.focus({ preventScroll: true });
   }
 
   hatch(c, x, y, w, height, color) {

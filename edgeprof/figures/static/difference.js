@@ -25,12 +25,7 @@ const STANDS = { layer: 0, inserted: 1, between: 2, oneSided: 3 };
 let differences = 0;
 
 export function renderDifference(el, data, options = {}) {
-  try {
-    return new Difference(el, data, options);
-  } catch (error) {
-    showError(el, error);
-    return { element: el, select() {}, set() {}, destroy() {} };
-  }
+  return made(el, () => new Difference(el, data, options));
 }
 
 class Difference extends View {
@@ -656,11 +651,6 @@ class Difference extends View {
     this.options.onSelect?.(this.selection());
   }
 
-  /** Names of the selected layers, in the model's order. */
-  selection() {
-    return [...this.selected].sort((a, b) => a - b).map((row) => this.data.names[row]);
-  }
-
   /** How much of each item is selected: 0 nothing, 1 some of it, 2 all. */
   mark() {
     this.marks = this.items.map(({ rows }) => {
@@ -704,15 +694,6 @@ class Difference extends View {
     event.stopPropagation();
     this.speak();
     this.redraw();
-  }
-
-  searchKey(event) {
-    event.stopPropagation();
-    if (event.key === "Escape") {
-      this.search.value = "";
-      this.filter("");
-    }
-    if (event.key === "Enter" || event.key === "ArrowDown" || event.key === "Escape") this.grid.focus({ preventScroll: true });
   }
 
   /** Says the current row to a screen reader. */

@@ -29,12 +29,7 @@ const IN_CARD = new Set(["latency_ms", "share", "energy_mj", "macs", "param_byte
 let graphs = 0;
 
 export function renderGraph(el, data, options = {}) {
-  try {
-    return new ModelGraph(el, data, options);
-  } catch (error) {
-    showError(el, error);
-    return { element: el, select() {}, set() {}, destroy() {} };
-  }
+  return made(el, () => new ModelGraph(el, data, options));
 }
 
 /** One axis of a level: stretched where open blocks lie; spans are [start, end, length that is wanted]. */
@@ -1069,11 +1064,6 @@ class ModelGraph extends View {
     this.drawHint();
     this.redraw();
     this.options.onSelect?.(this.selection());
-  }
-
-  /** Names of the selected layers, in execution order. */
-  selection() {
-    return [...this.selected].sort((a, b) => a - b).map((row) => this.data.names[row]);
   }
 
   /** Selects these layers (from outside) and brings the first into the window. */

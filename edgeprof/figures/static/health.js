@@ -14,12 +14,7 @@
 const PACES = [2, 5, 10, 30, 60, 300];
 
 export function renderHealth(el, state, options = {}) {
-  try {
-    return new Health(el, state, options);
-  } catch (error) {
-    showError(el, error);
-    return { element: el, set() {}, destroy() {} };
-  }
+  return made(el, () => new Health(el, state, options));
 }
 
 class Health extends View {

@@ -34,12 +34,7 @@ const MAP_WIDTH = 26;
 let views = 0;
 
 export function renderHeatmap(el, data, options = {}) {
-  try {
-    return new Heatmap(el, data, options);
-  } catch (error) {
-    showError(el, error);
-    return { element: el, select() {}, selectRuns() {}, set() {}, destroy() {} };
-  }
+  return made(el, () => new Heatmap(el, data, options));
 }
 
 // ---- the view ----
@@ -905,11 +900,6 @@ class Heatmap extends HeatmapGroups {
     this.options.onSelect?.(this.selection());
   }
 
-  /** Names of the selected layers, in execution order. */
-  selection() {
-    return [...this.selected].sort((a, b) => a - b).map((row) => this.data.names[row]);
-  }
-
   /** Selects these layers (from outside) and scrolls to the first of them. */
   select(names) {
     const rows = names.map((name) => this.rowOf.get(name)).filter((row) => row !== undefined);
@@ -978,15 +968,6 @@ class Heatmap extends HeatmapGroups {
     this.speak();
     this.redraw();
     return true;
-  }
-
-  searchKey(event) {
-    event.stopPropagation();
-    if (event.key === "Escape") {
-      this.search.value = "";
-      this.filter("");
-    }
-    if (event.key === "Enter" || event.key === "ArrowDown" || event.key === "Escape") this.grid.focus({ preventScroll: true });
   }
 
   /** Says the current cell to a screen reader. */

@@ -24,12 +24,7 @@ const LEAST_PX = 0.5; // what is narrower is drawn together with its neighbours
 let icicles = 0;
 
 export function renderIcicle(el, data, options = {}) {
-  try {
-    return new Icicle(el, data, options);
-  } catch (error) {
-    showError(el, error);
-    return { element: el, select() {}, set() {}, destroy() {} };
-  }
+  return made(el, () => new Icicle(el, data, options));
 }
 
 class Icicle extends View {

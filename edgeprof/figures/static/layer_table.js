@@ -38,12 +38,7 @@ const LT_BETWEEN = "between";
 let layerTables = 0;
 
 export function renderLayerTable(el, data, options = {}) {
-  try {
-    return new LayerTable(el, data, options);
-  } catch (error) {
-    showError(el, error);
-    return { element: el, select() {}, set() {}, destroy() {} };
-  }
+  return made(el, () => new LayerTable(el, data, options));
 }
 
 /** A search that cannot be read; its message is for people. */
@@ -574,11 +569,6 @@ class LayerTable extends View {
     if (this.onlySelected) this.arrange();
     else if (!this.grid.hidden) this.drawFoot();
     this.redraw();
-  }
-
-  /** Names of the selected layers, in execution order. */
-  selection() {
-    return [...this.selected].sort((a, b) => a - b).map((row) => this.data.names[row]);
   }
 
   /** Selects these layers (from outside) and scrolls to the first of them. */

@@ -33,12 +33,7 @@ const COLOURS = { op: "Op type", kind: "Kind", peak: "At the peak" };
 let memoryViews = 0;
 
 export function renderMemory(el, data, options = {}) {
-  try {
-    return new MemoryView(el, data, options);
-  } catch (error) {
-    showError(el, error);
-    return { element: el, select() {}, set() {}, destroy() {} };
-  }
+  return made(el, () => new MemoryView(el, data, options));
 }
 
 class MemoryView extends View {
@@ -1096,11 +1091,6 @@ class MemoryView extends View {
     this.redraw();
     this.drawTable();
     this.options.onSelect?.(this.selection());
-  }
-
-  /** Names of the selected layers, in execution order. */
-  selection() {
-    return [...this.selected].sort((a, b) => a - b).map((layer) => this.data.names[layer]);
   }
 
   /** Selects these layers (from outside) and moves to the first of them. */

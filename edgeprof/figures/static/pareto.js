@@ -24,12 +24,7 @@ const FEW = 16; // with no more all have names
 const NOBODY = 0xffff;
 
 export function renderPareto(el, data, options = {}) {
-  try {
-    return new ParetoView(el, data, options);
-  } catch (error) {
-    showError(el, error);
-    return { element: el, select() {}, set() {}, destroy() {} };
-  }
+  return made(el, () => new ParetoView(el, data, options));
 }
 
 class ParetoView extends PointsView {

@@ -20,12 +20,7 @@ const NAMED = 6; // layers that have their names, those that take most
 const NAMED_SELECTED = 12;
 
 export function renderRoofline(el, data, options = {}) {
-  try {
-    return new RooflineView(el, data, options);
-  } catch (error) {
-    showError(el, error);
-    return { element: el, select() {}, set() {}, destroy() {} };
-  }
+  return made(el, () => new RooflineView(el, data, options));
 }
 
 class RooflineView extends PointsView {

@@ -27,12 +27,7 @@ const REST_MS = 120; // a window is told when it has stood still that long
 const ENERGY = ["mJ", "J", "kJ"];
 
 export function renderTimeline(el, data, options = {}) {
-  try {
-    return new Timeline(el, data, options);
-  } catch (error) {
-    showError(el, error);
-    return { element: el, select() {}, selectRuns() {}, set() {}, destroy() {} };
-  }
+  return made(el, () => new Timeline(el, data, options));
 }
 
 // ---- the view ----
@@ -592,11 +587,6 @@ class Timeline extends TimelineDrawing {
     this.redraw();
     this.options.onSelect?.(this.selection());
     this.speak();
-  }
-
-  /** Names of the selected layers, in execution order. */
-  selection() {
-    return [...this.selected].sort((a, b) => a - b).map((row) => this.data.names[row]);
   }
 
   /** Selects these layers (from outside). */

@@ -45,12 +45,7 @@ const ICONS = {
 };
 
 export function renderWorkbench(el, host, options = {}) {
-  try {
-    return new Workbench(el, host, options);
-  } catch (error) {
-    showError(el, error);
-    return { element: el, destroy() {} };
-  }
+  return made(el, () => new Workbench(el, host, options));
 }
 
 class Workbench {
